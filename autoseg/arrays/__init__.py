@@ -1,0 +1,1 @@
+"""Shared pure functions on arrays: orientation, crop, resample, normalize, labels, tiles. No files, no plan."""

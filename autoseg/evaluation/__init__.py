@@ -1,0 +1,1 @@
+"""8 · How good it is."""

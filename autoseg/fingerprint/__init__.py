@@ -1,0 +1,1 @@
+"""2 · What the data look like."""

@@ -1,0 +1,1 @@
+"""7 · How it is used."""

@@ -1,0 +1,1 @@
+"""4 · Image space to network space and back, and the prepared store."""

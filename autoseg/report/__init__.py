@@ -1,0 +1,1 @@
+"""9 · What a person sees."""

@@ -1,0 +1,1 @@
+"""6 · How it is trained."""

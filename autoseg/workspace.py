@@ -1,0 +1,158 @@
+"""Every path and file name used on disk, as properties of the work folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.errors import WorkspaceError
+from autoseg.files import text_hash
+from autoseg.records import Preparation
+
+DEFAULT_PLAN = "default"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one training: one plan, configuration and fold."""
+
+    folder: Path
+    plan: str
+    configuration: str
+    fold: str
+
+    @property
+    def model(self) -> Path:
+        """The trained network; exists when training has finished."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def state_tensors(self) -> Path:
+        """Tensors for resuming."""
+        return self.folder / "state.safetensors"
+
+    @property
+    def settings(self) -> Path:
+        """TrainSettings of the run."""
+        return self.folder / "settings.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line per epoch."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """Picture of the curves."""
+        return self.folder / "progress.png"
+
+    @property
+    def validation(self) -> Path:
+        """Masks of the held-out cases."""
+        return self.folder / "validation"
+
+    @property
+    def summary(self) -> Path:
+        """Scores of the held-out cases."""
+        return self.folder / "summary.json"
+
+    @property
+    def receipt(self) -> Path:
+        """What the run was made with and how long each stage took."""
+        return self.folder / "receipt.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a process trains here."""
+        return self.folder / "running.lock"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The work folder (--work, by default ./autoseg-work)."""
+
+    root: Path
+
+    @property
+    def dataset(self) -> Path:
+        """The dataset as it was understood."""
+        return self.root / "dataset.json"
+
+    @property
+    def fingerprint(self) -> Path:
+        """What the data look like."""
+        return self.root / "fingerprint.json"
+
+    @property
+    def splits(self) -> Path:
+        """Folds in nnU-Net's format."""
+        return self.root / "splits.json"
+
+    @property
+    def probe(self) -> Path:
+        """Measurements of the moment."""
+        return self.root / "probe.json"
+
+    @property
+    def prepared(self) -> Path:
+        """Prepared cases of all preparations."""
+        return self.root / "prepared"
+
+    @property
+    def runs(self) -> Path:
+        """All trainings."""
+        return self.root / "runs"
+
+    @property
+    def model(self) -> Path:
+        """The deployable bundle, once one was selected."""
+        return self.root / "model.safetensors"
+
+    @property
+    def test(self) -> Path:
+        """Masks and scores of the test cases."""
+        return self.root / "test"
+
+    def plan(self, name: str = DEFAULT_PLAN) -> Path:
+        """A plan by name; `default` is plan.json."""
+        return self.root / ("plan.json" if name == DEFAULT_PLAN else f"plan-{name}.json")
+
+    def plan_names(self) -> list[str]:
+        """Names of the plans that exist, `default` first."""
+        others = sorted(path.stem.removeprefix("plan-") for path in self.root.glob("plan-*.json"))
+        return ([DEFAULT_PLAN] if self.plan().exists() else []) + others
+
+    def prepared_folder(self, preparation: Preparation) -> Path:
+        """The folder of one preparation, named by its hash."""
+        return self.prepared / preparation_hash(preparation)
+
+    def run(self, plan: str, configuration: str, fold: int | str) -> Run:
+        """The folder of one training."""
+        return Run(self.runs / plan / configuration / f"fold_{fold}", plan, configuration, str(fold))
+
+    def all_runs(self) -> list[Run]:
+        """Trainings that were begun, by name."""
+        found = []
+        for settings in sorted(self.runs.glob("*/*/fold_*/settings.json")):
+            folder = settings.parent
+            found.append(Run(folder, folder.parts[-3], folder.parts[-2], folder.name.removeprefix("fold_")))
+        return found
+
+    def require_plan(self, name: str = DEFAULT_PLAN) -> Path:
+        """The path of an existing plan; the error says how to make one."""
+        path = self.plan(name)
+        if path.exists():
+            return path
+        known = self.plan_names()
+        if known:
+            raise WorkspaceError(f"there is no plan {name!r}", where=self.root, remedy=f"There are: {', '.join(known)}.")
+        raise WorkspaceError(
+            "there is no plan in this work folder",
+            where=self.root,
+            remedy="Run `autoseg plan DATASET` first, or name the work folder with --work.",
+        )
+
+
+def preparation_hash(preparation: Preparation) -> str:
+    """Sixteen hex digits of the SHA-256 of the preparation's JSON."""
+    return text_hash(preparation.model_dump_json(), length=16)

@@ -1,0 +1,30 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Recorded outputs and real data that lie beside the checkout on some machines; skips where they are absent."""
+    folder = REPOSITORY.parent / "shared"
+    if not (folder / "data").is_dir() or not (folder / "golden").is_dir():
+        pytest.skip("the real data and recorded outputs (../shared) are not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def example_data() -> Path:
+    """The synthetic dataset of the repository."""
+    return REPOSITORY / "example_data"
