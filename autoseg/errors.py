@@ -30,7 +30,13 @@ class AutosegError(Exception):
 
     def __str__(self) -> str:
         text = self.what if self.where is None else f"{self.where}: {self.what}"
-        return text if self.remedy is None else f"{text} {self.remedy}" if text.endswith((".", "!")) else f"{text}. {self.remedy}"
+        return (
+            text
+            if self.remedy is None
+            else f"{text} {self.remedy}"
+            if text.endswith((".", "!"))
+            else f"{text}. {self.remedy}"
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         # keyword-only arguments would be lost when an error travels from a worker process

@@ -111,7 +111,8 @@ def parse_record(text: str, kind: type[RecordT], where: object) -> RecordT:
         return kind.model_validate_json(text)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'record'}: {fault['msg']}" for fault in error.errors()[:5]
+            f"{'.'.join(str(part) for part in fault['loc']) or 'record'}: {fault['msg']}"
+            for fault in error.errors()[:5]
         )
         raise RecordError(
             f"is not a valid {kind.__name__}: {faults}", where=where, remedy="Correct the field or make the file anew."
@@ -126,7 +127,9 @@ def _check_format(raw: object, kind: type[BaseModel], where: object) -> None:
     if found != known:
         newer = isinstance(found, int) and isinstance(known, int) and found > known
         remedy = "Update autoseg to read it." if newer else "Make it anew with this version."
-        raise RecordError(f"field format: it is of format {found!r}, this version knows format {known}", where=where, remedy=remedy)
+        raise RecordError(
+            f"field format: it is of format {found!r}, this version knows format {known}", where=where, remedy=remedy
+        )
 
 
 def file_hash(path: Path, length: int = 64) -> str:

@@ -31,7 +31,7 @@ class SilentProgress:
     @contextmanager
     def stage(self, title: str, total: int | None) -> Iterator[Advance]:  # noqa: ARG002
         """A bar that nobody sees."""
-        yield lambda steps: None
+        yield lambda _steps: None
 
     def say(self, text: str) -> None:
         """Say nothing."""

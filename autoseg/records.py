@@ -343,6 +343,7 @@ class Plan(Record):
     device: str  # what it was planned for: "cpu, 2 cores, 23 GB"
     plugins: tuple[str, ...] = ()  # modules given by --use
     reasons: tuple[Reason, ...] = ()
+    digest: str = ""  # hash of all other fields as the planner made them; an edit by hand breaks it
 
     def configuration(self, name: str | None) -> Configuration:
         """The named configuration; None gives 3d_fullres where planned, else 2d."""

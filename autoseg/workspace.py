@@ -145,7 +145,9 @@ class Workspace:
             return path
         known = self.plan_names()
         if known:
-            raise WorkspaceError(f"there is no plan {name!r}", where=self.root, remedy=f"There are: {', '.join(known)}.")
+            raise WorkspaceError(
+                f"there is no plan {name!r}", where=self.root, remedy=f"There are: {', '.join(known)}."
+            )
         raise WorkspaceError(
             "there is no plan in this work folder",
             where=self.root,

@@ -1,0 +1,163 @@
+"""The two consoles: progress, warnings and errors on stderr, results on stdout.
+
+On a terminal that speaks UTF-8 the output has colours, lines and bars; everywhere else (a pipe, a log file, an old
+code page) it is plain ASCII, as Markdown tables. Words from files are never read as markup.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from autoseg.errors import AutosegError
+
+#: Columns of output that goes to no terminal.
+PLAIN_WIDTH = 120
+
+#: Seconds between two lines of a long stage where no bar can be drawn.
+PLAIN_INTERVAL = 30.0
+
+_ASCII = str.maketrans(
+    {"×": "x", "–": "-", "—": "-", "→": "->", "≤": "<=", "≥": ">=", "±": "+-", "≈": "~", "…": "...", "·": "."}
+    | {"²": "2", "³": "3", "µ": "u", "°": " deg", "“": '"', "”": '"', "‘": "'", "’": "'"}
+)
+
+#: Colours of findings, the gravest first.
+STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def results_console() -> Console:
+    """The console for results: stdout."""
+    return _console(stderr=False)
+
+
+def messages_console() -> Console:
+    """The console for progress, warnings and errors: stderr."""
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+def is_rich(console: Console) -> bool:
+    """Whether more than plain ASCII may be shown."""
+    return console.is_terminal and console.encoding.lower().startswith("utf")
+
+
+def text(console: Console, words: str, style: str = "") -> Text:
+    """The words as they may be shown on this console."""
+    return Text(words if is_rich(console) else words.translate(_ASCII), style=style)
+
+
+def say(console: Console, words: str = "", style: str = "") -> None:
+    """Print one line; long lines (paths) are left for the terminal to wrap."""
+    console.print(text(console, words, style), soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "0.4 s", "12 s", "3 min 5 s", "2 h 10 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+# ------------------------------------------------------------------------------------------------------- progress
+
+
+class RichProgress:
+    """Bars on a terminal; elsewhere a line at the end of each stage, and now and then one during a long stage."""
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or messages_console()
+        self._clock = clock
+        self._bars: Progress | None = None
+
+    @contextmanager
+    def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """A bar for the time of a `with` block; what it gives is called with the number of steps done."""
+        began, done = self._clock(), 0
+        draw = self._bar if self._console.is_terminal else self._lines
+        with draw(title, total) as show:
+
+            def advance(steps: int) -> None:
+                nonlocal done
+                done += steps
+                show(done)
+
+            yield advance
+        amount = f": {done} in " if done else ": "
+        self.say(f"{title}{amount}{duration(self._clock() - began)}")
+
+    def say(self, words: str) -> None:
+        """A line that stays."""
+        say(self._console, words)
+
+    def warn(self, words: str) -> None:
+        """A line that stays and stands out."""
+        say(self._console, f"Warning: {words}", STYLES["warning"])
+
+    @contextmanager
+    def _bar(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        outermost = self._bars is None
+        bars = self._bars or Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn() if total is not None else TaskProgressColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self._console,
+            transient=True,
+            speed_estimate_period=120.0,
+        )
+        if outermost:
+            self._bars = bars
+            bars.start()
+        task = bars.add_task(text(self._console, title).plain, total=total)
+        try:
+            yield lambda done: bars.update(task, completed=done)
+        finally:
+            bars.remove_task(task)
+            if outermost:
+                bars.stop()
+                self._bars = None
+
+    @contextmanager
+    def _lines(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        began = last = self._clock()
+
+        def show(done: int) -> None:
+            nonlocal last
+            now = self._clock()
+            if now - last < PLAIN_INTERVAL or done == total:
+                return
+            last = now
+            left = (
+                "" if total is None or done == 0 else f", about {duration((now - began) / done * (total - done))} left"
+            )
+            self.say(f"{title}: {done}{'' if total is None else f' of {total}'}{left}")
+
+        yield show
+
+
+# --------------------------------------------------------------------------------------------------------- errors
+
+
+def show_error(console: Console, error: AutosegError) -> None:
+    """What went wrong and where, then what to do, on lines of their own."""
+    say(console, f"Error: {error.what if error.where is None else f'{error.where}: {error.what}'}", STYLES["error"])
+    if error.remedy:
+        say(console, error.remedy.strip())

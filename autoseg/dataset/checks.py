@@ -1,0 +1,301 @@
+"""What is wrong with a dataset: findings with file, cause and remedy, all at once.
+
+`check_layout` looks at names and listings only; `check_case` at the arrays of one case. Neither raises for a fault of
+the data: faults are `Problem`s. An error keeps a case (or the dataset) from being used, a warning does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, SAME_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
+from autoseg.dataset.label_values import MOST_VALUES
+from autoseg.dataset.naming import visible_files
+from autoseg.dataset.readers import ending_of
+from autoseg.dataset.voxels import whole_values
+from autoseg.records import Case, Dataset, LabelMap, Labels, Problem, Volume
+
+#: So many undeclared values are no forgotten label: the file was interpolated, or compressed with loss.
+MANY_UNDECLARED = 20
+
+#: Values named in a message before it says "and N more".
+NAMED = 8
+
+#: Files that lie beside images without meaning a fault.
+COMPANIONS = (".json", ".txt", ".md", ".csv", ".tsv", ".pdf", ".bval", ".bvec")
+
+
+# ------------------------------------------------------------------------------------------------------ the layout
+
+
+def check_layout(dataset: Dataset) -> list[Problem]:
+    """Findings about the files of a dataset, from names and listings alone: no file is opened."""
+    present = {path for folder in _folders(dataset) if folder.is_dir() for path in visible_files(folder)}
+    problems = _duplicates(dataset)
+    for case in dataset.cases:
+        problems += _missing_images(case, dataset, present)
+        if case.labels is None:
+            problems.append(
+                Problem(
+                    severity="error",
+                    kind="missing-label",
+                    what="this case has no label file",
+                    remedy="Add its labels, or take its image out of the training folder.",
+                    case=case.id,
+                    file=case.images[0],
+                )
+            )
+    return problems + _strangers(dataset, present)
+
+
+def _folders(dataset: Dataset) -> list[Path]:
+    """Folders in which the files of training cases lie."""
+    found: dict[Path, None] = {}
+    for case in dataset.cases:
+        for path in (*case.images, *((case.labels,) if case.labels else ())):
+            found[path.parent] = None
+    return list(found)
+
+
+def _duplicates(dataset: Dataset) -> list[Problem]:
+    by_id: dict[str, list[Case]] = defaultdict(list)
+    for case in dataset.cases:
+        by_id[case.id].append(case)
+    by_folded: dict[str, list[str]] = defaultdict(list)
+    for case_id in by_id:
+        by_folded[case_id.casefold()].append(case_id)
+    problems = [
+        Problem(
+            severity="error",
+            kind="duplicated-id",
+            what=f"several files make the same case: {', '.join(str(case.images[0]) for case in cases)}",
+            remedy="Rename or remove all but one.",
+            case=case_id,
+            file=cases[0].images[0],
+        )
+        for case_id, cases in by_id.items()
+        if len(cases) > 1
+    ]
+    problems += [
+        Problem(
+            severity="warning",
+            kind="similar-id",
+            what=f"case ids differ only in upper and lower case: {', '.join(ids)}",
+            remedy="Rename one: on Windows and macOS their masks would be one file.",
+            case=ids[0],
+        )
+        for ids in by_folded.values()
+        if len(ids) > 1
+    ]
+    overlap = {case.id for case in dataset.cases} & {case.id for case in dataset.test_cases}
+    problems += [
+        Problem(
+            severity="warning",
+            kind="test-case-in-training",
+            what="this id occurs among the training and the test cases",
+            remedy="If it is the same patient, take it out of one of them.",
+            case=case_id,
+        )
+        for case_id in sorted(overlap)
+    ]
+    return problems
+
+
+def _missing_images(case: Case, dataset: Dataset, present: set[Path]) -> list[Problem]:
+    count, wanted = len(case.images), len(dataset.channels)
+    missing = [(number, path) for number, path in enumerate(case.images) if path not in present]
+    problems = []
+    for number, path in missing:
+        alone = count == 1
+        name = dataset.channels[number] if number < wanted else str(number)
+        problems.append(
+            Problem(
+                severity="error",
+                kind="missing-image" if alone else "missing-channel",
+                what=f"the image {path.name} does not exist" if alone else f"channel {number} ({name}) is missing",
+                remedy=f"Add {path.name}, or leave this case out.",
+                case=case.id,
+                file=path,
+            )
+        )
+    if count not in (1, wanted):
+        problems.append(
+            Problem(
+                severity="error",
+                kind="channel-count",
+                what=f"it has {count} image files, the dataset {wanted} channels ({', '.join(dataset.channels)})",
+                remedy="Give every case one file per channel, or correct channel_names in dataset.json.",
+                case=case.id,
+                file=case.images[0],
+            )
+        )
+    return problems
+
+
+def _strangers(dataset: Dataset, present: set[Path]) -> list[Problem]:
+    """Files beside those of the cases that belong to no case."""
+    used = {path for case in (*dataset.cases, *dataset.test_cases) for path in case.images}
+    used |= {case.labels for case in (*dataset.cases, *dataset.test_cases) if case.labels}
+    problems = []
+    label_folders = {case.labels.parent for case in dataset.cases if case.labels}
+    image_folders = {case.images[0].parent for case in dataset.cases}
+    for path in sorted(present - used):
+        known = ending_of(path.name) is not None
+        if not known and path.suffix.lower() in COMPANIONS:
+            continue
+        unpaired = known and path.parent in label_folders - image_folders
+        problems.append(
+            Problem(
+                severity="warning" if known else "note",
+                kind="label-without-image" if unpaired else "file-without-case" if known else "unknown-file",
+                what="no image belongs to this label file"
+                if unpaired
+                else "belongs to no case and is left out"
+                if known
+                else "no reader knows this ending; the file is left out",
+                remedy="Add the image with the same name, or remove the file." if unpaired else "Remove or rename it.",
+                file=path,
+            )
+        )
+    return problems
+
+
+# -------------------------------------------------------------------------------------------------------- one case
+
+
+def check_case(
+    case: Case, volume: Volume, label_map: LabelMap | None, labels: Labels, channels: int | None = None
+) -> list[Problem]:
+    """Findings about the arrays of one case.
+
+    Args:
+        case: whose arrays they are.
+        volume: its image, (C, Z, Y, X).
+        label_map: its labels, (Z, Y, X), or None where there are none to check.
+        labels: the declared labels.
+        channels: how many channels the image should have, where that is known.
+    """
+    report = _Report(case)
+    for note in volume.notes:
+        report.add("note", "header", note, "Nothing to do if that is right.", case.images[0])
+    _check_image(report, volume, channels)
+    if label_map is not None:
+        for note in label_map.notes:
+            report.add("note", "header", note, "Nothing to do if that is right.", case.labels)
+        _check_grid(report, volume, label_map)
+        _check_values(report, label_map.labels, labels)
+    return report.problems
+
+
+class _Report:
+    """Collects the problems of one case."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.problems: list[Problem] = []
+
+    def add(self, severity: str, kind: str, what: str, remedy: str, file: Path | None) -> None:
+        self.problems.append(
+            Problem.model_validate(
+                {"severity": severity, "kind": kind, "what": what, "remedy": remedy, "case": self.case.id, "file": file}
+            )
+        )
+
+
+def _check_image(report: _Report, volume: Volume, channels: int | None) -> None:
+    files = report.case.images
+    found = volume.image.shape[0]
+    if channels is not None and found != channels:
+        what = f"the image has {found} channels, the dataset {channels}"
+        report.add("error", "channel-count", what, "Give every case the same channels.", files[0])
+    for number, channel in enumerate(volume.image):
+        file = files[number] if len(files) == found else files[0]
+        low, high = float(channel.min()), float(channel.max())  # NaN wherever there is one
+        if not (np.isfinite(low) and np.isfinite(high)):
+            bad = int(channel.size - np.isfinite(channel).sum())
+            what = f"channel {number} has {bad} voxels that are not numbers (NaN or infinite)"
+            report.add("error", "not-finite", what, "Replace them, for example by the background value.", file)
+        elif low == high:
+            what = f"channel {number} has the same value {low:g} everywhere"
+            report.add("warning", "constant-channel", what, "Check that the file was exported rightly.", file)
+
+
+def _check_grid(report: _Report, volume: Volume, label_map: LabelMap) -> None:
+    image, labels, file = volume.geometry, label_map.geometry, report.case.labels
+    if image.shape != labels.shape:
+        what = f"the labels have shape {labels.shape} (Z, Y, X), the image {image.shape}"
+        report.add("error", "shape-mismatch", what, "Draw or resample the labels on the grid of the image.", file)
+        return
+    distance, edge = corner_distance_mm(image, labels), smallest_voxel_edge(image)
+    if distance <= SAME_GRID_VOXELS * edge:
+        return
+    spacings = " x ".join(f"{size:.4g}" for size in image.spacing), " x ".join(f"{size:.4g}" for size in labels.spacing)
+    differ = not np.allclose(image.spacing, labels.spacing, rtol=1e-3)
+    detail = f"; voxels are {spacings[0]} mm in the image and {spacings[1]} mm in the labels" if differ else ""
+    what = f"image and labels lie up to {distance:.3g} mm apart{detail}"
+    if distance > DIFFERENT_GRID_VOXELS * edge:
+        remedy = "Correct the header that is wrong, or resample the labels on the grid of the image."
+        report.add("error", "geometry-mismatch", what, remedy, file)
+    else:
+        report.add("warning", "geometry-mismatch", what, "Less than half a voxel: it is ignored.", file)
+
+
+def _check_values(report: _Report, found: NDArray[np.generic], labels: Labels) -> None:
+    file = report.case.labels
+    if found.dtype.kind == "f":
+        _check_fractions(report, found)
+        return
+    counts = whole_values(found)
+    declared = {*labels.values, *(() if labels.ignore is None else (labels.ignore,))}
+    undeclared = {value: count for value, count in counts.items() if value not in declared}
+    if undeclared and (min(counts) < -1 or len(counts) > MOST_VALUES):
+        what = f"the labels look like an image: {len(counts)} distinct values from {min(counts)} to {max(counts)}"
+        report.add("error", "label-looks-like-image", what, "Check that the right file was saved as the labels.", file)
+    elif len(undeclared) > MANY_UNDECLARED:
+        what = f"{len(undeclared)} distinct undeclared values: the labels look interpolated, or compressed with loss"
+        remedy = "Export the labels again without interpolation, in a lossless format."
+        report.add("error", "interpolated-labels", what, remedy, file)
+    elif undeclared:
+        what = f"undeclared label values {_listed(undeclared)}; declared are {_ranges(sorted(declared))}"
+        report.add("error", "undeclared-value", what, "Declare them in dataset.json or correct the file.", file)
+    elif not set(counts) - {0, labels.ignore}:
+        report.add("note", "empty-label", "no voxel is labelled", "Nothing to do if that is right.", file)
+
+
+def _check_fractions(report: _Report, found: NDArray[np.generic]) -> None:
+    values = found.astype(np.float64)
+    finite = np.isfinite(values)
+    file = report.case.labels
+    if not finite.all():
+        what = f"the labels have {int(found.size - finite.sum())} voxels that are not numbers (NaN or infinite)"
+        report.add("error", "not-finite", what, "Replace them by a label value.", file)
+    fractional = finite & (values != np.rint(values))
+    if fractional.any():
+        example = float(values[fractional][0])
+        what = f"{int(fractional.sum())} voxels of the labels hold fractions such as {example:.4g}"
+        remedy = "Export the labels again without interpolation; check that it is not an image or a probability map."
+        report.add("error", "fractional-labels", what, remedy, file)
+
+
+def _listed(counts: dict[int, int]) -> str:
+    """Values with their voxels: "4 (12 voxels), 7 (1 voxel) and 3 more"."""
+    named = [
+        f"{value} ({count} voxel{'' if count == 1 else 's'})" for value, count in Counter(counts).most_common(NAMED)
+    ]
+    more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
+    return ", ".join(named) + more
+
+
+def _ranges(values: list[int]) -> str:
+    """Ascending values with runs shortened: "0 to 7, 20"."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)

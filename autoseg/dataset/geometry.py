@@ -1,0 +1,58 @@
+"""Comparing the grids of two files in millimetres, whatever their headers look like."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from nibabel import orientations
+from numpy.typing import NDArray
+
+from autoseg.records import Geometry
+
+#: Grids nearer than this part of the smallest voxel edge are the same: headers store float32 angles and offsets, and
+#: programs round them differently. A thousandth of a voxel at each end of 500 slices is well inside.
+SAME_GRID_VOXELS = 0.05
+
+#: From here on the image and the labels show different anatomy.
+DIFFERENT_GRID_VOXELS = 0.5
+
+
+def smallest_voxel_edge(geometry: Geometry) -> float:
+    """Smallest voxel size in mm; a 2D image has only its two in-plane sizes."""
+    sizes = np.linalg.norm(geometry.matrix[:3, :3], axis=0)
+    return float(sizes[:2].min() if geometry.flat else sizes.min())
+
+
+def corners(geometry: Geometry) -> NDArray[np.float64]:
+    """The outer corners of the grid in RAS+ mm, (8, 3), in the order of the file's axes (i, j, k)."""
+    ends = [(-0.5, size - 0.5) for size in reversed(geometry.shape)]
+    indices = np.array(list(itertools.product(*ends)))
+    return np.asarray(indices @ geometry.matrix[:3, :3].T + geometry.matrix[:3, 3])
+
+
+def corner_distance_mm(a: Geometry, b: Geometry) -> float:
+    """Largest distance in mm between corresponding outer corners of two grids.
+
+    Corresponding means the same end of the same file axis: a grid stored with a flipped axis is far away, although it
+    may cover the same space, because its voxels with equal indices are far apart.
+    """
+    return float(np.linalg.norm(corners(a) - corners(b), axis=1).max())
+
+
+def same_grid(a: Geometry, b: Geometry, tolerance: float) -> bool:
+    """Whether two grids have the same shape and corners nearer than `tolerance` mm."""
+    return a.shape == b.shape and corner_distance_mm(a, b) <= tolerance
+
+
+def axis_codes(geometry: Geometry) -> str:
+    """Orientation of the file axes (i, j, k) in nibabel's letters: "RAS", "LPS", …; "flat" for a 2D image."""
+    if geometry.flat:
+        return "flat"
+    letters: tuple[str | None, ...] = orientations.aff2axcodes(geometry.matrix)  # type: ignore[no-untyped-call]
+    return "".join(letter or "?" for letter in letters)
+
+
+def affine_rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, float, float, float], ...]:
+    """The rows of a 4x4 array as the tuples that `Geometry.affine` holds."""
+    return tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in matrix)

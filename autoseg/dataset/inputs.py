@@ -1,0 +1,157 @@
+"""What to predict: a file, a folder, or a list of files, made into cases."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoseg.dataset.naming import data_files, group_images, safe_id, visible_files, visible_folders
+from autoseg.dataset.patients import kind_of
+from autoseg.dataset.readers import ending_of, read_geometry
+from autoseg.errors import DatasetError, ReadError
+from autoseg.records import Case, Problem
+
+LISTS = (".csv", ".json")
+
+
+def find_inputs(images: Path, channels: int, channel_names: Sequence[str] = ()) -> tuple[list[Case], list[Problem]]:
+    """Cases to predict with a model of so many channels, and what kept others out.
+
+    `images` is an image file, a folder (of images with or without channel numbers, or of one folder per patient), or
+    a `.csv` or `.json` list of case, channel and path (a channel is a number or one of `channel_names`; paths are
+    relative to the list). Cases that lack a channel, repeat an id or cannot be read become problems.
+    Only headers are read. Raises DatasetError where there is nothing to predict at all.
+    """
+    names = tuple(channel_names) or tuple(str(number) for number in range(channels))
+    if not images.exists():
+        raise DatasetError("does not exist", where=images, remedy="Give an image, a folder of images, or a list.")
+    problems: list[Problem] = []
+    if images.is_dir():
+        found = _from_folder(images, channels, names, problems)
+    elif images.suffix.lower() in LISTS:
+        found = _from_list(images, names)
+    elif ending_of(images.name) is not None:
+        found = list(group_images([images], 1).cases)
+    else:
+        raise DatasetError("has an ending that no reader knows", where=images, remedy="Give a NIfTI or picture file.")
+    if not found:
+        raise DatasetError("holds no image", where=images, remedy="Give a folder with image files.")
+    return _usable(found, channels, names, problems), problems
+
+
+def _from_folder(
+    folder: Path, channels: int, names: tuple[str, ...], problems: list[Problem]
+) -> list[tuple[str, tuple[Path, ...]]]:
+    files = data_files(folder)
+    if files:
+        known = set(files)
+        for path in visible_files(folder):
+            if path not in known and path.suffix.lower() not in (*LISTS, ".txt", ".md"):
+                what = "no reader knows this ending; the file is skipped"
+                problems.append(_problem("note", "unknown-file", what, "Nothing to do if it is no image.", None, path))
+        return list(group_images(files, channels).cases)
+    cases = []
+    for patient in visible_folders(folder):
+        kinds = {kind_of(path, patient.name).lower(): path for path in data_files(patient)}
+        chosen = [kinds.get(name.lower()) for name in names]
+        if kinds:
+            ending = ending_of(next(iter(kinds.values())).name)
+            paths = (
+                path or patient / f"{patient.name}-{name}{ending}" for path, name in zip(chosen, names, strict=True)
+            )
+            cases.append((safe_id(patient.name, patient), tuple(paths)))
+    return cases
+
+
+def _from_list(path: Path, names: tuple[str, ...]) -> list[tuple[str, tuple[Path, ...]]]:
+    """Cases of a list file, in order of first mention; a missing channel gets no path."""
+    chosen: dict[str, dict[int, Path]] = {}
+    for number, row in enumerate(_rows(path), start=1):
+        case_id = safe_id(str(row.get("case") or ""), path)
+        file = row.get("path")
+        if not isinstance(file, str) or not file.strip():
+            raise DatasetError(f"entry {number} has no path", where=path, remedy="Each needs case, channel and path.")
+        channel = _channel(row.get("channel", 0), names, number, path)
+        if channel in chosen.setdefault(case_id, {}):
+            raise DatasetError(f"entry {number}: channel {channel} of {case_id} is given twice", where=path)
+        chosen[case_id][channel] = path.parent / file.strip()
+    cases: list[tuple[str, tuple[Path, ...]]] = []
+    for case_id, by_channel in chosen.items():
+        if set(by_channel) == {0}:
+            cases.append((case_id, (by_channel[0],)))
+        else:
+            missing = path.parent / "(not in the list)"
+            cases.append((case_id, tuple(by_channel.get(number, missing) for number in range(len(names)))))
+    return cases
+
+
+def _rows(path: Path) -> list[dict[str, object]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".csv":
+            rows: object = [dict(row) for row in csv.DictReader(text.splitlines())]
+        else:
+            rows = json.loads(text)
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
+        raise DatasetError(f"cannot be read as a list ({error})", where=path) from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DatasetError("is not a list of entries", where=path, remedy="Each entry needs case, channel and path.")
+    return rows
+
+
+def _channel(value: object, names: tuple[str, ...], number: int, path: Path) -> int:
+    text = str(value if value is not None else 0).strip() or "0"
+    if text in names:
+        return names.index(text)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    known = ", ".join(f"{index} or {name}" if str(index) != name else name for index, name in enumerate(names))
+    raise DatasetError(f"entry {number}: {text!r} is not a channel", where=path, remedy=f"Channels are {known}.")
+
+
+def _usable(
+    found: list[tuple[str, tuple[Path, ...]]], channels: int, names: tuple[str, ...], problems: list[Problem]
+) -> list[Case]:
+    cases: dict[str, Case] = {}
+    for case_id, paths in found:
+        fault = _fault(case_id, paths, channels, names)
+        if fault is None and case_id in cases:
+            what = f"several files make the same case: {cases[case_id].images[0]} and {paths[0]}"
+            fault = _problem("error", "duplicated-id", what, "Rename one; the first was taken.", case_id, paths[0])
+        if fault is None:
+            cases[case_id] = Case(id=case_id, images=paths)
+        else:
+            problems.append(fault)
+    return list(cases.values())
+
+
+def _fault(case_id: str, paths: tuple[Path, ...], channels: int, names: tuple[str, ...]) -> Problem | None:
+    needs = f"the model needs {', '.join(names)}"
+    present = [path.is_file() for path in paths]
+    if not all(present):
+        if len(paths) == 1:
+            return _problem("error", "missing-image", "does not exist", "Correct its path.", case_id, paths[0])
+        has = [name for name, there in zip(names, present, strict=False) if there]
+        what = f"{needs}; this case has only {', '.join(has) or 'none of them'}"
+        missing = paths[present.index(False)]
+        return _problem("error", "missing-channel", what, "Add the missing file.", case_id, missing)
+    try:
+        count = len(paths) if len(paths) > 1 else read_geometry(paths[0])[1]
+    except ReadError as error:
+        remedy = error.remedy or "Check the file."
+        return _problem("error", "unreadable", error.what, remedy, case_id, paths[0])
+    if count != channels:
+        what = f"{needs}; this case has {count} channel{'' if count == 1 else 's'}"
+        remedy = "Give all channels: files ending in _0000, _0001, …, or a list with case, channel and path."
+        return _problem(
+            "error", "missing-channel" if count < channels else "channel-count", what, remedy, case_id, paths[0]
+        )
+    return None
+
+
+def _problem(severity: str, kind: str, what: str, remedy: str, case: str | None, file: Path) -> Problem:
+    return Problem.model_validate(
+        {"severity": severity, "kind": kind, "what": what, "remedy": remedy, "case": case, "file": file}
+    )

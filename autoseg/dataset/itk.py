@@ -1,0 +1,162 @@
+"""MetaImage, NRRD and GIPL files, through SimpleITK (imported when the first one is met: it takes 0.4 s)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.dataset.geometry import affine_rows
+from autoseg.dataset.voxels import small_integers, to_float32
+from autoseg.errors import ReadError
+from autoseg.files import written_aside
+from autoseg.records import Geometry, LabelMap, Volume
+
+#: ITK's world has x to the left and y to the back; ours, NIfTI's, the other way round.
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_image(path: Path) -> Volume:
+    """Image of one file, (C, Z, Y, X) float32; components or a fourth dimension become channels."""
+    stored, geometry = _load(path)
+    return Volume(to_float32(stored), geometry)
+
+
+def read_labels(path: Path) -> LabelMap:
+    """Labels of one file, (Z, Y, X); integers in a small type, floats only where there are fractions."""
+    stored, geometry = _load(path)
+    if stored.shape[0] != 1:
+        raise ReadError(
+            f"holds {stored.shape[0]} layers, not one label map",
+            where=path,
+            remedy="Export it as one label map (in 3D Slicer: a labelmap node, or collapse the segmentation's layers).",
+        )
+    return LabelMap(small_integers(stored[0]), geometry)
+
+
+def read_geometry(path: Path) -> tuple[Geometry, int]:
+    """Grid and number of channels, from the header alone."""
+    reader = _header(path)
+    size, components = reader.GetSize(), int(reader.GetNumberOfComponents())
+    geometry = _geometry(size, reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path)
+    return geometry, components * (int(size[3]) if len(size) == 4 else 1)
+
+
+def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:
+    """Write a mask on `geometry`, or on exactly the grid of `like` where that is a file of this family."""
+    sitk = _simple_itk()
+    image = sitk.GetImageFromArray(labels[0] if geometry.flat else labels)
+    spacing, origin, direction = _placement(geometry) if like is None else _placement_like(like, geometry)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(direction)
+    with written_aside(path) as aside:
+        try:
+            sitk.WriteImage(image, str(aside), useCompression=True)
+        except RuntimeError as error:
+            if not aside.exists():
+                raise OSError(f"{path}: {_reason(error)}") from error
+            raise
+
+
+def _simple_itk() -> Any:
+    import SimpleITK
+
+    return SimpleITK
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+def _header(path: Path) -> Any:
+    sitk = _simple_itk()
+    if not path.is_file():
+        raise ReadError("does not exist", where=path)
+    if path.stat().st_size == 0:
+        raise ReadError("is empty (0 bytes)", where=path, remedy="Copy or download the file again.")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    return reader
+
+
+def _load(path: Path) -> tuple[NDArray[np.generic], Geometry]:
+    """Stored voxels (C, Z, Y, X) and grid."""
+    sitk = _simple_itk()
+    reader = _header(path)
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    stored: NDArray[np.generic] = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        stored = np.moveaxis(stored, -1, 0)
+        if image.GetDimension() == 4:
+            raise ReadError("has components and a fourth dimension", where=path, remedy="Store a file per channel.")
+    elif image.GetDimension() < 4:
+        stored = stored[None]  # (1, ..., Y, X)
+    if image.GetDimension() == 2:
+        stored = stored[:, None]  # (C, 1, Y, X)
+    geometry = _geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+    return stored, geometry
+
+
+def _geometry(
+    size: tuple[int, ...],
+    spacing: tuple[float, ...],
+    origin: tuple[float, ...],
+    direction: tuple[float, ...],
+    path: Path,
+) -> Geometry:
+    count = len(size)
+    if count not in (2, 3, 4):
+        raise ReadError(f"has {count} dimensions", where=path, remedy="Two, three, or three and channels can be read.")
+    space = min(count, 3)
+    cosines = np.asarray(direction, dtype=np.float64).reshape(count, count)[:space, :space]
+    matrix = np.eye(4)
+    matrix[:space, :space] = cosines * np.asarray(spacing[:space])
+    matrix[:space, 3] = origin[:space]
+    if not np.isfinite(matrix).all() or np.linalg.norm(matrix[:3, :3], axis=0).min() <= 0:
+        raise ReadError(f"its header gives no usable voxel size ({spacing})", where=path, remedy="Correct the header.")
+    shape = (int(size[2]) if space == 3 else 1, int(size[1]), int(size[0]))
+    return Geometry(shape=shape, affine=affine_rows(LPS_TO_RAS @ matrix), flat=count == 2)
+
+
+def _unreadable(path: Path, error: Exception) -> ReadError:
+    return ReadError(f"cannot be read ({_reason(error)})", where=path, remedy="Copy or export the file again.")
+
+
+def _reason(error: Exception) -> str:
+    """The last line of ITK's message, which is the one that speaks of the file."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("ITK ERROR: ")[:200] if lines else "no reason given"
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+def _placement(geometry: Geometry) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """ITK's spacing, origin and direction of a grid."""
+    count = 2 if geometry.flat else 3
+    matrix = (LPS_TO_RAS @ geometry.matrix)[:, [*range(count), 3]]
+    sizes = np.linalg.norm(matrix[:3, :count], axis=0)
+    cosines = matrix[:count, :count] / sizes
+    return tuple(sizes.tolist()), tuple(matrix[:count, count].tolist()), tuple(cosines.ravel().tolist())
+
+
+def _placement_like(like: Path, geometry: Geometry) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """The same, copied from the header of `like` so that not even rounding changes it."""
+    try:
+        reader = _header(like)
+    except ReadError:
+        return _placement(geometry)
+    count = 2 if geometry.flat else 3
+    if tuple(reader.GetSize()[:count]) != geometry.shape[::-1][:count]:
+        return _placement(geometry)
+    direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:count, :count]
+    return tuple(reader.GetSpacing()[:count]), tuple(reader.GetOrigin()[:count]), tuple(direction.ravel().tolist())

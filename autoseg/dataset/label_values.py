@@ -1,0 +1,52 @@
+"""Which labels a dataset has when nobody declared them: read from the label files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from autoseg.dataset.readers import read_labels
+from autoseg.dataset.voxels import whole_values
+from autoseg.errors import DatasetError, ReadError
+from autoseg.records import Labels
+
+#: More distinct values than any anatomical atlas has: such a file is an image, or instance numbers.
+MOST_VALUES = 300
+
+
+def labels_from_files(paths: Sequence[Path], root: Path) -> tuple[Labels, tuple[str, ...]]:
+    """Labels named label_<value> for all values that occur, 0 being the background, and notes for the user.
+
+    Files that cannot be read, hold fractions or look like images are left out; the check of the cases reports them.
+    Raises DatasetError where nothing remains.
+    """
+    # threads: most of the time goes to decompression, which releases the interpreter's lock
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(values_in, paths))
+    values = sorted({value for values in found if values is not None for value in values} - {0})
+    if not values:
+        raise DatasetError(
+            "no label value above 0 was found in its label files, and no dataset.json declares any",
+            where=root,
+            remedy='Put a dataset.json with "labels" into it, or check the label files.',
+        )
+    names: dict[str, int | tuple[int, ...]] = {"background": 0, **{f"label_{value}": value for value in values}}
+    left_out = sum(values is None for values in found)
+    notes = [f"labels are not declared; the files hold the values {', '.join(str(value) for value in [0, *values])}"]
+    if left_out:
+        notes.append(f"{left_out} label files could not be used to find the label values")
+    return Labels(names=names), tuple(notes)
+
+
+def values_in(path: Path) -> tuple[int, ...] | None:
+    """The values of one label file; None where it cannot be read or is no label map."""
+    try:
+        labels = read_labels(path).labels
+    except ReadError:
+        return None
+    if labels.dtype.kind == "f":
+        return None
+    values = tuple(whole_values(labels))
+    return None if values[0] < 0 or len(values) > MOST_VALUES else values

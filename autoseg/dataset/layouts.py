@@ -1,0 +1,226 @@
+"""How a dataset folder is laid out: found out, named, and never guessed in silence.
+
+A new layout is a function that returns the dataset, or None where the folder is of another kind, and one line in
+`LAYOUTS`. They are tried in order. With a dataset.json no image or label file is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from autoseg.dataset.declaration import FILE_NAME, Declaration, Listed, read_declaration
+from autoseg.dataset.label_values import labels_from_files
+from autoseg.dataset.naming import (
+    CHANNEL_NUMBER,
+    Grouping,
+    data_files,
+    group_images,
+    pair_labels,
+    safe_id,
+    visible_folders,
+)
+from autoseg.dataset.patients import find_patients
+from autoseg.dataset.readers import ending_of, read_geometry, stem_of
+from autoseg.errors import DatasetError, ReadError
+from autoseg.records import Case, Dataset, Labels
+
+IMAGE_FOLDERS = ("imagesTr", "images", "image", "imgs", "img")
+LABEL_FOLDERS = ("labelsTr", "labels", "label", "masks", "mask", "segmentations", "annotations", "gt")
+TEST_IMAGE_FOLDERS = ("imagesTs", "images_test", "imagesTest")
+TEST_LABEL_FOLDERS = ("labelsTs", "labels_test", "labelsTest")
+
+DESCRIPTION = """\
+Known are: nnU-Net's (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json), the Medical Segmentation \
+Decathlon's (a dataset.json with a training list), two folders images/ and labels/, and one folder per patient \
+(CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz)."""
+
+
+def open_dataset(root: Path) -> Dataset:
+    """The dataset in a folder: its layout, channels, labels and cases, with notes on how it was read.
+
+    Raises DatasetError where the folder is absent, of no known layout, or its dataset.json is broken. Faults of single
+    cases are not errors here: `checks.check_layout` reports them.
+    """
+    if not root.exists():
+        raise DatasetError("does not exist", where=root, remedy="Give the folder that holds the dataset.")
+    if not root.is_dir():
+        raise DatasetError("is a file, not a dataset folder", where=root, remedy="Give the folder that holds it.")
+    for layout in LAYOUTS.values():
+        dataset = layout(root.absolute())
+        if dataset is not None:
+            if not dataset.cases:
+                raise DatasetError("holds no training case", where=root, remedy="Are the images elsewhere?")
+            return dataset
+    seen = [path.name for path in visible_folders(root)][:5]
+    inside = f"it holds the folders {', '.join(seen)}" if seen else "it holds no folders"
+    raise DatasetError(f"is not a dataset of a known layout ({inside})", where=root, remedy=DESCRIPTION)
+
+
+# ---------------------------------------------------------------------------------------------------- the layouts
+
+
+def decathlon(root: Path) -> Dataset | None:
+    """A dataset whose dataset.json lists the cases (Medical Segmentation Decathlon; nnU-Net's `dataset` table)."""
+    declaration = read_declaration(root)
+    if declaration is None or not declaration.training:
+        return None
+    present = _Present()
+    if not any(present(root / listed.images[0]) for listed in declaration.training):
+        return None  # version 1 of nnU-Net lists names without the channel number: the folders tell
+    if all(listed.id is None and CHANNEL_NUMBER.match(stem_of(listed.images[0])) for listed in declaration.training):
+        return None  # a list of nnU-Net's own file names, which nnU-Net ignores
+    cases = tuple(_listed_case(root, listed, present) for listed in declaration.training)
+    test = tuple(_listed_case(root, listed, present, test=True) for listed in declaration.test)
+    test = tuple(case for case in test if any(present(path) for path in case.images))
+    return _assemble("decathlon", root, declaration, _sorted(cases), _sorted(test), ())
+
+
+def nnunet(root: Path) -> Dataset | None:
+    """A dataset.json beside a folder of images and one of labels (nnU-Net's raw layout, version 1 and 2)."""
+    declaration = read_declaration(root)
+    pair = _pair(root, IMAGE_FOLDERS, LABEL_FOLDERS)
+    if declaration is None or pair is None:
+        return None
+    return _from_folders("nnunet", root, declaration, *pair)
+
+
+def folders(root: Path) -> Dataset | None:
+    """A folder of images and one of labels with equal file names and no JSON."""
+    pair = _pair(root, IMAGE_FOLDERS, LABEL_FOLDERS)
+    if pair is None or pair[1] is None:
+        return None
+    return _from_folders("folders", root, Declaration(), *pair)
+
+
+def patients(root: Path) -> Dataset | None:
+    """One folder per patient, with the labels named by a last word such as `seg` or `mask`."""
+    found = find_patients(root)
+    if found is None:
+        return None
+    declaration = read_declaration(root) or Declaration()
+    named = Declaration(
+        name=declaration.name, channels=found.channels, labels=declaration.labels, notes=declaration.notes
+    )
+    return _assemble("patients", root, named, found.cases, (), found.notes)
+
+
+LAYOUTS: dict[str, Callable[[Path], Dataset | None]] = {
+    "decathlon": decathlon,
+    "nnunet": nnunet,
+    "folders": folders,
+    "patients": patients,
+}
+
+
+# -------------------------------------------------------------------------------------------------------- pieces
+
+
+class _Present:
+    """Whether files exist, with one listing per folder instead of one question per file."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, set[str]] = {}
+
+    def __call__(self, path: Path) -> bool:
+        folder = path.parent
+        if folder not in self._names:
+            self._names[folder] = {file.name for file in data_files(folder)} if folder.is_dir() else set()
+        return path.name in self._names[folder]
+
+
+def _listed_case(root: Path, listed: Listed, present: _Present, test: bool = False) -> Case:
+    images = tuple(root / image for image in listed.images)
+    labels = None if listed.labels is None else root / listed.labels
+    if test and labels is None:
+        labels = next((root / name / images[0].name for name in TEST_LABEL_FOLDERS), None)
+    case_id = safe_id(listed.id or stem_of(images[0]), root / FILE_NAME)
+    return Case(id=case_id, images=images, labels=labels if labels is not None and present(labels) else None)
+
+
+def _pair(root: Path, images: Sequence[str], labels: Sequence[str]) -> tuple[Path, Path | None] | None:
+    """The folders of images and labels, by the names people give them."""
+    present = {path.name: path for path in visible_folders(root)}
+    image_folder = next((present[name] for name in images if name in present), None)
+    label_folder = next((present[name] for name in labels if name in present), None)
+    return None if image_folder is None else (image_folder, label_folder)
+
+
+def _from_folders(layout: str, root: Path, declaration: Declaration, images: Path, labels: Path | None) -> Dataset:
+    channels = len(declaration.channels) or None
+    training, grouping = _cases(images, labels, channels)
+    notes = () if grouping.note is None else (grouping.note,)
+    test_pair = _pair(root, TEST_IMAGE_FOLDERS, TEST_LABEL_FOLDERS)
+    test: tuple[Case, ...] = ()
+    if test_pair is not None:
+        test, _ = _cases(*test_pair, channels or len(training[0].images) if training else channels)
+    return _assemble(layout, root, declaration, training, test, notes)
+
+
+def _cases(images: Path, labels: Path | None, channels: int | None) -> tuple[tuple[Case, ...], Grouping]:
+    label_files = [] if labels is None else data_files(labels)
+    grouping = group_images(data_files(images), channels, [stem_of(path) for path in label_files])
+    pairs = pair_labels([case_id for case_id, _ in grouping.cases], label_files)
+    cases = tuple(
+        Case(id=case_id, images=paths, labels=pairs[case_id][0] if case_id in pairs else None)
+        for case_id, paths in grouping.cases
+    )
+    return cases, grouping
+
+
+def _sorted(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    return tuple(sorted(cases, key=lambda case: case.id))
+
+
+def _assemble(
+    layout: str,
+    root: Path,
+    declaration: Declaration,
+    cases: tuple[Case, ...],
+    test: tuple[Case, ...],
+    notes: tuple[str, ...],
+) -> Dataset:
+    if not cases:
+        raise DatasetError("holds no training image", where=root, remedy="Are the images elsewhere?")
+    channels, channel_notes = _channel_names(declaration, cases)
+    labels, label_notes = _label_table(declaration, cases, root)
+    declared = declaration.cases_declared
+    if declared is not None and declared != len(cases):
+        label_notes += (f"dataset.json declares {declared} training cases, {len(cases)} were found",)
+    return Dataset(
+        name=declaration.name or root.name,
+        root=root,
+        layout=layout,
+        channels=channels,
+        labels=labels,
+        cases=cases,
+        test_cases=test,
+        file_ending=declaration.file_ending or ending_of(cases[0].images[0].name) or "",
+        notes=(*declaration.notes, *notes, *channel_notes, *label_notes),
+    )
+
+
+def _channel_names(declaration: Declaration, cases: tuple[Case, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Declared names, or numbered ones for as many channels as the first readable case has."""
+    if declaration.channels:
+        return declaration.channels, ()
+    count = len(cases[0].images)
+    if count == 1:
+        count = _count_channels(cases)
+    names = tuple(f"channel_{number}" for number in range(count))
+    return names, (f"channel names are not declared: {', '.join(names)}",)
+
+
+def _count_channels(cases: tuple[Case, ...]) -> int:
+    for case in cases:
+        try:
+            return read_geometry(case.images[0])[1]
+        except ReadError:
+            continue  # the check of the cases reports it
+    return 1
+
+
+def _label_table(declaration: Declaration, cases: tuple[Case, ...], root: Path) -> tuple[Labels, tuple[str, ...]]:
+    if declaration.labels is not None:
+        return declaration.labels, ()
+    return labels_from_files([case.labels for case in cases if case.labels is not None], root)

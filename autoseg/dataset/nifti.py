@@ -1,0 +1,186 @@
+"""NIfTI files, version 1 and 2, compressed or not (told by content, not by name).
+
+The whole file is decompressed at once and checked against its checksum, which is faster than nibabel's seeking reads
+and finds truncation wherever it is. nibabel interprets the header.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.dataset.nifti_header import (
+    HEADER_BYTES,
+    NIFTI_1,
+    NIFTI_2,
+    Header,
+    Layout,
+    colour_components,
+    parse_header,
+    read_layout,
+)
+from autoseg.dataset.voxels import small_integers, to_float32
+from autoseg.errors import ReadError
+from autoseg.files import written_aside
+from autoseg.records import Geometry, LabelMap, Volume
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+#: Masks are long runs of equal bytes: higher levels cost time and save next to nothing.
+COMPRESSION = 3
+
+
+def read_image(path: Path) -> Volume:
+    """Image of one NIfTI file, (C, Z, Y, X) float32; a fourth or fifth dimension, and colours, become channels."""
+    layout, stored = _load(path)
+    image = to_float32(stored, layout.slope, layout.inter)
+    return Volume(image, layout.geometry, layout.notes)
+
+
+def read_labels(path: Path) -> LabelMap:
+    """Labels of one NIfTI file, (Z, Y, X); integers in a small type, floats only where there are fractions."""
+    layout, stored = _load(path)
+    if layout.channels != 1:
+        raise ReadError(
+            f"holds {layout.channels} volumes, not one label map",
+            where=path,
+            remedy="Give each voxel one label in a 3D file.",
+        )
+    return LabelMap(small_integers(stored[0], layout.slope, layout.inter), layout.geometry, layout.notes)
+
+
+def read_geometry(path: Path) -> tuple[Geometry, int]:
+    """Grid and number of channels, from the header alone."""
+    layout = read_layout(_header_bytes(path), path)
+    return layout.geometry, layout.channels
+
+
+def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:
+    """Write a NIfTI mask; sform, qform, their codes, voxel sizes and units are those of `like`, bit for bit.
+
+    Without `like` (or when it is no NIfTI file) the grid is `geometry`, in mm, scanner coordinates.
+    """
+    header = _mask_header(geometry, like)
+    header.set_data_dtype(labels.dtype)
+    header.set_data_shape(labels.shape[:0:-1] if geometry.flat else labels.shape[::-1])
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    offset = 544 if isinstance(header, NIFTI_2) else 352
+    header["vox_offset"] = offset
+    head = header.binaryblock.ljust(offset, b"\0")
+    voxels = np.ascontiguousarray(labels, dtype=labels.dtype.newbyteorder(header.endianness)).tobytes()
+    with written_aside(path) as aside:
+        if path.name.lower().endswith(".gz"):
+            # no name and no time in it: equal masks are equal bytes
+            aside.write_bytes(gzip.compress(head + voxels, compresslevel=COMPRESSION, mtime=0))
+        else:
+            aside.write_bytes(head + voxels)
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+def _load(path: Path) -> tuple[Layout, NDArray[np.generic]]:
+    """Layout and stored voxels (C, Z, Y, X), in the file's own type."""
+    layout = read_layout(_header_bytes(path), path)
+    content = _content(path, layout.offset + layout.voxel_bytes)
+    needed = layout.offset + layout.voxel_bytes
+    if len(content) < needed:
+        raise ReadError(
+            f"is truncated: the header tells of {needed} bytes, {len(content)} are there",
+            where=path,
+            remedy="Copy or download the file again.",
+        )
+    count = layout.voxel_bytes // layout.dtype.itemsize
+    flat = np.frombuffer(content, dtype=layout.dtype, count=count, offset=layout.offset)
+    z, y, x = layout.geometry.shape
+    if colour_components(layout.header):
+        return layout, np.moveaxis(flat.reshape(z, y, x, layout.channels), -1, 0)
+    return layout, flat.reshape(layout.channels, z, y, x)
+
+
+def _header_bytes(path: Path) -> bytes:
+    """The first bytes of the file, decompressed if need be."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4096)
+    except OSError as error:
+        raise ReadError(f"cannot be opened ({error.strerror or error})", where=path) from error
+    if not start:
+        raise ReadError("is empty (0 bytes)", where=path, remedy="Copy or download the file again.")
+    if not start.startswith(GZIP_MAGIC):
+        return start[:HEADER_BYTES]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(start, HEADER_BYTES)
+    except zlib.error as error:
+        raise _damaged(path, error) from error
+
+
+def _content(path: Path, needed: int) -> bytes:
+    """The file's bytes, decompressed; at most `needed` of them, but the checksum at the end is verified."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ReadError(f"cannot be read ({error.strerror or error})", where=path) from error
+    if not raw.startswith(GZIP_MAGIC):
+        return raw
+    parts, missing = [], needed
+    try:
+        while raw.startswith(GZIP_MAGIC) and missing > 0:  # parallel compressors write several members
+            member = zlib.decompressobj(wbits=31)
+            part = member.decompress(raw, missing)
+            parts.append(part)
+            missing -= len(part)
+            rest = member.unconsumed_tail
+            while not member.eof:  # to the checksum, keeping nothing
+                skipped = member.decompress(rest, 1 << 20)
+                if not skipped and not member.eof and not member.unconsumed_tail:
+                    raise ReadError(
+                        "is truncated: the compressed data end too early",
+                        where=path,
+                        remedy="Copy or download the file again.",
+                    )
+                rest = member.unconsumed_tail
+            raw = member.unused_data
+    except zlib.error as error:
+        raise _damaged(path, error) from error
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _damaged(path: Path, error: Exception) -> ReadError:
+    return ReadError(
+        f"is damaged: its compressed data cannot be unpacked ({error})",
+        where=path,
+        remedy="Copy or download the file again.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+def _mask_header(geometry: Geometry, like: Path | None) -> Header:
+    if like is not None and _is_nifti(like):
+        header = parse_header(_header_bytes(like), like).copy()
+        for text in ("descrip", "aux_file", "intent_name"):  # may tell of a person, and speak of the image
+            header[text] = b""
+        for number in ("intent_code", "intent_p1", "intent_p2", "intent_p3", "cal_min", "cal_max"):
+            header[number] = 0
+        return header
+    kind = NIFTI_1 if max(geometry.shape) < 2**15 else NIFTI_2
+    header = kind()
+    header.set_data_shape(geometry.shape[::-1])
+    header.set_xyzt_units("mm")
+    header.set_qform(geometry.matrix, code=1, strip_shears=True)
+    header.set_sform(geometry.matrix, code=1)
+    return header
+
+
+def _is_nifti(path: Path) -> bool:
+    try:
+        parse_header(_header_bytes(path), path)
+    except ReadError:
+        return False
+    return True

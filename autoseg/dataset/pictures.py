@@ -1,0 +1,222 @@
+"""PNG, JPEG, BMP and TIFF files: images without a place in the body.
+
+A picture is a volume with Z = 1 and pixels of 1 mm; rows are Y, columns X, colours channels. A TIFF stack is a volume
+with voxels of 1 mm. Pillow, tifffile and SimpleITK are imported when the first such file is met.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.dataset.voxels import small_integers, to_float32
+from autoseg.errors import ReadError
+from autoseg.files import written_aside
+from autoseg.records import Geometry, LabelMap, Volume
+
+IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+
+#: Pillow's modes that hold numbers as they are; others are converted to RGB (palettes, CMYK, …).
+PLAIN_MODES = {"1": 1, "L": 1, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+
+STACK_NOTE = "a TIFF stack tells no voxel size: 1 mm is assumed"
+
+
+# ------------------------------------------------------------------------------------------------ PNG, JPEG, BMP
+
+
+def read_image(path: Path) -> Volume:
+    """Image of one picture, (C, 1, Y, X) float32; palettes become their colours, alpha stays a channel."""
+    with _opened(path) as picture:
+        if _sixteen_bit_colour(picture):
+            pixels = _read_with_itk(path)  # Pillow would cut each colour to eight bits
+        else:
+            pixels = _pixels(picture if picture.mode in PLAIN_MODES else _decoded(picture, path).convert("RGB"), path)
+    stored = np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0)[:, None]  # (C, 1, Y, X)
+    return Volume(to_float32(stored), _flat(stored.shape[-2], stored.shape[-1]))
+
+
+def read_labels(path: Path) -> LabelMap:
+    """Labels of one picture, (1, Y, X); a palette's indices are the labels, grey stored as colours is one value."""
+    with _opened(path) as picture:
+        pixels = _pixels(picture, path)
+    notes: tuple[str, ...] = ()
+    if pixels.ndim == 3:
+        pixels = _one_of(pixels, path)
+        notes = ("labels stored as grey colours: one of the equal channels is read",)
+    return LabelMap(small_integers(pixels[None]), _flat(*pixels.shape), notes)
+
+
+def read_geometry(path: Path) -> tuple[Geometry, int]:
+    """Grid and number of channels, from the header alone."""
+    with _opened(path) as picture:
+        columns, rows = picture.size
+        return _flat(rows, columns), PLAIN_MODES.get(picture.mode, 3)
+
+
+def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
+    """Write a mask picture with the labels as grey values (8 or 16 bits)."""
+    from PIL import Image
+
+    if labels.shape[0] != 1 or labels.dtype.itemsize > 2:
+        raise ReadError(
+            f"a picture cannot hold labels of shape {labels.shape} and type {labels.dtype}",
+            where=path,
+            remedy="Name the mask .nii.gz or .tif.",
+        )
+    with written_aside(path) as aside:
+        Image.fromarray(labels[0]).save(aside)
+
+
+def refuse_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
+    """Refuse to write a mask as JPEG, whose compression changes values."""
+    raise ReadError("JPEG changes pixel values, so it cannot hold a mask", where=path, remedy="Name the mask .png.")
+
+
+def _flat(rows: int, columns: int) -> Geometry:
+    return Geometry(shape=(1, rows, columns), affine=IDENTITY, flat=True)
+
+
+def _opened(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise ReadError("does not exist", where=path)
+    if path.stat().st_size == 0:
+        raise ReadError("is empty (0 bytes)", where=path, remedy="Copy or download the file again.")
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError as error:
+        raise ReadError("is not a picture, whatever its name says", where=path) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _decoded(picture: Any, path: Path) -> Any:
+    try:
+        picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from error
+    return picture
+
+
+def _pixels(picture: Any, path: Path) -> NDArray[np.generic]:
+    """Decoded pixels, (Y, X) or (Y, X, C)."""
+    return np.asarray(_decoded(picture, path))
+
+
+def _sixteen_bit_colour(picture: Any) -> bool:
+    """Whether a PNG holds colours of 16 bits."""
+    tiles = getattr(picture, "tile", ())
+    return picture.format == "PNG" and picture.mode in ("RGB", "RGBA") and any("16" in str(tile[3]) for tile in tiles)
+
+
+def _read_with_itk(path: Path) -> NDArray[np.generic]:
+    import SimpleITK as sitk
+
+    try:
+        return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+
+
+def _one_of(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
+    """The single value of pixels whose colours are all equal, without alpha."""
+    colours = pixels[..., : {2: 1, 4: 3}.get(pixels.shape[-1], pixels.shape[-1])]
+    if not (colours == colours[..., :1]).all():
+        raise ReadError(
+            "is a colour picture, not a label map",
+            where=path,
+            remedy="Store one label number per pixel, as grey values or a palette.",
+        )
+    return colours[..., 0]
+
+
+def _unreadable(path: Path, error: Exception) -> ReadError:
+    return ReadError(f"is damaged or not decodable ({error})", where=path, remedy="Copy or download the file again.")
+
+
+# ------------------------------------------------------------------------------------------------------------ TIFF
+
+
+def read_tiff_image(path: Path) -> Volume:
+    """Image of one TIFF, (C, Z, Y, X) float32; pages are slices, colours channels."""
+    stored, geometry = _load_tiff(path)
+    return Volume(to_float32(stored), geometry, () if geometry.flat else (STACK_NOTE,))
+
+
+def read_tiff_labels(path: Path) -> LabelMap:
+    """Labels of one TIFF, (Z, Y, X)."""
+    stored, geometry = _load_tiff(path)
+    if stored.shape[0] > 1:
+        stored = _one_of(np.moveaxis(stored, 0, -1), path)[None]
+    return LabelMap(small_integers(stored[0]), geometry, () if geometry.flat else (STACK_NOTE,))
+
+
+def read_tiff_geometry(path: Path) -> tuple[Geometry, int]:
+    """Grid and number of channels, from the header alone."""
+    with _tiff(path) as file:
+        shape, axes = _tiff_axes(file, path)
+    sizes = dict(zip(axes, shape, strict=True))
+    return _tiff_geometry(sizes), sizes.get("C", 1)
+
+
+def write_tiff_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
+    """Write a mask as TIFF, one page per slice, losslessly compressed."""
+    import tifffile
+
+    with written_aside(path) as aside:
+        tifffile.imwrite(
+            aside, labels[0] if geometry.flat else labels, compression="zlib", photometric="minisblack", metadata=None
+        )
+
+
+def _tiff(path: Path) -> Any:
+    import tifffile
+
+    if not path.is_file():
+        raise ReadError("does not exist", where=path)
+    try:
+        return tifffile.TiffFile(path)
+    except (tifffile.TiffFileError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _tiff_axes(file: Any, path: Path) -> tuple[tuple[int, ...], str]:
+    """Shape of the first series and its axes as letters of Z, Y, X and C, each at most once."""
+    try:
+        series = file.series[0]
+    except (IndexError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from error
+    kept = [(size, axis) for size, axis in zip(series.shape, series.axes, strict=True) if size > 1 or axis in "YX"]
+    # tifffile: S samples, C channels; Q other, I image sequence, T time and Z depth are slices
+    axes = "".join({"S": "C", "Q": "Z", "I": "Z", "T": "Z"}.get(axis, axis) for _, axis in kept)
+    if sorted(axes) not in (sorted("YX"), sorted("YXC"), sorted("YXZ"), sorted("YXZC")):
+        raise ReadError(f"has axes {series.axes} of {series.shape}, which cannot be told apart", where=path)
+    return tuple(int(size) for size, _ in kept), axes
+
+
+def _tiff_geometry(sizes: dict[str, int]) -> Geometry:
+    if "Z" not in sizes:
+        return _flat(sizes["Y"], sizes["X"])
+    return Geometry(shape=(sizes["Z"], sizes["Y"], sizes["X"]), affine=IDENTITY)
+
+
+def _load_tiff(path: Path) -> tuple[NDArray[np.generic], Geometry]:
+    """Stored voxels (C, Z, Y, X) and grid."""
+    with _tiff(path) as file:
+        shape, axes = _tiff_axes(file, path)
+        try:
+            stored = np.asarray(file.asarray(series=0)).reshape(shape)
+        except (OSError, ValueError, KeyError, IndexError, RuntimeError, ImportError) as error:
+            raise _unreadable(path, error) from error
+    if stored.dtype.kind not in "biuf":
+        raise ReadError(f"holds values of type {stored.dtype}, not plain numbers", where=path)
+    geometry = _tiff_geometry(dict(zip(axes, shape, strict=True)))
+    for axis in "ZC":
+        if axis not in axes:
+            stored, axes = stored[None], axis + axes
+    return np.transpose(stored, [axes.index(axis) for axis in "CZYX"]), geometry

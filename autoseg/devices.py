@@ -1,0 +1,87 @@
+"""The compute device: which one, how much memory it has, and which precision it gains from."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import psutil
+import torch
+
+from autoseg.errors import UsageError
+from autoseg.workers import available_cores
+
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises UsageError where the named device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}", remedy="Use auto, cpu, cuda, cuda:1 or mps.") from None
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"there is no device {name!r} here", remedy="Leave --device out to use what there is.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("there is no MPS device here", remedy="Leave --device out to use what there is.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {name!r} is not supported", remedy="Use auto, cpu, cuda or mps.")
+    return device
+
+
+def memory_gb(device: torch.device) -> int:
+    """Total memory of the device in whole GB, rounded down: it does not change from one moment to the next."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory / 2**30)
+    return int(psutil.virtual_memory().total / 2**30)
+
+
+def describe(device: torch.device) -> str:
+    """One line for plans and receipts."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {memory_gb(device)} GB"
+    return f"{device.type}, {available_cores()} cores, {memory_gb(device)} GB"
+
+
+def best_precision(device: torch.device) -> Precision:
+    """The fastest precision that the device computes in hardware.
+
+    bfloat16 on a CPU pays only with AMX or AVX-512 BF16 instructions: without them oneDNN emulates it and a training
+    step takes 1.7 times as long as in float32 (measured on an Ice Lake server).
+    """
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+    if device.type == "cpu" and _cpu_has_bfloat16():
+        return "bfloat16"
+    return "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    return any(
+        bool(getattr(torch.cpu, probe, lambda: False)())
+        for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    )
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """`auto` gives the best precision of the device; a name is taken at its word."""
+    if name == "auto":
+        return best_precision(device)
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}", remedy=f"Use auto, {', '.join(PRECISIONS)}.")
+    return name  # type: ignore[return-value]
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """Mixed precision for the `with` block; nothing for float32."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])

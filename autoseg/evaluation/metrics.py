@@ -1,0 +1,182 @@
+"""How well a mask agrees with its reference: overlap, volumes, surfaces, per label of one case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from autoseg.errors import DatasetError
+from autoseg.evaluation.surfaces import hd95, normalized_surface_dice, surface_distances
+from autoseg.records import FLAT_SPACING_FACTOR, CaseScore, Labels, LabelScore, Spacing
+
+Box = tuple[slice, slice, slice]
+
+#: Values below this are looked up in a table; larger or negative ones are searched.
+_TABLE_SIZE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Voxels of two masks."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+    @property
+    def dice(self) -> float | None:
+        """2 TP / (2 TP + FP + FN); None where both masks are empty."""
+        sizes = 2 * self.true_positives + self.false_positives + self.false_negatives
+        return 2 * self.true_positives / sizes if sizes else None
+
+    @property
+    def iou(self) -> float | None:
+        """TP / (TP + FP + FN); None where both masks are empty."""
+        union = self.true_positives + self.false_positives + self.false_negatives
+        return self.true_positives / union if union else None
+
+
+def overlap(reference: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> Overlap:
+    """Voxels that two masks of one shape share, and that only one has."""
+    both = int(np.count_nonzero(reference & prediction))
+    return Overlap(both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(reference)) - both)
+
+
+def score_case(
+    case: str,
+    reference: NDArray[np.generic],
+    prediction: NDArray[np.generic],
+    spacing: Spacing,
+    labels: Labels,
+    tolerance_mm: float,
+) -> CaseScore:
+    """Scores of every label or region of one case.
+
+    `reference` and `prediction` are label maps (Z, Y, X) with the file's values on one grid, `spacing` its voxel size
+    in mm. Voxels that the reference ignores count for nothing. A volume of one slice has no surface across the slice.
+    Raises DatasetError when the shapes differ or a value is not declared.
+    """
+    if reference.shape != prediction.shape:
+        raise DatasetError(
+            f"the mask has shape {prediction.shape}, the reference {reference.shape}",
+            where=case,
+            remedy="They must lie on one grid.",
+        )
+    truth = _positions(reference, labels, f"{case}, reference")
+    found = _positions(prediction, labels, f"{case}, mask")
+    if labels.ignore_index is not None:
+        ignored = truth == labels.ignore_index
+        truth[ignored] = 0
+        found[ignored | (found == labels.ignore_index)] = 0
+    boxes = list(zip(_boxes(truth, labels), _boxes(found, labels), strict=True))
+    scores = {}
+    for name, members in labels.foreground.items():
+        present = [box for member in members for box in boxes[member] if box is not None]
+        scores[name] = _score_label(truth, found, members, _union(present), spacing, tolerance_mm)
+    return CaseScore(case=case, labels=scores)
+
+
+def voxel_volume_ml(spacing: Sequence[float]) -> float:
+    """Volume of a voxel in ml; a pixel of a 2D image, which has no thickness, counts as 1 mm thick."""
+    z, y, x = spacing
+    flat = np.isclose(z, FLAT_SPACING_FACTOR * max(y, x))
+    return (1.0 if flat else z) * y * x / 1000.0
+
+
+def _score_label(
+    truth: NDArray[np.uint16],
+    found: NDArray[np.uint16],
+    members: Sequence[int],
+    box: Box | None,
+    spacing: Spacing,
+    tolerance_mm: float,
+) -> LabelScore:
+    """Scores of one label or region, inside the box that holds it in both maps; None is a label found nowhere."""
+    if box is None:
+        return LabelScore(
+            dice=None,
+            iou=None,
+            true_positives=0,
+            false_positives=0,
+            false_negatives=0,
+            volume_reference_ml=0.0,
+            volume_prediction_ml=0.0,
+        )
+    reference, prediction = _is_one_of(truth[box], members), _is_one_of(found[box], members)
+    counts = overlap(reference, prediction)
+    axes = [axis for axis, size in enumerate(truth.shape) if size > 1] or [0, 1, 2]
+    distances = surface_distances(reference, prediction, spacing, axes)
+    voxel = voxel_volume_ml(spacing)
+    return LabelScore(
+        dice=counts.dice,
+        iou=counts.iou,
+        true_positives=counts.true_positives,
+        false_positives=counts.false_positives,
+        false_negatives=counts.false_negatives,
+        volume_reference_ml=(counts.true_positives + counts.false_negatives) * voxel,
+        volume_prediction_ml=(counts.true_positives + counts.false_positives) * voxel,
+        nsd=0.0 if distances is None else normalized_surface_dice(distances, tolerance_mm),
+        hd95_mm=None if distances is None else hd95(distances),
+    )
+
+
+def _is_one_of(positions: NDArray[np.uint16], members: Sequence[int]) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = positions == members[0]
+    for member in members[1:]:
+        mask |= positions == member
+    return mask
+
+
+def _positions(values: NDArray[np.generic], labels: Labels, where: str) -> NDArray[np.uint16]:
+    """Training labels of a map with the file's values: places in `labels.values`, the ignore label one above all."""
+    if not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:
+        raise DatasetError("holds labels that are not whole numbers", where=where, remedy="Save them as integers.")
+    declared = [*labels.values, *([] if labels.ignore is None else [labels.ignore])]
+    whole: NDArray[np.integer] = values.astype(np.uint8) if values.dtype == np.bool_ else values  # type: ignore[assignment]
+    positions = _looked_up(whole, declared)
+    undeclared = len(declared)
+    if positions.size and int(positions.max()) == undeclared:
+        strange, counts = np.unique(whole[positions == undeclared], return_counts=True)
+        told = ", ".join(f"{value} ({count} voxels)" for value, count in zip(strange[:8], counts[:8], strict=True))
+        raise DatasetError(
+            f"holds label values that are not declared: {told}; declared are {', '.join(map(str, declared))}",
+            where=where,
+            remedy="Name the dataset or model whose labels these are, or correct the label map.",
+        )
+    return positions
+
+
+def _looked_up(values: NDArray[np.integer], declared: Sequence[int]) -> NDArray[np.uint16]:
+    """Place of each value in `declared`; one above the last where it is not there."""
+    lowest, highest = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    positions: NDArray[np.uint16]
+    if lowest >= 0 and highest < _TABLE_SIZE:
+        table = np.full(highest + 1, len(declared), dtype=np.uint16)
+        for position, value in enumerate(declared):
+            if 0 <= value <= highest:
+                table[value] = position
+        positions = table[values]
+        return positions
+    order = np.argsort(np.asarray(declared, dtype=np.int64), kind="stable")
+    ascending = np.asarray(declared, dtype=np.int64)[order]
+    place = np.minimum(np.searchsorted(ascending, values), len(declared) - 1)
+    positions = np.where(ascending[place] == values, order[place], len(declared)).astype(np.uint16)
+    return positions
+
+
+def _boxes(positions: NDArray[np.uint16], labels: Labels) -> list[Box | None]:
+    """The box of each training label, None where it does not occur."""
+    found: list[Box | None] = [None]
+    found.extend(None if box is None else (box[0], box[1], box[2]) for box in find_objects(positions))
+    return found + [None] * (len(labels.values) + 1 - len(found))
+
+
+def _union(boxes: Sequence[Box]) -> Box | None:
+    if not boxes:
+        return None
+    z, y, x = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
+    return (z, y, x)

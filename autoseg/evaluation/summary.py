@@ -1,0 +1,110 @@
+"""Scores of many cases: means with their N, and what has no score counted apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoseg.errors import RecordError
+from autoseg.files import parse_record
+from autoseg.records import CaseScore, Labels, LabelScore, LabelSummary, Summary
+
+#: Fields of nnU-Net's summary.json that stand beside ours.
+NNUNET_FIELDS = ("foreground_mean", "mean", "metric_per_case")
+
+
+def summarize(scores: Sequence[CaseScore], tolerance_mm: float, failures: Mapping[str, str] | None = None) -> Summary:
+    """Means over cases, per label and over labels; `failures` tells why cases have no score.
+
+    A label's mean is over the cases whose reference has it: a missed one counts with Dice 0, and has no HD95. Cases
+    whose reference lacks the label are counted as false alarms or as rightly absent, and enter no mean.
+    """
+    names = list(dict.fromkeys(name for score in scores for name in score.labels))
+    labels = {
+        name: _summarize_label([score.labels[name] for score in scores if name in score.labels]) for name in names
+    }
+    return Summary(
+        tolerance_mm=tolerance_mm,
+        mean_dice=_mean(entry.dice for entry in labels.values()),
+        labels=labels,
+        cases=tuple(scores),
+        failures=dict(failures or {}),
+    )
+
+
+def _summarize_label(scores: Sequence[LabelScore]) -> LabelSummary:
+    present = [score for score in scores if _reference_voxels(score) > 0]
+    absent = [score for score in scores if _reference_voxels(score) == 0]
+    alarms = sum(score.false_positives > 0 for score in absent)
+    return LabelSummary(
+        dice=_mean(score.dice for score in present),
+        iou=_mean(score.iou for score in present),
+        nsd=_mean(score.nsd for score in present),
+        hd95_mm=_mean(score.hd95_mm for score in present),
+        cases=len(present),
+        empty_references=alarms,
+        both_empty=len(absent) - alarms,
+    )
+
+
+def _reference_voxels(score: LabelScore) -> int:
+    return score.true_positives + score.false_negatives
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def as_nnunet_summary(summary: Summary, labels: Labels | None = None) -> dict[str, Any]:
+    """The summary as plain JSON with nnU-Net's fields beside ours; what nnU-Net calls NaN is null.
+
+    In nnU-Net's fields a false alarm counts as 0 and enters the mean, as nnU-Net has it. Labels are called by their
+    values ("1", "(1, 2)") when `labels` are given, else by name. Background voxels (TN) are not kept and so not told.
+    """
+    keys = {name: _nnunet_key(name, labels) for name in summary.labels}
+    metrics = [{keys[name]: _nnunet_metrics(score) for name, score in case.labels.items()} for case in summary.cases]
+    per_case = [
+        {"metrics": entry, "prediction_file": case.prediction_file, "reference_file": case.reference_file}
+        for entry, case in zip(metrics, summary.cases, strict=True)
+    ]
+    mean = {key: _mean_entry([entry[key] for entry in metrics if key in entry]) for key in keys.values()}
+    nnunet = {"foreground_mean": _mean_entry(list(mean.values())), "mean": mean, "metric_per_case": per_case}
+    return {**summary.model_dump(mode="json"), **nnunet}
+
+
+def read_summary(path: Path) -> Summary:
+    """A summary written by `as_nnunet_summary`; raises RecordError when it is missing, broken or of another format."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RecordError(f"cannot be read ({error})", where=path, remedy="Evaluate again.") from error
+    ours = {key: value for key, value in raw.items() if key not in NNUNET_FIELDS} if isinstance(raw, dict) else raw
+    return parse_record(json.dumps(ours), Summary, where=path)
+
+
+def _nnunet_key(name: str, labels: Labels | None) -> str:
+    if labels is None:
+        return name
+    value = labels.names[name]
+    return str(value[0] if isinstance(value, tuple) and len(value) == 1 else value)
+
+
+def _nnunet_metrics(score: LabelScore) -> dict[str, float | None]:
+    return {
+        "Dice": score.dice,
+        "IoU": score.iou,
+        "TP": score.true_positives,
+        "FP": score.false_positives,
+        "FN": score.false_negatives,
+        "n_pred": score.true_positives + score.false_positives,
+        "n_ref": _reference_voxels(score),
+    }
+
+
+def _mean_entry(entries: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    return {key: _mean(entry[key] for entry in entries) for key in (entries[0] if entries else ())}

@@ -1,0 +1,218 @@
+"""Scores of a whole volume from a network that sees one patch at a time (nnU-Net's sliding window, facts section 8).
+
+Tiles overlap; each is averaged over its mirrored copies, weighted by a Gaussian and added up. The volume is worked off
+along its first axis, and planes that no later tile touches leave as a finished slab, so that whoever can use slabs
+never holds the scores of the whole volume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autoseg.arrays.tiles import axis_weights, gaussian_window, padding, tile_starts
+from autoseg.errors import PredictionError
+
+Forward = Callable[[Tensor], Tensor]  # (B, C, *patch) -> (B, K, *patch)
+Start = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The tiles of one volume. A 2D patch is a patch of one slice, and every slice is visited."""
+
+    shape: tuple[int, int, int]  # (Z, Y, X) of the unpadded volume
+    patch: tuple[int, int, int]
+    dimensions: int  # spatial axes that the network sees: 2 or 3
+    pads: tuple[tuple[int, int], ...]  # voxels before and after, per axis
+    starts: tuple[tuple[int, ...], ...]  # per axis, in padded voxels
+
+    @property
+    def padded_shape(self) -> tuple[int, int, int]:
+        """Shape of the padded volume."""
+        z, y, x = (size + before + after for size, (before, after) in zip(self.shape, self.pads, strict=True))
+        return (z, y, x)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return math.prod(len(starts) for starts in self.starts)
+
+
+def tile_grid(shape: Sequence[int], patch_size: Sequence[int], step: float = 0.5) -> TileGrid:
+    """The tiles that cover a volume of `shape` (Z, Y, X).
+
+    `patch_size` has three numbers, or two for a network that sees slices; `step` is the distance of tiles as a share of
+    the patch. A volume smaller than the patch is padded with zeros around its centre.
+    """
+    z, y, x = shape
+    patch = (1, *patch_size) if len(patch_size) == 2 else tuple(patch_size)
+    if len(patch) != 3:
+        raise ValueError(f"a patch of {len(patch_size)} axes; it must have 2 or 3")
+    pads = padding((z, y, x), patch)
+    padded = [size + before + after for size, (before, after) in zip((z, y, x), pads, strict=True)]
+    starts = tuple(tuple(tile_starts(size, length, step)) for size, length in zip(padded, patch, strict=True))
+    return TileGrid((z, y, x), (patch[0], patch[1], patch[2]), len(patch_size), pads, starts)
+
+
+def mirror_sets(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """All subsets of the axes, the empty one first: the mirrored copies over which scores are averaged."""
+    axes = tuple(sorted(set(mirror_axes)))
+    return [subset for count in range(len(axes) + 1) for subset in combinations(axes, count)]
+
+
+def count_passes(shape: Sequence[int], patch_size: Sequence[int], step: float, mirror_axes: Sequence[int]) -> int:
+    """Patches that go through the network for one prepared volume of `shape` (Z, Y, X)."""
+    return tile_grid(shape, patch_size, step).tiles * len(mirror_sets(mirror_axes))
+
+
+def predict_scores(
+    forward: Forward,
+    image: NDArray[np.float32],
+    patch_size: Sequence[int],
+    *,
+    heads: int,
+    step: float = 0.5,
+    mirror_axes: Sequence[int] = (),
+    batch_size: int = 1,
+    device: torch.device,
+    on_tile: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Scores (K, Z, Y, X), float32, of an image (C, Z, Y, X) in network space.
+
+    The slabs of `score_slabs` put together; see there for the arguments and errors.
+    """
+    scores = np.empty((heads, *image.shape[1:]), dtype=np.float32)
+    slabs = score_slabs(
+        forward,
+        image,
+        tile_grid(image.shape[1:], patch_size, step),
+        heads=heads,
+        mirror_axes=mirror_axes,
+        batch_size=batch_size,
+        device=device,
+        on_tile=on_tile,
+    )
+    for first, slab in slabs:
+        torch.from_numpy(scores[:, first : first + slab.shape[1]]).copy_(slab)
+    return scores
+
+
+def score_slabs(
+    forward: Forward,
+    image: NDArray[np.float32],
+    grid: TileGrid,
+    *,
+    heads: int,
+    mirror_axes: Sequence[int] = (),
+    batch_size: int = 1,
+    device: torch.device,
+    accumulator: torch.device | None = None,
+    on_tile: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Finished scores in order along axis 0: (first plane, slab (K, planes, Y, X) float32 on the accumulator's device).
+
+    `forward` maps a batch (B, C, *patch) on `device` to (B, heads, *patch) in any float type. `mirror_axes` are axes of
+    (Z, Y, X); for a 2D network axis 0 cannot be one. `batch_size` is how many patches (tiles or their mirrored copies)
+    go through the network together. Scores are summed in float32 on `accumulator` (by default the network's device).
+    `on_tile` is told the number of tiles finished since its last call. Raises PredictionError when a score is not
+    finite, ValueError when a 2D network is to be mirrored across slices.
+    """
+    window = _Window(grid, heads, accumulator or device)
+    mirrors = mirror_sets(mirror_axes)
+    if grid.dimensions == 2 and 0 in mirror_axes:
+        raise ValueError("a 2D network cannot be mirrored across slices")
+    volume = torch.from_numpy(_padded(image, grid.pads)).to(device)
+    starts: list[Start] = [(z, y, x) for z, y, x in product(*grid.starts)]
+    passes = [(start, mirror) for start in starts for mirror in mirrors]
+    done = 0
+    for begin in range(0, len(passes), max(1, batch_size)):
+        batch = passes[begin : begin + max(1, batch_size)]
+        with torch.inference_mode():
+            scores = forward(_patches(volume, batch, grid))
+            scores = scores if grid.dimensions == 3 else scores.unsqueeze(2)
+            for (start, mirror), passed in zip(batch, scores.to(window.device), strict=True):
+                window.add(start, passed.flip([axis + 1 for axis in mirror]) if mirror else passed)
+        finished = (begin + len(batch)) // len(mirrors)  # tiles; the next one may have been begun
+        if on_tile is not None and finished > done:
+            on_tile(finished - done)
+        done = finished
+        next_plane = starts[finished][0] if finished < len(starts) else grid.padded_shape[0]
+        with torch.inference_mode():
+            slab = window.take(next_plane, len(mirrors))
+        if slab is not None:
+            yield slab
+
+
+class _Window:
+    """Sums of the planes that tiles still reach; finished planes are divided by their weights and leave."""
+
+    def __init__(self, grid: TileGrid, heads: int, device: torch.device) -> None:
+        self.grid = grid
+        self.device = device
+        self.first = 0  # padded plane at which the sums begin
+        self.sums = torch.zeros((heads, 0, *grid.padded_shape[1:]), dtype=torch.float32, device=device)
+        self.window = torch.from_numpy(gaussian_window(grid.patch)).to(device)
+        self.weights = [
+            torch.from_numpy(axis_weights(size, length, starts)).to(device, torch.float32)
+            for size, length, starts in zip(grid.padded_shape, grid.patch, grid.starts, strict=True)
+        ]
+
+    def add(self, start: Start, scores: Tensor) -> None:
+        """Add one patch's scores (K, Z, Y, X) at its place."""
+        (z, y, x), (depth, height, width) = start, self.grid.patch
+        missing = z + depth - self.first - self.sums.shape[1]
+        if missing > 0:
+            fresh = self.sums.new_zeros((self.sums.shape[0], missing, *self.sums.shape[2:]))
+            self.sums = torch.cat([self.sums, fresh], dim=1)
+        place = self.sums[:, z - self.first : z - self.first + depth, y : y + height, x : x + width]
+        # the product is formed in float32 whatever the network's type; nnU-Net's float16 sums lose small weights
+        place.addcmul_(scores.to(torch.float32), self.window)
+
+    def take(self, plane: int, copies: int) -> tuple[int, Tensor] | None:
+        """The planes before `plane`, without padding: means over tiles and mirrored copies. None if there are none."""
+        count = plane - self.first
+        if count <= 0:
+            return None
+        (before, _), (top, _), (left, _) = self.grid.pads
+        depth, height, width = self.grid.shape
+        low, high = max(0, before - self.first), min(count, before + depth - self.first)
+        begin = self.first + low - before
+        inside = self.sums[:, low:high, top : top + height, left : left + width]
+        z, y, x = self.weights
+        planes = z[self.first + low : self.first + high, None, None] * copies
+        slab = inside / (planes * y[top : top + height, None] * x[left : left + width])
+        self.sums, self.first = self.sums[:, count:].clone(), plane
+        if slab.shape[1] == 0:  # only padding
+            return None
+        if not torch.isfinite(slab).all():
+            raise PredictionError(
+                "the network's scores are not finite",
+                remedy="Look for NaN or extreme intensities in the image, or use --precision float32.",
+            )
+        return begin, slab
+
+
+def _patches(volume: Tensor, batch: Sequence[tuple[Start, tuple[int, ...]]], grid: TileGrid) -> Tensor:
+    """Patches (B, C, *patch) cut from the padded volume (C, Z, Y, X), each mirrored along its axes."""
+    depth, height, width = grid.patch
+    patches = []
+    for (z, y, x), mirror in batch:
+        patch = volume[:, z : z + depth, y : y + height, x : x + width]
+        patches.append(patch.flip([axis + 1 for axis in mirror]) if mirror else patch)
+    stacked = torch.stack(patches)
+    return stacked if grid.dimensions == 3 else stacked.squeeze(2)
+
+
+def _padded(image: NDArray[np.float32], pads: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """The image with zeros around it; the image itself where none are needed."""
+    if not any(before or after for before, after in pads):
+        return np.ascontiguousarray(image, dtype=np.float32)
+    return np.pad(image.astype(np.float32, copy=False), ((0, 0), *pads))

@@ -1,0 +1,110 @@
+"""A model is one safetensors file: tensors `<member>/<name>` and one metadata key with a ModelHeader as JSON.
+
+One key only, and its JSON sorted: safetensors writes several keys in random order, and equal models must be equal
+bytes. Reading runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from autoseg.errors import ModelError, RecordError
+from autoseg.files import parse_record, written_aside
+from autoseg.records import ModelHeader
+
+if TYPE_CHECKING:  # a header can be read, and this module imported, without the seconds that loading torch takes
+    from torch import Tensor
+
+#: The one metadata key.
+HEADER_KEY = "autoseg"
+
+_SEPARATOR = "/"
+
+
+def write_model(path: Path, header: ModelHeader, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write a model file, atomically; equal headers and tensors give equal bytes.
+
+    `tensors` maps each member's name to its tensors by name, on any device. Raises ModelError when the members of
+    header and tensors differ or a member's name cannot stand in a file, DiskFullError when there is no room.
+    """
+    from safetensors.torch import save
+
+    names = [member.name for member in header.members]
+    if len(set(names)) != len(names) or set(names) != set(tensors):
+        raise ModelError(
+            f"the header names the members {', '.join(names)}, the tensors belong to {', '.join(tensors)}", where=path
+        )
+    unfit = [name for name in names if not name or _SEPARATOR in name]
+    if unfit:
+        raise ModelError(f"a member cannot be called {unfit[0]!r}", where=path, remedy="Choose a name without '/'.")
+    # detached copies of their own: safetensors refuses tensors that share memory, and stores plain memory order
+    stored = {
+        f"{member}{_SEPARATOR}{name}": tensor.detach().to("cpu", copy=True).contiguous()
+        for member, entries in tensors.items()
+        for name, tensor in entries.items()
+    }
+    text = json.dumps(header.model_dump(mode="json"), sort_keys=True, ensure_ascii=True, allow_nan=False)
+    with written_aside(path) as aside:
+        # written by Python, not by safetensors, whose errors would hide that the disk is full
+        aside.write_bytes(save(stored, metadata={HEADER_KEY: text}))
+
+
+def read_header(path: Path) -> ModelHeader:
+    """What a model file says of itself; reads no tensor and needs no torch.
+
+    Raises ModelError when the file is missing, damaged, not one of ours, or of another format.
+    """
+    try:
+        with safe_open(str(path), framework="np") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise ModelError("there is no such model file", where=path, remedy="Name one with --model.") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if HEADER_KEY not in metadata:
+        raise ModelError(
+            "is a safetensors file, but not one of autoseg's", where=path, remedy="Name a model.safetensors of a run."
+        )
+    try:
+        return parse_record(metadata[HEADER_KEY], ModelHeader, where=path)
+    except RecordError as error:
+        raise ModelError(error.what, where=path, remedy=error.remedy) from error
+
+
+def read_model(path: Path) -> tuple[ModelHeader, dict[str, dict[str, Tensor]]]:
+    """A model file's header, and per member its tensors by name, on the CPU.
+
+    Raises ModelError as `read_header`, and when header and tensors do not fit together.
+    """
+    from safetensors.torch import load
+
+    header = read_header(path)
+    try:
+        stored = load(path.read_bytes())  # not mapped: a mapped file cannot be replaced on Windows
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    members: dict[str, dict[str, Tensor]] = {member.name: {} for member in header.members}
+    for key, tensor in stored.items():
+        member, separator, name = key.partition(_SEPARATOR)
+        if not separator or member not in members:
+            raise ModelError(f"holds a tensor {key!r} of no member", where=path, remedy=_AGAIN)
+        members[member][name] = tensor
+    empty = [name for name, entries in members.items() if not entries]
+    if empty or not members:
+        what = f"holds no tensors of its member {empty[0]!r}" if empty else "has no members"
+        raise ModelError(what, where=path, remedy=_AGAIN)
+    return header, members
+
+
+_AGAIN = "Copy the file again, or train the model anew."
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"cannot be read as a model file, it is damaged or of another kind ({error})", where=path, remedy=_AGAIN
+    )

@@ -1,0 +1,38 @@
+"""The networks by name. A new one is a function `(spec) -> nn.Module` and a line in `NETWORKS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from autoseg.errors import PlanError
+from autoseg.networks.unet import residual_encoder_unet, unet
+from autoseg.records import NetworkSpec
+
+NetworkBuilder = Callable[[NetworkSpec], nn.Module]
+
+NETWORKS: dict[str, NetworkBuilder] = {
+    "unet": unet,
+    "resenc": residual_encoder_unet,
+}
+
+
+def build_network(spec: NetworkSpec) -> nn.Module:
+    """The network of a plan, freshly initialized from torch's global random state.
+
+    The module takes images (B, C, *space). While its attribute `deep_supervision` is true it returns a list of scores
+    (B, K, *space / divisor), finest first; else the finest alone.
+
+    Raises PlanError for an unknown name and for entries that do not fit one another.
+    """
+    if spec.network not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise PlanError(f"unknown network {spec.network!r}", where="network", remedy=f"Known are: {known}.")
+    return NETWORKS[spec.network](spec)
+
+
+def prepare_for_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on the device, its weights laid out in memory as they compute fastest there."""
+    return network.to(device)

@@ -1,0 +1,166 @@
+"""The plain U-Net and the U-Net with a residual encoder, as nnU-Net plans them (Isensee et al. 2021, 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from autoseg.errors import PlanError
+from autoseg.networks.blocks import ConvolutionUnit, ResidualBlock, convolution, transposed_convolution
+from autoseg.networks.normalization import SLOPE
+from autoseg.records import NetworkSpec
+
+
+class UNet(nn.Module):
+    """An encoder, and a decoder that meets the encoder's features at every resolution.
+
+    With `deep_supervision` set (it may be switched at any time) `forward` returns the scores of every resolution
+    but the coarsest, finest first; else those of the finest alone. All heads exist either way, so the weights fit both.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: Decoder, *, deep_supervision: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.deep_supervision = deep_supervision
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Scores (B, K, *space) of an image (B, C, *space); sizes must be multiples of the product of the strides."""
+        scores = self.decoder(self.encoder(image), self.deep_supervision)
+        return scores if self.deep_supervision else scores[0]
+
+
+class Encoder(nn.Module):
+    """A stem (possibly nothing), then stages, the first module of each carrying its stride."""
+
+    def __init__(self, stem: nn.Module, stages: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Features of every stage, finest first."""
+        x = self.stem(image)
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+class DecoderLevel(nn.Module):
+    """One resolution of the decoder: enlarge, join with the encoder's features, convolve; a head gives scores."""
+
+    def __init__(self, spec: NetworkSpec, stage: int) -> None:
+        super().__init__()
+        features, below = spec.features_per_stage[stage], spec.features_per_stage[stage + 1]
+        kernel_size = spec.kernel_sizes[stage]
+        self.upsample = transposed_convolution(spec.dimensions, below, features, spec.strides[stage + 1])
+        channels = [2 * features] + [features] * (spec.blocks_per_stage_decoder[stage] - 1)
+        self.units = nn.Sequential(
+            *(ConvolutionUnit(spec.dimensions, count, features, kernel_size) for count in channels)
+        )
+        self.head = convolution(spec.dimensions, features, spec.heads, (1,) * spec.dimensions)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Features at the resolution of `skip`; x comes from the level below."""
+        joined: Tensor = self.units(torch.cat((self.upsample(x), skip), dim=1))
+        return joined
+
+
+class Decoder(nn.Module):
+    """The levels above the bottleneck, finest first like the encoder's stages."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(DecoderLevel(spec, stage) for stage in range(len(spec.strides) - 1))
+
+    def forward(self, features: Sequence[Tensor], every_level: bool) -> list[Tensor]:
+        """Scores per level, finest first; only the finest unless `every_level`."""
+        scores = []
+        x = features[-1]
+        for number in reversed(range(len(self.levels))):
+            level = self.levels[number]
+            x = level(x, features[number])
+            if every_level or number == 0:
+                scores.append(level.head(x))  # type: ignore[operator]
+        return scores[::-1]
+
+
+def unet(spec: NetworkSpec) -> nn.Module:
+    """The plain U-Net: every stage a row of convolution units, the first of which strides (nnU-Net's PlainConvUNet)."""
+    _check(spec)
+    stages = []
+    channels = spec.channels
+    for features, kernel_size, stride, blocks in zip(
+        spec.features_per_stage, spec.kernel_sizes, spec.strides, spec.blocks_per_stage, strict=True
+    ):
+        units = [ConvolutionUnit(spec.dimensions, channels, features, kernel_size, stride)]
+        units += [ConvolutionUnit(spec.dimensions, features, features, kernel_size) for _ in range(blocks - 1)]
+        stages.append(nn.Sequential(*units))
+        channels = features
+    return _initialized(UNet(Encoder(nn.Identity(), stages), Decoder(spec), deep_supervision=spec.deep_supervision))
+
+
+def residual_encoder_unet(spec: NetworkSpec) -> nn.Module:
+    """The U-Net whose encoder is a stem and stages of residual blocks (nnU-Net's ResidualEncoderUNet)."""
+    _check(spec)
+    channels = spec.features_per_stage[0]
+    stem = ConvolutionUnit(spec.dimensions, spec.channels, channels, spec.kernel_sizes[0])
+    stages = []
+    one = (1,) * spec.dimensions
+    for features, kernel_size, stride, count in zip(
+        spec.features_per_stage, spec.kernel_sizes, spec.strides, spec.blocks_per_stage, strict=True
+    ):
+        blocks = [ResidualBlock(spec.dimensions, channels, features, kernel_size, stride)]
+        blocks += [ResidualBlock(spec.dimensions, features, features, kernel_size, one) for _ in range(count - 1)]
+        stages.append(nn.Sequential(*blocks))
+        channels = features
+    return _initialized(UNet(Encoder(stem, stages), Decoder(spec), deep_supervision=spec.deep_supervision))
+
+
+def _initialized(network: nn.Module) -> nn.Module:
+    """The network with He et al.'s (2015) weights for leaky ReLU; residual blocks begin as their shortcut."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            nn.init.kaiming_normal_(module.weight, a=SLOPE)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, ResidualBlock):
+            nn.init.zeros_(module.second.norm.weight)
+            nn.init.zeros_(module.second.norm.bias)
+    return network
+
+
+def _check(spec: NetworkSpec) -> None:
+    """Raise PlanError for entries that do not fit one another: plans may be edited by hand."""
+    stages = len(spec.strides)
+    if stages < 2:
+        raise PlanError("a U-Net needs at least two stages", where="strides", remedy="Use a larger patch.")
+    lengths = {
+        "kernel_sizes": len(spec.kernel_sizes),
+        "features_per_stage": len(spec.features_per_stage),
+        "blocks_per_stage": len(spec.blocks_per_stage),
+        "blocks_per_stage_decoder": len(spec.blocks_per_stage_decoder) + 1,
+    }
+    for field, length in lengths.items():
+        if length != stages:
+            wanted = stages - 1 if field == "blocks_per_stage_decoder" else stages
+            raise PlanError(f"there are {stages} stages, so {field} needs {wanted} entries", where=field)
+    for field, rows in (("strides", spec.strides), ("kernel_sizes", spec.kernel_sizes)):
+        if any(len(row) != spec.dimensions or min(row) < 1 for row in rows):
+            raise PlanError(f"every entry needs {spec.dimensions} positive numbers", where=field)
+    if any(size % 2 == 0 for kernel_size in spec.kernel_sizes for size in kernel_size):
+        raise PlanError("kernel sizes must be odd", where="kernel_sizes")
+    counts = (
+        *spec.features_per_stage,
+        *spec.blocks_per_stage,
+        *spec.blocks_per_stage_decoder,
+        spec.channels,
+        spec.heads,
+    )
+    if min(counts) < 1:
+        raise PlanError("features, blocks, channels and heads must be at least 1", where="features_per_stage")

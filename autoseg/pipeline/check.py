@@ -1,0 +1,111 @@
+"""`check`: read every file once, say all that is wrong at once, and measure what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.dataset.checks import check_case, check_layout
+from autoseg.dataset.layouts import open_dataset
+from autoseg.dataset.readers import read_image, read_labels
+from autoseg.errors import AutosegError
+from autoseg.fingerprint.case import CaseMeasurement, measure_case
+from autoseg.pipeline.reports import CheckReport
+from autoseg.progress import Progress
+from autoseg.records import Case, Dataset, Labels, Problem
+from autoseg.workers import WorkerPool, default_workers
+
+
+@dataclass(frozen=True)
+class Examination:
+    """One case, read once: what is wrong with it, and what it looks like if nothing is."""
+
+    problems: tuple[Problem, ...]
+    measurement: CaseMeasurement | None
+
+
+@dataclass(frozen=True)
+class ExamineTask:
+    """What a worker needs to examine one case."""
+
+    case: Case
+    labels: Labels
+    channels: int
+
+
+def check(dataset: Path, *, workers: int | None = None, progress: Progress) -> CheckReport:
+    """Everything that is wrong with a dataset folder, at once."""
+    found = open_dataset(dataset)
+    with WorkerPool(default_workers(len(found.cases)) if workers is None else workers) as pool:
+        problems, measurements = examine(found, pool, progress)
+    return CheckReport(found, problems, len(measurements))
+
+
+def examine(
+    dataset: Dataset, pool: WorkerPool, progress: Progress
+) -> tuple[tuple[Problem, ...], list[CaseMeasurement]]:
+    """Findings about layout and cases, and the measurements of the cases without errors, in the dataset's order."""
+    problems = list(check_layout(dataset))
+    broken = {problem.case for problem in problems if problem.severity == "error" and problem.case is not None}
+    tasks = [
+        ExamineTask(case, dataset.labels, len(dataset.channels))
+        for case in dataset.cases
+        if case.id not in broken and case.labels is not None
+    ]
+    measurements: dict[int, CaseMeasurement] = {}
+    with progress.stage("Reading and measuring cases", len(tasks)) as advance:
+        for outcome in pool.map(examine_case, tasks):
+            if outcome.error is not None:
+                problems.append(_unreadable(outcome.item.case, outcome.error))
+            elif outcome.value is not None:
+                problems.extend(outcome.value.problems)
+                if outcome.value.measurement is not None:
+                    measurements[outcome.index] = outcome.value.measurement
+            advance(1)
+    return _ranked(problems), [measurements[index] for index in sorted(measurements)]
+
+
+def examine_case(task: ExamineTask) -> Examination:
+    """Read, check and measure one case (runs in a worker)."""
+    case = task.case
+    if case.labels is None:
+        return Examination((), None)
+    volume = read_image(case.images)
+    label_map = read_labels(case.labels)
+    problems = tuple(check_case(case, volume, label_map, task.labels))
+    if volume.image.shape[0] != task.channels:
+        problems += (_channel_count(case, volume.image.shape[0], task.channels),)
+    if any(problem.severity == "error" for problem in problems):
+        return Examination(problems, None)
+    return Examination(problems, measure_case(case.id, volume, label_map, task.labels))
+
+
+def _unreadable(case: Case, error: AutosegError) -> Problem:
+    return Problem(
+        severity="error",
+        kind="unreadable",
+        what=str(error),
+        remedy=error.remedy or "Restore the file from its source, or remove the case.",
+        case=case.id,
+        file=Path(error.where) if error.where else None,
+    )
+
+
+def _channel_count(case: Case, found: int, expected: int) -> Problem:
+    return Problem(
+        severity="error",
+        kind="channel-count",
+        what=f"it has {found} channels, the dataset has {expected}",
+        remedy="Add the missing channel, or remove the case.",
+        case=case.id,
+        file=case.images[0],
+    )
+
+
+def _ranked(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Errors first, then by kind and case; the order in which workers answer must not show."""
+    rank = {"error": 0, "warning": 1, "note": 2}
+    return tuple(
+        sorted(problems, key=lambda problem: (rank[problem.severity], problem.kind, problem.case or "", problem.what))
+    )

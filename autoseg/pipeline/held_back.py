@@ -1,0 +1,56 @@
+"""`evaluate --test`: predict and score the test cases, which planning and selection never read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoseg.errors import DatasetError
+from autoseg.files import read_record
+from autoseg.model_file import read_header
+from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
+from autoseg.pipeline.predict import choose_models, predict
+from autoseg.pipeline.reports import EvaluateReport
+from autoseg.progress import Progress
+from autoseg.records import Dataset
+from autoseg.workspace import Workspace
+
+
+def evaluate_test(
+    work: Workspace,
+    *,
+    models: tuple[Path, ...] = (),
+    device: str = "auto",
+    mirror: bool = True,
+    tolerance_mm: float = TOLERANCE_MM,
+    overwrite: bool = False,
+    workers: int | None = None,
+    progress: Progress,
+) -> EvaluateReport:
+    """Masks and scores of `imagesTs` / `labelsTs`, in the work folder's `test`."""
+    dataset = read_record(work.dataset, Dataset)
+    labelled = [case for case in dataset.test_cases if case.labels is not None]
+    if not labelled:
+        raise DatasetError(
+            "there are no test cases with labels", where=dataset.root, remedy="They go into imagesTs and labelsTs."
+        )
+    files, _ = choose_models(models, work)
+    predicted = predict(
+        labelled,
+        work.test,
+        models=models,
+        work=work,
+        device=device,
+        mirror=mirror,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    masks = predicted.masks
+    tasks = [
+        ScoreTask(case.id, masks[case.id], case.labels, read_header(files[0]).labels, tolerance_mm)
+        for case in labelled
+        if case.labels is not None and case.id in masks
+    ]
+    summary = score_cases(tasks, predicted.failures, tolerance_mm, workers, progress)
+    output = work.test / "summary.json"
+    write_summary(output, summary)
+    return EvaluateReport(summary, output)

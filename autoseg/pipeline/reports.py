@@ -1,0 +1,99 @@
+"""What each command hands back to whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autoseg.records import Dataset, Fingerprint, Plan, Problem, Summary
+from autoseg.workspace import Run
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Findings about a dataset."""
+
+    dataset: Dataset
+    problems: tuple[Problem, ...]
+    cases_ok: int
+
+    @property
+    def errors(self) -> int:
+        """Findings that stop a case from being used."""
+        return sum(problem.severity == "error" for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """A plan and what it was made from."""
+
+    dataset: Dataset
+    problems: tuple[Problem, ...]
+    fingerprint: Fingerprint
+    plan: Plan
+    path: Path
+    left_out: tuple[str, ...]  # cases with errors
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """Prepared cases."""
+
+    prepared: int
+    reused: int
+    failures: Mapping[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """A training, finished or stopped."""
+
+    run: Run
+    epochs: int
+    steps: int
+    seconds: Mapping[str, float]
+    summary: Summary | None
+    stopped: bool = False
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """Written masks."""
+
+    model_description: str
+    written: Mapping[str, Path]
+    skipped: tuple[str, ...]  # their masks are there already, made in the same way from the same input
+    masks: Mapping[str, Path]  # all masks that are there now
+    failures: Mapping[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EvaluateReport:
+    """Scores and where they were written."""
+
+    summary: Summary
+    output: Path
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """What a work folder holds, and what to do next."""
+
+    lines: tuple[tuple[str, str], ...]
+    next_command: str
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """The whole pipeline on the example data."""
+
+    stages: Mapping[str, float]
+    held_out: Summary
+    test: Summary
+    files: Mapping[str, Path]
+    preview: Path

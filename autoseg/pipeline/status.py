@@ -1,0 +1,72 @@
+"""`status`: what a work folder holds, and the next command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoseg.errors import WorkspaceError
+from autoseg.files import read_record
+from autoseg.pipeline.reports import StatusReport
+from autoseg.preprocessing.store import is_current
+from autoseg.records import Dataset, Plan
+from autoseg.workspace import Run, Workspace
+
+
+def status(work: Workspace) -> StatusReport:
+    """What is planned, prepared and trained, the disk it takes, and what to do next."""
+    if not work.root.is_dir():
+        raise WorkspaceError(
+            "there is no such work folder", where=work.root, remedy="`autoseg plan DATASET` makes one."
+        )
+    lines: list[tuple[str, str]] = [("work folder", str(work.root))]
+    if not work.dataset.exists():
+        return StatusReport(tuple(lines), "autoseg plan DATASET")
+    dataset = read_record(work.dataset, Dataset)
+    lines.append(("dataset", f"{dataset.name}: {len(dataset.cases)} cases in {dataset.root}"))
+    plans = {name: read_record(work.plan(name), Plan) for name in work.plan_names()}
+    for name, plan in plans.items():
+        lines.append((f"plan {name}", f"preset {plan.preset}: {', '.join(plan.configurations)}"))
+        lines.extend((f"prepared {entry}", text) for entry, text in _prepared(work, plan, dataset).items())
+    runs = work.all_runs()
+    lines.extend((f"run {run.plan}/{run.configuration}/fold_{run.fold}", _run_state(run)) for run in runs)
+    lines.append(("disk used", f"{_size(work.root) / 1e6:.1f} MB"))
+    return StatusReport(tuple(lines), _next(work, plans, runs))
+
+
+def _prepared(work: Workspace, plan: Plan, dataset: Dataset) -> dict[str, str]:
+    told = {}
+    for name, configuration in plan.configurations.items():
+        folder = work.prepared_folder(configuration.preparation)
+        current = sum(is_current(folder, case) for case in dataset.cases)
+        told[name] = f"{current} of {len(dataset.cases)} cases"
+    return told
+
+
+def _run_state(run: Run) -> str:
+    if run.summary.exists():
+        return "trained and scored"
+    if run.model.exists():
+        return "trained, not scored yet"
+    epochs = len(run.metrics.read_text(encoding="utf-8").splitlines()) if run.metrics.exists() else 0
+    return f"under way: {epochs} epochs"
+
+
+def _next(work: Workspace, plans: dict[str, Plan], runs: list[Run]) -> str:
+    if not plans:
+        return "autoseg plan DATASET"
+    unfinished = [run for run in runs if not run.summary.exists() and run.fold != "all"]
+    if unfinished:
+        run = unfinished[0]
+        return f"autoseg train --fold {run.fold} --configuration {run.configuration}{_option(work, run.plan)}"
+    if not runs:
+        return f"autoseg train --fold 0{_option(work, next(iter(plans)))}"
+    return f"autoseg predict IMAGES MASKS{_option(work, runs[0].plan)}"
+
+
+def _option(work: Workspace, plan: str) -> str:
+    told = "" if plan == "default" else f" --plan {plan}"
+    return told if work.root == Path("autoseg-work") else f"{told} --work {work.root}"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

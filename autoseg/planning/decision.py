@@ -1,0 +1,38 @@
+"""A derived value together with why it is so: what every planning rule gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from autoseg.records import Reason
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(frozen=True)
+class Decision(Generic[ValueT]):
+    """A value and, in one or two sentences, the rule, the numbers that entered and the alternative it beat."""
+
+    value: ValueT
+    because: str
+
+    def reason(self, field: str, value: str) -> Reason:
+        """The record for the plan; `value` is how a person reads the value."""
+        return Reason(field=field, value=value, because=self.because)
+
+
+def times(numbers: Sequence[float]) -> str:
+    """Sizes as people write them: "40 × 56 × 40"."""
+    return " × ".join(f"{number:g}" for number in numbers)
+
+
+def millimetres(spacing: Sequence[float]) -> str:
+    """A spacing as people write it: "3 × 0.78 × 0.78 mm"."""
+    return " × ".join(f"{number:.4g}" for number in spacing) + " mm"
+
+
+def millions(number: float) -> str:
+    """A large number as people read it: "452.8 million"."""
+    return f"{number / 1e6:,.1f} million"

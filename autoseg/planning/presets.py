@@ -1,0 +1,199 @@
+"""Presets: all constants of the planner, as values one can read, compare and change.
+
+The figures of the presets named after nnU-Net are its own (Isensee et al. 2021, and 2024 for the residual encoders):
+the memory of its reference networks counted in elements of convolution outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from autoseg.errors import PlanError
+from autoseg.records import TrainSettings
+
+
+@dataclass(frozen=True)
+class DeviceBudget:
+    """What a plan has to fit: the device's kind, CPU cores, and its total memory in whole GB, rounded down."""
+
+    kind: Literal["cpu", "cuda", "mps"]
+    cores: int
+    memory_gb: int
+
+    @property
+    def description(self) -> str:
+        """One phrase for the plan: "cpu, 2 cores, 23 GB"."""
+        if self.kind == "cpu":
+            return f"cpu, {self.cores} {'core' if self.cores == 1 else 'cores'}, {self.memory_gb} GB"
+        return f"{self.kind}, {self.memory_gb} GB"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of the network before the data decide how deep it is."""
+
+    network: str  # name in networks.catalog.NETWORKS
+    blocks: tuple[int, ...]  # per encoder stage; deeper stages repeat the last
+    decoder_blocks: int  # convolutions per decoder level
+    base_features: int  # of stage 0; doubled at each stage
+
+    def blocks_per_stage(self, stages: int) -> tuple[int, ...]:
+        """Convolutions or residual blocks of each encoder stage."""
+        return tuple(self.blocks[min(stage, len(self.blocks) - 1)] for stage in range(stages))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a 2D or a 3D configuration may cost."""
+
+    edge: int  # the patch begins as the cube (square) of this edge in voxels
+    max_features: int
+    elements: float  # of convolution outputs of one sample, where `reference_batch` samples make a step; see Work.per
+    reference_batch: int
+    fitted_samples: int  # the patch shrinks until so many samples fit where the reference batch would
+    largest_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What `Limits.elements` is measured by.
+
+    per "preset": it stands as it is, whatever the device (nnU-Net). per "memory": it is for `reference_gb`, less memory
+    gives proportionally less, more memory no more. per "core": it is for one CPU core, since on a CPU time runs out
+    before memory does; at most `largest_cores` count, and a step never holds more than memory (`step_elements` in
+    `reference_gb`: half of what nnU-Net puts there, since a CPU mostly computes in full precision).
+    """
+
+    per: Literal["preset", "memory", "core"]
+    reference_gb: int = 8
+    step_elements: float = 560e6
+    largest_cores: int = 16
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to train: bounds and the measure between them. Equal bounds fix the number."""
+
+    steps_per_epoch: tuple[int, int]
+    epochs: tuple[int, int]
+    visits: float = 0.0  # how often each patch-sized part of the training images is to be seen in all
+    fewest_samples: int = 0  # patches that a training sees at least
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One complete set of planning constants."""
+
+    architecture: Architecture
+    limits_2d: Limits
+    limits_3d: Limits
+    work: Work
+    dataset_share: float  # a batch holds at most this share of all voxels of the dataset
+    length: Length
+    training: TrainSettings  # its epochs are replaced by what `length` gives
+    smallest_batch: int = 2
+
+    def limits(self, dimensions: Literal[2, 3]) -> Limits:
+        """The limits of 2D or 3D configurations."""
+        return self.limits_2d if dimensions == 2 else self.limits_3d
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named way of planning: one variant for accelerators, one for CPUs (often the same)."""
+
+    name: str
+    description: str
+    accelerator: Variant
+    cpu: Variant
+
+    def variant(self, device: DeviceBudget) -> Variant:
+        """The constants for a device."""
+        return self.cpu if device.kind == "cpu" else self.accelerator
+
+
+_NNUNET_TRAINING = TrainSettings(
+    epochs=1000,
+    optimizer="sgd",
+    learning_rate=1e-2,
+    momentum=0.99,
+    weight_decay=3e-5,
+    decay_power=0.9,
+)
+_NNUNET_LENGTH = Length(steps_per_epoch=(250, 250), epochs=(1000, 1000))
+_PLAIN = Architecture("unet", blocks=(2,), decoder_blocks=2, base_features=32)
+_RESIDUAL = Architecture("resenc", blocks=(1, 3, 4, 6), decoder_blocks=1, base_features=32)
+_NNUNET = Variant(
+    architecture=_PLAIN,
+    # a 2D batch is cut down to two samples before its patch is
+    limits_2d=Limits(edge=2048, max_features=512, elements=85e6, reference_batch=12, fitted_samples=2),
+    limits_3d=Limits(edge=256, max_features=320, elements=560e6, reference_batch=2, fitted_samples=2),
+    work=Work(per="preset"),
+    dataset_share=0.05,
+    length=_NNUNET_LENGTH,
+    training=_NNUNET_TRAINING,
+)
+
+
+def _residual_encoder(elements_2d: float, elements_3d: float) -> Variant:
+    return Variant(
+        architecture=_RESIDUAL,
+        limits_2d=Limits(edge=2048, max_features=512, elements=elements_2d, reference_batch=12, fitted_samples=12),
+        limits_3d=Limits(edge=256, max_features=320, elements=elements_3d, reference_batch=2, fitted_samples=2),
+        work=Work(per="preset"),
+        dataset_share=1.0,
+        length=_NNUNET_LENGTH,
+        training=_NNUNET_TRAINING,
+    )
+
+
+_AUTO_TRAINING = TrainSettings(
+    epochs=1,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    warmup_steps=50,
+    decay_power=0.9,
+)
+_AUTO_ACCELERATOR = Variant(
+    architecture=_PLAIN,
+    limits_2d=Limits(2048, max_features=512, elements=85e6, reference_batch=12, fitted_samples=2, largest_batch=64),
+    limits_3d=Limits(256, max_features=320, elements=560e6, reference_batch=2, fitted_samples=2, largest_batch=9),
+    work=Work(per="memory"),
+    dataset_share=0.05,
+    length=Length(steps_per_epoch=(25, 250), epochs=(50, 1000), visits=200, fewest_samples=40_000),
+    training=_AUTO_TRAINING,
+)
+_AUTO_CPU = Variant(
+    architecture=Architecture("unet", blocks=(2,), decoder_blocks=2, base_features=16),
+    limits_2d=Limits(2048, max_features=128, elements=5e6, reference_batch=6, fitted_samples=6, largest_batch=12),
+    limits_3d=Limits(256, max_features=128, elements=15e6, reference_batch=2, fitted_samples=2, largest_batch=2),
+    work=Work(per="core"),
+    dataset_share=0.05,
+    length=Length(steps_per_epoch=(25, 250), epochs=(20, 300), visits=100, fewest_samples=4_000),
+    training=_AUTO_TRAINING,
+)
+
+_RESENC_M = _residual_encoder(elements_2d=135e6, elements_3d=680e6)
+_RESENC_L = _residual_encoder(elements_2d=380e6, elements_3d=2.1e9)
+_RESENC_XL = _residual_encoder(elements_2d=560e6, elements_3d=3.6e9)
+
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("auto", "fits data and device; the default", accelerator=_AUTO_ACCELERATOR, cpu=_AUTO_CPU),
+        Preset("nnunet", "nnU-Net's default planner: plain U-Net, 8 GB", accelerator=_NNUNET, cpu=_NNUNET),
+        Preset("resenc-m", "nnU-Net's residual encoder M, 8 GB", accelerator=_RESENC_M, cpu=_RESENC_M),
+        Preset("resenc-l", "nnU-Net's residual encoder L, 24 GB", accelerator=_RESENC_L, cpu=_RESENC_L),
+        Preset("resenc-xl", "nnU-Net's residual encoder XL, 40 GB", accelerator=_RESENC_XL, cpu=_RESENC_XL),
+    )
+}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name. Raises PlanError, with the known names, if there is none."""
+    if name not in PRESETS:
+        raise PlanError(f"unknown preset {name!r}", remedy=f"Use one of {', '.join(PRESETS)}.")
+    return PRESETS[name]

@@ -1,0 +1,110 @@
+"""Augmentation of training patches on the training's device (nnU-Net's transforms, Isensee et al. 2021).
+
+What happens to a sample is drawn from that sample's own generator and then done with torch to the samples that need
+it, so a sample is the same alone and in any batch, and whoever computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoseg.training.intensity import Intensity, IntensityDraw, change_intensities, draw_intensity
+from autoseg.training.spatial import (
+    Spatial,
+    SpatialDraw,
+    draw_mirrors,
+    draw_spatial,
+    enlarged_patch,
+    is_flat,
+    mirror,
+    transform,
+)
+
+
+NO_CHANGE = IntensityDraw()
+
+
+@dataclass(frozen=True, eq=False)
+class SampleDraw:
+    """All that was drawn for one sample."""
+
+    spatial: SpatialDraw | None = None  # None is a plain centre crop
+    intensity: IntensityDraw = NO_CHANGE
+    mirrors: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A way to vary training patches; None leaves a part out."""
+
+    spatial: Spatial | None = None
+    intensity: Intensity | None = None
+    mirrors: bool = False
+    enlarges: bool = False  # whether patches are cropped larger, so that turned ones find something at their corners
+
+    def apply(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        generators: Sequence[np.random.Generator],
+        patch_size: Sequence[int],
+        mirror_axes: Sequence[int],
+        masked_channels: Sequence[int] = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Augmented patches of a batch, new in memory: images (B, C, *patch) and labels (B, *patch).
+
+        Args:
+            images: (B, C, *larger) float32, of the size of `initial_patch_size` (or another at least as large).
+            labels: (B, *larger) integers.
+            generators: one per sample.
+            patch_size: of the result, two or three numbers.
+            mirror_axes: axes of the patch that may be flipped.
+            masked_channels: channels whose voxels outside the nonzero mask must be 0 at the end.
+        """
+        draws = [self.draw(generator, patch_size, mirror_axes, images.shape[1]) for generator in generators]
+        return augment(images, labels, draws, patch_size, masked_channels)
+
+    def draw(
+        self, generator: np.random.Generator, patch_size: Sequence[int], mirror_axes: Sequence[int], channels: int
+    ) -> SampleDraw:
+        """What will happen to one sample."""
+        return SampleDraw(
+            draw_spatial(generator, self.spatial, patch_size) if self.spatial else None,
+            draw_intensity(generator, self.intensity, channels, len(patch_size)) if self.intensity else NO_CHANGE,
+            draw_mirrors(generator, mirror_axes) if self.mirrors else (),
+        )
+
+
+@torch.no_grad()
+def augment(
+    images: Tensor,
+    labels: Tensor,
+    draws: Sequence[SampleDraw],
+    patch_size: Sequence[int],
+    masked_channels: Sequence[int] = (),
+) -> tuple[Tensor, Tensor]:
+    """Images (B, C, *patch) and labels (B, *patch) after what was drawn; see `Augmentation.apply`."""
+    images, labels = transform(images, labels, [draw.spatial for draw in draws], patch_size)
+    change_intensities(images, [draw.intensity for draw in draws], flat=is_flat(patch_size))
+    mirror(images, labels, [draw.mirrors for draw in draws])
+    for channel in masked_channels:
+        images[:, channel].masked_fill_(labels < 0, 0.0)
+    return images, labels.clamp_(min=0)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "nnunet": Augmentation(Spatial(), Intensity(), mirrors=True, enlarges=True),
+    "elastic": Augmentation(Spatial(elastic_probability=0.2), Intensity(), mirrors=True, enlarges=True),
+    "fast": Augmentation(Spatial(), Intensity(), mirrors=True),
+    "none": Augmentation(),
+}
+
+
+def initial_patch_size(patch_size: Sequence[int], augmentation: Augmentation) -> tuple[int, ...]:
+    """Size of the patch to crop for `augmentation.apply`, as many numbers as `patch_size`."""
+    return enlarged_patch(patch_size) if augmentation.enlarges else tuple(patch_size)

@@ -1,0 +1,260 @@
+"""Losses: soft Dice and cross-entropy, for labels and for regions, with deep supervision.
+
+A loss is a small formula over sums: intersection, predicted and reference volume per sample and class, and the
+cross-entropy. The sums, and their gradients, are computed in closed form in a few passes over the scores (below); all
+that follows is autograd on a handful of numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from autoseg.errors import TrainingError
+from autoseg.records import Labels
+
+#: Added to numerator and denominator of the Dice (nnU-Net's value).
+SMOOTH = 1e-5
+
+#: Scores (B, K, *space) and labels (B, *space) to one number, to be made small.
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+#: Labels of the dataset, and whether Dice sums over the batch, to a loss.
+LossBuilder = Callable[[Labels, bool], Loss]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What the losses are made of. Shapes (B, K) but for the two numbers."""
+
+    intersection: Tensor  # of probability and reference
+    predicted: Tensor  # probability
+    reference: Tensor  # voxels
+    cross_entropy: Tensor  # summed over valid voxels (and regions)
+    terms: Tensor  # what the cross-entropy's sum is divided by for its mean
+
+
+class _LabelSums(Function):
+    """(intersection, predicted, cross-entropy) of softmax(scores) (B, K, V) with labels (B, V), in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, labels: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        log_probabilities = functional.log_softmax(scores.float(), 1)
+        at_label = log_probabilities.gather(1, labels[:, None])[:, 0]  # (B, V)
+        probabilities = log_probabilities.exp_()
+        own = at_label.exp()  # probability of the true label
+        if valid is not None:
+            own, at_label = own * valid, at_label * valid
+            predicted = torch.einsum("bkv,bv->bk", probabilities, valid)
+        else:
+            predicted = probabilities.sum(2)
+        intersection = torch.zeros_like(predicted).scatter_add_(1, labels, own)
+        ctx.save_for_backward(probabilities, own, labels, valid)
+        ctx.dtype = scores.dtype
+        return intersection, predicted, -at_label.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        probabilities, own, labels, valid = ctx.saved_tensors
+        intersection, predicted, cross_entropy = gradients
+        # d softmax: p * (g - sum(p * g)), where g = predicted + intersection at the true label
+        at_label = own * intersection.gather(1, labels)
+        inner = torch.einsum("bkv,bk->bv", probabilities, predicted)
+        inner = inner.add_(at_label).sub_(cross_entropy)
+        result = (predicted[:, :, None] - inner[:, None]).mul_(probabilities)
+        if valid is not None:
+            result.mul_(valid[:, None])
+            cross_entropy = cross_entropy * valid
+        result.scatter_add_(1, labels[:, None], (at_label - cross_entropy)[:, None])
+        return result.to(ctx.dtype), None, None
+
+
+class _RegionSums(Function):
+    """(intersection, predicted, cross-entropy) of sigmoid(scores) (B, R, V) with regions (B, R, V), in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, regions: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        dtype, scores = scores.dtype, scores.float()
+        probabilities = scores.sigmoid()
+        losses = functional.softplus(scores) - scores * regions
+        if valid is None:
+            intersection, predicted = (probabilities * regions).sum(2), probabilities.sum(2)
+        else:
+            losses = losses * valid[:, None]
+            intersection = torch.einsum("brv,brv,bv->br", probabilities, regions, valid)
+            predicted = torch.einsum("brv,bv->br", probabilities, valid)
+        ctx.save_for_backward(probabilities, regions, valid)
+        ctx.dtype = dtype
+        return intersection, predicted, losses.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        probabilities, regions, valid = ctx.saved_tensors
+        intersection, predicted, cross_entropy = gradients
+        slope = probabilities * (1 - probabilities)
+        result = slope * (predicted[:, :, None] + intersection[:, :, None] * regions)
+        result = result + cross_entropy * (probabilities - regions)
+        if valid is not None:
+            result = result * valid[:, None]
+        return result.to(ctx.dtype), None, None
+
+
+def label_sums(scores: Tensor, labels: Tensor, ignore: int | None) -> Sums:
+    """Sums over softmax probabilities.
+
+    Args:
+        scores: (B, K, *space).
+        labels: (B, *space) integers, 0..K-1; negative ones (outside) count as background.
+        ignore: label of voxels that do not count, or None.
+    """
+    heads = scores.shape[1]
+    flat = labels.flatten(1).long().clamp_(min=0)
+    valid = None if ignore is None else (flat != ignore)
+    if valid is not None:
+        flat = flat * valid
+    weights = None if valid is None else valid.float()
+    intersection, predicted, cross_entropy = _LabelSums.apply(scores.flatten(2), flat, weights)
+    reference = _counts(flat, heads)
+    if valid is None:
+        terms = torch.full_like(cross_entropy, flat.numel())
+    else:
+        reference[:, 0] -= (~valid).sum(1)  # ignored voxels were counted as background
+        terms = weights.sum() if weights is not None else cross_entropy
+    return Sums(intersection, predicted, reference, cross_entropy, terms)
+
+
+def region_sums(scores: Tensor, labels: Tensor, ignore: int | None, members: Sequence[tuple[int, ...]]) -> Sums:
+    """Sums over sigmoid probabilities of regions.
+
+    Args:
+        scores: (B, R, *space), one output per region.
+        labels: (B, *space) integers; negative ones (outside) belong to no region.
+        ignore: label of voxels that do not count, or None.
+        members: per region the labels that it is made of.
+    """
+    flat = labels.flatten(1).long().clamp_(min=0)
+    highest = max(max(values) for values in members) if ignore is None else ignore
+    table = torch.zeros((len(members), highest + 1), dtype=torch.float32, device=labels.device)
+    for region, values in enumerate(members):
+        table[region, list(values)] = 1.0
+    regions = table[:, flat].movedim(1, 0)  # (B, R, V)
+    valid = None if ignore is None else (flat != ignore).float()
+    intersection, predicted, cross_entropy = _RegionSums.apply(scores.flatten(2), regions, valid)
+    # nnU-Net divides by voxels and regions, but with an ignore label by valid voxels alone
+    terms = torch.full_like(cross_entropy, regions.numel()) if valid is None else valid.sum()
+    return Sums(intersection, predicted, regions.sum(2), cross_entropy, terms)
+
+
+def _counts(labels: Tensor, heads: int) -> Tensor:
+    """Voxels per sample and label, (B, K) float32."""
+    batch = labels.shape[0]
+    offsets = torch.arange(batch, device=labels.device)[:, None] * heads
+    return torch.bincount((labels + offsets).flatten(), minlength=batch * heads).view(batch, heads).float()
+
+
+def soft_dice(sums: Sums, *, batch_dice: bool, background: bool) -> Tensor:
+    """Mean soft Dice over classes, and over samples unless they are summed first (`batch_dice`); nnU-Net's formula.
+
+    `background` keeps the first class; without it there must be another.
+    """
+    start = 0 if background else 1
+    parts = [part[:, start:] for part in (sums.intersection, sums.predicted, sums.reference)]
+    if batch_dice:
+        parts = [part.sum(0) for part in parts]
+    intersection, predicted, reference = parts
+    return ((2 * intersection + SMOOTH) / (predicted + reference + SMOOTH).clamp(min=1e-8)).mean()
+
+
+def mean_cross_entropy(sums: Sums) -> Tensor:
+    """Cross-entropy per valid voxel; 0 where no voxel is valid."""
+    return sums.cross_entropy / sums.terms.clamp(min=1)
+
+
+def _sums(labels: Labels) -> Callable[[Tensor, Tensor], Sums]:
+    """The sums that suit the labels: sigmoid for regions, else softmax."""
+    ignore = labels.ignore_index
+    if labels.has_regions:
+        members = tuple(labels.foreground.values())
+        return lambda scores, reference: region_sums(scores, reference, ignore, members)
+    if labels.heads < 2:
+        raise TrainingError("there is no label but the background, so there is nothing to learn", where="labels")
+    return lambda scores, reference: label_sums(scores, reference, ignore)
+
+
+def dice_ce(labels: Labels, batch_dice: bool) -> Loss:
+    """Soft Dice without background plus cross-entropy, 1:1 (nnU-Net, Isensee et al. 2021). It can be negative.
+
+    Regions: Dice of every region plus binary cross-entropy. Ignored voxels count in neither and get no gradient.
+    """
+    sums_of = _sums(labels)
+
+    def loss(scores: Tensor, reference: Tensor) -> Tensor:
+        sums = sums_of(scores, reference)
+        return mean_cross_entropy(sums) - soft_dice(sums, batch_dice=batch_dice, background=labels.has_regions)
+
+    return loss
+
+
+def dice(labels: Labels, batch_dice: bool) -> Loss:
+    """Soft Dice alone, negated."""
+    sums_of = _sums(labels)
+
+    def loss(scores: Tensor, reference: Tensor) -> Tensor:
+        return -soft_dice(sums_of(scores, reference), batch_dice=batch_dice, background=labels.has_regions)
+
+    return loss
+
+
+def ce(labels: Labels, batch_dice: bool) -> Loss:  # noqa: ARG001
+    """Cross-entropy alone (binary for regions); `batch_dice` has no meaning here."""
+    sums_of = _sums(labels)
+    return lambda scores, reference: mean_cross_entropy(sums_of(scores, reference))
+
+
+LOSSES: dict[str, LossBuilder] = {"dice_ce": dice_ce, "dice": dice, "ce": ce}
+
+
+def level_weights(levels: int) -> tuple[float, ...]:
+    """Weight of each resolution, finest first: halved at every level, none for the coarsest, 1 in all (nnU-Net).
+
+    A network with one output keeps it at weight 1 (nnU-Net's rule would divide 0 by 0).
+    """
+    if levels == 1:
+        return (1.0,)
+    raw = [0.5**level for level in range(levels - 1)]
+    return (*(weight / sum(raw) for weight in raw), 0.0)
+
+
+def deep_supervision_loss(outputs: Tensor | Sequence[Tensor], labels: Tensor, loss: Loss) -> Tensor:
+    """The weighted loss of scores at several resolutions.
+
+    Args:
+        outputs: scores (B, K, *space) per resolution, finest first, or those of the finest alone.
+        labels: (B, *space) of the finest resolution; coarser ones take the nearest voxel.
+        loss: one of `LOSSES`, built.
+    """
+    levels = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    total = torch.zeros((), device=labels.device)
+    for scores, weight in zip(levels, level_weights(len(levels)), strict=True):
+        if weight > 0:
+            total = total + weight * loss(scores, downsample_labels(labels, scores.shape[2:]))
+    return total
+
+
+def downsample_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
+    """Labels (B, *space) on a coarser grid, each voxel from the one nearest to its centre (torch's nearest-exact)."""
+    for axis, (size, new) in enumerate(zip(labels.shape[1:], shape, strict=True), start=1):
+        if size != new:
+            # floor((i + 1/2) * size / new), in integers
+            index = (2 * torch.arange(new, device=labels.device) + 1) * size // (2 * new)
+            labels = labels.index_select(axis, index)
+    return labels

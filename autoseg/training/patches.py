@@ -1,0 +1,166 @@
+"""Training patches: which case, which box, and the crop.
+
+What a sample is depends on the seed, the step and its place in the batch alone: each draws from a generator of its
+own, so neither workers nor resuming nor the number of processes can change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.records import OUTSIDE, Labels, Shape
+
+#: Key of the locations of all annotated voxels; exists only with an ignore label.
+ANNOTATED = "annotated"
+
+
+class TrainingCase(Protocol):
+    """What sampling needs of a prepared case, in memory or on disk."""
+
+    @property
+    def case(self) -> str:
+        """Case id."""
+        ...
+
+    @property
+    def shape(self) -> Shape:
+        """Prepared shape (Z, Y, X)."""
+        ...
+
+    @property
+    def locations(self) -> Mapping[str, NDArray[np.int32]]:
+        """Foreground name -> (N, 3) voxels."""
+        ...
+
+    def read_patch(self, box: tuple[slice, slice, slice]) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+        """Image (C, z, y, x) and labels (z, y, x) inside a box that lies within the volume."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How patches are drawn: nnU-Net's rules (Isensee et al. 2021)."""
+
+    patch_size: Shape  # what the network sees; Z = 1 for 2D
+    initial_size: Shape  # what is cropped, for augmentation to rotate and scale within
+    batch_size: int
+    foreground_share: float
+    has_ignore: bool
+    seed: int
+
+    def forced(self, position: int) -> bool:
+        """Whether the sample at this place of the batch must contain foreground: the last third of the batch."""
+        return position >= round(self.batch_size * (1 - self.foreground_share))
+
+
+def sample_generator(seed: int, step: int, position: int) -> np.random.Generator:
+    """The generator of one sample: PCG64 seeded by the three numbers that name it."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, step, position))))
+
+
+@dataclass(frozen=True)
+class PatchDraw:
+    """A drawn patch: which case and where its box begins (it may reach outside the volume)."""
+
+    case: int
+    start: Shape
+
+
+def draw_patch(
+    generator: np.random.Generator, cases: Sequence[TrainingCase], sampling: Sampling, position: int
+) -> PatchDraw:
+    """Case and box of one sample: case uniform; box uniform, or around a voxel of a uniformly chosen class."""
+    index = int(generator.integers(len(cases)))
+    case = cases[index]
+    lower, upper = _bounds(case.shape, sampling)
+    voxel = _centre(generator, case.locations, sampling, position)
+    if voxel is None:
+        start = [int(generator.integers(low, high + 1)) for low, high in zip(lower, upper, strict=True)]
+    else:
+        start = [max(low, int(v) - size // 2) for low, v, size in zip(lower, voxel, sampling.initial_size, strict=True)]
+    return PatchDraw(index, (start[0], start[1], start[2]))
+
+
+def _bounds(shape: Shape, sampling: Sampling) -> tuple[list[int], list[int]]:
+    lower, upper = [], []
+    for size, initial, final in zip(shape, sampling.initial_size, sampling.patch_size, strict=True):
+        need = initial - final
+        if need + size < initial:
+            need = initial - size
+        low = -need // 2
+        high = size + need // 2 + need % 2 - initial
+        lower.append(low)
+        upper.append(max(low, high))
+    return lower, upper
+
+
+def _centre(
+    generator: np.random.Generator, locations: Mapping[str, NDArray[np.int32]], sampling: Sampling, position: int
+) -> NDArray[np.int32] | None:
+    if sampling.forced(position):
+        present = [name for name, voxels in locations.items() if len(voxels) and name != ANNOTATED]
+        if not present and len(locations.get(ANNOTATED, ())):
+            present = [ANNOTATED]
+    else:
+        present = [ANNOTATED] if sampling.has_ignore and len(locations.get(ANNOTATED, ())) else []
+    if not present:
+        return None
+    voxels = locations[present[int(generator.integers(len(present)))]]
+    chosen: NDArray[np.int32] = voxels[int(generator.integers(len(voxels)))]
+    return chosen
+
+
+def crop_padded(case: TrainingCase, start: Shape, size: Shape) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+    """Image and labels of a box that may reach outside the volume: there the image is 0, the label OUTSIDE."""
+    inner_low = [max(0, s) for s in start]
+    inner_high = [min(n, s + p) for s, p, n in zip(start, size, case.shape, strict=True)]
+    if any(high <= low for low, high in zip(inner_low, inner_high, strict=True)):
+        inner_low, inner_high = [0, 0, 0], [0, 0, 0]
+    box = tuple(slice(low, high) for low, high in zip(inner_low, inner_high, strict=True))
+    image, labels = case.read_patch((box[0], box[1], box[2]))
+    if image.shape[1:] == size:
+        return image, labels
+    padded_image = np.zeros((image.shape[0], *size), dtype=np.float32)
+    padded_labels = np.full(size, OUTSIDE, dtype=np.int16)
+    place = tuple(slice(low - s, high - s) for low, high, s in zip(inner_low, inner_high, start, strict=True))
+    padded_image[(slice(None), *place)] = image
+    padded_labels[place] = labels
+    return padded_image, padded_labels
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Cropped samples of one step, before augmentation."""
+
+    step: int
+    images: NDArray[np.float32]  # (B, C, *initial size), 2D without Z
+    labels: NDArray[np.int16]  # (B, *initial size)
+    generators: tuple[np.random.Generator, ...]  # each sample's own, advanced past the draws above
+    cases: tuple[str, ...]
+
+
+def make_batch(cases: Sequence[TrainingCase], sampling: Sampling, step: int) -> Batch:
+    """The batch of a step: draws and crops, the same whoever makes it."""
+    images, labels, generators, names = [], [], [], []
+    for position in range(sampling.batch_size):
+        generator = sample_generator(sampling.seed, step, position)
+        draw = draw_patch(generator, cases, sampling, position)
+        image, label = crop_padded(cases[draw.case], draw.start, sampling.initial_size)
+        images.append(image)
+        labels.append(label)
+        generators.append(generator)
+        names.append(cases[draw.case].case)
+    image_batch, label_batch = np.stack(images), np.stack(labels)  # (B, C, Z, Y, X), (B, Z, Y, X)
+    if sampling.patch_size[0] == 1 and sampling.initial_size[0] == 1:
+        image_batch, label_batch = image_batch[:, :, 0], label_batch[:, 0]  # (B, C, Y, X), (B, Y, X)
+    return Batch(step, image_batch, label_batch, tuple(generators), tuple(names))
+
+
+def has_ignore(labels: Labels) -> bool:
+    """Whether sampling must keep to annotated voxels."""
+    return labels.ignore is not None

@@ -1,0 +1,297 @@
+"""Rotation, scaling and elastic deformation of training patches, and mirroring (nnU-Net's, Isensee et al. 2021).
+
+Every patch comes out of a larger one, so that turning it does not pull in emptiness. An output voxel o of a patch of
+size f reads the larger patch of size P at A · (o − (f − 1) / 2) + (P − 1) / 2 plus an elastic displacement.
+Axes here are those of the patch: two or three.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from autoseg.records import OUTSIDE
+from autoseg.training.operators import apply_along_axes
+
+#: A patch so much flatter than it is wide is turned in its slices only.
+FLAT_PATCH_RATIO = 3.0
+
+#: Zoom for which the larger patch leaves room.
+ROOM_FOR_SCALING = 0.85
+
+#: Control points per axis of the elastic deformation.
+CONTROL_POINTS = 6
+
+#: Scores closer than this are a tie: sums of the same weights in another order.
+TIE = 1e-5
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """How often and how far patches are turned, scaled and bent. Probabilities per sample."""
+
+    rotation_probability: float = 0.2
+    scaling_probability: float = 0.2
+    scaling_range: tuple[float, float] = (0.7, 1.4)  # above 1 objects become smaller
+    elastic_probability: float = 0.0
+    elastic_strength: float = 0.06  # standard deviation of control points, as a share of the patch's edge
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialDraw:
+    """What was drawn for one sample."""
+
+    matrix: NDArray[np.float64]  # (D, D)
+    displacement: NDArray[np.float64] | None  # (D, control points per axis...) in voxels
+
+
+def is_flat(patch_size: Sequence[int]) -> bool:
+    """Whether a 3D patch is turned in its slices only, as if it were 2D (nnU-Net's dummy 2D)."""
+    return len(patch_size) == 3 and max(patch_size) / patch_size[0] > FLAT_PATCH_RATIO
+
+
+def largest_rotation(patch_size: Sequence[int]) -> float:
+    """Largest angle in radians, either way, about every axis that turns."""
+    if len(patch_size) == 3:
+        return math.pi if is_flat(patch_size) else math.radians(30)
+    return math.radians(15) if max(patch_size) / min(patch_size) > 1.5 else math.pi
+
+
+def enlarged_patch(patch_size: Sequence[int]) -> tuple[int, ...]:
+    """Size of the patch to crop, so that rotations find something (nnU-Net's rule, its signs included)."""
+    angle = min(math.pi / 2, largest_rotation(patch_size))
+    c, s = math.cos(angle), math.sin(angle)
+    size = tuple(float(edge) for edge in patch_size)
+    turned: list[tuple[float, ...]]
+    if len(size) == 2:
+        h, w = size
+        turned = [(c * h + s * w, c * w - s * h)]
+    else:
+        x, y, z = size
+        turned = [
+            (x, c * y + s * z, c * z - s * y),
+            (c * x - s * z, y, c * z + s * x),
+            (c * x + s * y, c * y - s * x, z),
+        ]
+    largest = [max(abs(row[axis]) for row in [size, *turned]) for axis in range(len(size))]
+    enlarged = [int(edge / ROOM_FOR_SCALING) for edge in largest]
+    if is_flat(patch_size):
+        enlarged[0] = patch_size[0]
+    return tuple(enlarged)
+
+
+def draw_spatial(generator: np.random.Generator, settings: Spatial, patch_size: Sequence[int]) -> SpatialDraw | None:
+    """Rotation, scaling and bending of one sample; None where none applies and a crop does."""
+    dimensions = 2 if is_flat(patch_size) else len(patch_size)
+    rotates = generator.random() < settings.rotation_probability
+    scales = generator.random() < settings.scaling_probability
+    bends = settings.elastic_probability > 0 and generator.random() < settings.elastic_probability
+    matrix = np.eye(dimensions)
+    if rotates:
+        limit = largest_rotation(patch_size)
+        matrix = rotation_matrix(generator.uniform(-limit, limit, size=3 if dimensions == 3 else 1))
+    if scales:
+        matrix = matrix * generator.uniform(*settings.scaling_range)
+    displacement = None
+    if bends:
+        edges = np.asarray(patch_size[-dimensions:], dtype=np.float64)
+        shape = (dimensions, *(CONTROL_POINTS,) * dimensions)
+        scale = (settings.elastic_strength * edges).reshape(-1, *(1,) * dimensions)
+        displacement = generator.standard_normal(shape) * scale
+    return SpatialDraw(matrix, displacement) if rotates or scales or bends else None
+
+
+def rotation_matrix(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation by one angle (2D), or by three in turn, each about the array axis of its place."""
+    if len(angles) == 1:
+        c, s = math.cos(angles[0]), math.sin(angles[0])
+        return np.array([[c, -s], [s, c]])
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (other for other in range(3) if other != axis)
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = math.cos(angle)
+        turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
+        matrix = turn @ matrix
+    return matrix
+
+
+def transform(
+    images: Tensor, labels: Tensor, draws: Sequence[SpatialDraw | None], patch_size: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Patches cut out of larger ones: the centre where nothing was drawn, else turned, scaled and bent.
+
+    Images are interpolated linearly with 0 outside; labels take the label of most weight among the voxels around a
+    point, OUTSIDE counting as one.
+
+    Args:
+        images: (B, C, *larger).
+        labels: (B, *larger) integers.
+        draws: per sample.
+        patch_size: of the result.
+
+    Returns:
+        Images (B, C, *patch) and labels (B, *patch), new in memory.
+    """
+    larger = labels.shape[1:]
+    starts = [big // 2 - small // 2 for big, small in zip(larger, patch_size, strict=True)]
+    centre = tuple(slice(start, start + small) for start, small in zip(starts, patch_size, strict=True))
+    cut_images = images[(slice(None), slice(None), *centre)].clone(memory_format=torch.contiguous_format)
+    cut_labels = labels[(slice(None), *centre)].clone(memory_format=torch.contiguous_format)
+    chosen = [number for number, draw in enumerate(draws) if draw is not None]
+    if not chosen:
+        return cut_images, cut_labels
+    dimensions = 2 if is_flat(patch_size) else len(patch_size)
+    # slices of a flat patch are channels: they share their coordinates
+    picked_images = images[chosen].flatten(1, images.ndim - 1 - dimensions)
+    picked_labels = labels[chosen].unsqueeze(1) if dimensions == len(patch_size) else labels[chosen]
+    source, wanted = larger[-dimensions:], tuple(patch_size[-dimensions:])
+    positions = torch.stack([_positions(draws[number], source, wanted, images.device) for number in chosen])
+    index = torch.tensor(chosen, device=images.device)
+    cut_images[index] = sample_images(picked_images, positions).view(len(chosen), *cut_images.shape[1:])
+    cut_labels[index] = sample_labels(picked_labels, positions).view(len(chosen), *cut_labels.shape[1:])
+    return cut_images, cut_labels
+
+
+def _positions(draw: SpatialDraw | None, source: Sequence[int], wanted: Sequence[int], device: torch.device) -> Tensor:
+    """Where each voxel of the patch reads, (D, *patch), in voxels of the larger patch."""
+    matrix = np.eye(len(wanted)) if draw is None else draw.matrix
+    rows = []
+    for axis, big in enumerate(source):
+        row = torch.full((1,) * len(wanted), (big - 1) / 2, device=device)
+        for other, small in enumerate(wanted):
+            line = torch.arange(small, device=device, dtype=torch.float32) - (small - 1) / 2
+            line *= float(matrix[axis, other])
+            row = row + line.view([-1 if place == other else 1 for place in range(len(wanted))])
+        rows.append(row)
+    positions = torch.stack(rows)
+    if draw is not None and draw.displacement is not None:
+        bends = torch.from_numpy(draw.displacement).to(device, torch.float32)
+        splines = [torch.from_numpy(spline_operator(bends.shape[1], small)).to(device) for small in wanted]
+        positions = positions + apply_along_axes(bends, [spline.expand(len(wanted), -1, -1) for spline in splines])
+    return positions
+
+
+@lru_cache(maxsize=64)
+def spline_operator(points: int, size: int) -> NDArray[np.float32]:
+    """(size, points) weights of uniform cubic B-splines: a free-form deformation (Rueckert et al. 1999)."""
+    # control points reach one beyond each end, as a cubic needs
+    place = np.linspace(0, points - 3, size)
+    first = np.minimum(np.floor(place).astype(int), points - 4)
+    t = place - first
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
+    operator = np.zeros((size, points), dtype=np.float32)
+    for tap in range(4):
+        operator[np.arange(size), first + tap] = weights[:, tap]
+    return operator
+
+
+def sample_images(images: Tensor, positions: Tensor) -> Tensor:
+    """Linear interpolation (n, C, *patch) of images (n, C, *larger) at positions (n, D, *patch); 0 outside."""
+    sizes = torch.tensor(images.shape[2:], device=images.device, dtype=torch.float32)
+    scale = sizes.view(-1, *(1,) * (positions.ndim - 2))
+    # torch counts -1..1 from edge to edge of the volume, axes last to first
+    grid = ((2 * positions + 1) / scale - 1).flip(1).movedim(1, -1)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def sample_labels(labels: Tensor, positions: Tensor) -> Tensor:
+    """The label of most linear weight around each position; ties go to the nearest voxel's, then to the smallest.
+
+    What nnU-Net gets by interpolating every label's indicator, at a cost that does not grow with the labels: the
+    voxels whose surrounding voxels all agree, nearly all, need one look-up.
+
+    Args:
+        labels: (n, N, *larger) integers; the N maps share their positions.
+        positions: (n, D, *patch) in voxels. Outside, labels are OUTSIDE.
+
+    Returns:
+        (n, N, *patch), of the labels' dtype.
+    """
+    count, maps, *size = labels.shape
+    patch = positions.shape[2:]
+    padded = functional.pad(labels, (1, 1) * len(size), value=OUTSIDE)
+    corners, shares = _cells(positions + 1, padded.shape[2:])
+    index = _flat_index(corners, padded.shape[2:])
+    flat = padded.flatten(2)
+    result = flat.gather(2, index[:, None].expand(-1, maps, -1))
+    mixed_cells = _mixed(padded)
+    cell = _flat_index(corners, mixed_cells.shape[2:])
+    mixed = mixed_cells.flatten(2).gather(2, cell[:, None].expand(-1, maps, -1))
+    sample, which, voxel = mixed.nonzero(as_tuple=True)
+    if len(voxel):
+        ways = torch.cartesian_prod(*(torch.arange(2, device=labels.device),) * len(size))  # (2^D, D)
+        steps = _flat_index(list(ways.T[:, None]), padded.shape[2:])  # (1, 2^D)
+        around = flat[sample[:, None], which[:, None], index[sample, voxel][:, None] + steps]
+        within = torch.stack([share[sample, voxel] for share in shares], dim=1)
+        result[sample, which, voxel] = _heaviest(around, within, ways)
+    return result.view(count, maps, *patch)
+
+
+def _cells(positions: Tensor, shape: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
+    """Per axis the lower corner (n, V) of the cell that holds each position, and how far within it lies (0 to 1).
+
+    Positions beyond the volume are moved to its edge.
+    """
+    corners, shares = [], []
+    for axis, size in enumerate(shape):
+        place = positions[:, axis].flatten(1).clamp(0, size - 1)
+        corner = place.floor().clamp_(max=size - 2)
+        corners.append(corner.long())
+        shares.append(place - corner)
+    return corners, shares
+
+
+def _flat_index(corners: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    """Index into a flattened volume, from one index per axis."""
+    index = corners[0]
+    for corner, size in zip(corners[1:], shape[1:], strict=True):
+        index = index * size + corner
+    return index
+
+
+def _mixed(labels: Tensor) -> Tensor:
+    """Whether the corners of each cell differ: (n, N, *space) to (n, N, *space − 1)."""
+    least = most = labels
+    for axis in range(2, labels.ndim):
+        cells = least.shape[axis] - 1
+        least = torch.minimum(least.narrow(axis, 0, cells), least.narrow(axis, 1, cells))
+        most = torch.maximum(most.narrow(axis, 0, cells), most.narrow(axis, 1, cells))
+    return least != most
+
+
+def _heaviest(around: Tensor, shares: Tensor, ways: Tensor) -> Tensor:
+    """The label of most weight in each cell.
+
+    Args:
+        around: (n, 2^D) labels of the corners.
+        shares: (n, D) how far the position lies within its cell.
+        ways: (2^D, D) which corners are upper ones.
+    """
+    weights = torch.where(ways.bool(), shares[:, None], 1 - shares[:, None]).prod(2)  # (n, 2^D)
+    scores = ((around[:, :, None] == around[:, None, :]) * weights[:, None]).sum(2)
+    best = scores >= scores.amax(1, keepdim=True) - TIE
+    nearest = _flat_index(list((shares >= 0.5).long().T), (2,) * shares.shape[1])[:, None]
+    smallest = torch.where(best, around, torch.iinfo(around.dtype).max).amin(1)
+    return torch.where(best.gather(1, nearest)[:, 0], around.gather(1, nearest)[:, 0], smallest)
+
+
+def draw_mirrors(generator: np.random.Generator, mirror_axes: Sequence[int]) -> tuple[int, ...]:
+    """The axes along which one sample is flipped, each with probability one half."""
+    return tuple(axis for axis in mirror_axes if generator.random() < 0.5)
+
+
+def mirror(images: Tensor, labels: Tensor, draws: Sequence[Sequence[int]]) -> None:
+    """Flip each sample of images (B, C, *patch) and labels (B, *patch) along its axes, in place."""
+    for number, axes in enumerate(draws):
+        if axes:
+            images[number] = images[number].flip([axis + 1 for axis in axes])
+            labels[number] = labels[number].flip(list(axes))

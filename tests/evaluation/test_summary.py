@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autoseg.errors import RecordError
+from autoseg.evaluation.summary import as_nnunet_summary, read_summary, summarize
+from autoseg.files import write_json
+from autoseg.records import CaseScore, Labels, LabelScore
+
+
+def score(true: int, extra: int, missed: int, hd: float | None = None) -> LabelScore:
+    total, union = 2 * true + extra + missed, true + extra + missed
+    return LabelScore(
+        dice=2 * true / total if total else None,
+        iou=true / union if union else None,
+        true_positives=true,
+        false_positives=extra,
+        false_negatives=missed,
+        volume_reference_ml=0.0,
+        volume_prediction_ml=0.0,
+        nsd=1.0 if true else (0.0 if total else None),
+        hd95_mm=hd,
+    )
+
+
+SCORES = [
+    CaseScore(case="a", labels={"x": score(10, 0, 0, 0.0), "y": score(0, 0, 0)}, prediction_file="a.nii.gz"),
+    CaseScore(case="b", labels={"x": score(5, 5, 5, 2.0), "y": score(0, 4, 0)}),
+    CaseScore(case="c", labels={"x": score(0, 0, 7), "y": score(0, 0, 0)}),
+]
+
+
+def test_means_are_over_references_that_have_the_label() -> None:
+    summary = summarize(SCORES, 1.0, {"d": "is unreadable"})
+    x, y = summary.labels["x"], summary.labels["y"]
+    assert x.dice == pytest.approx((1 + 0.5 + 0) / 3)
+    assert x.hd95_mm == pytest.approx(1.0)
+    assert (x.cases, x.empty_references, x.both_empty) == (3, 0, 0)
+    assert (y.dice, y.iou, y.nsd, y.hd95_mm) == (None, None, None, None)
+    assert (y.cases, y.empty_references, y.both_empty) == (0, 1, 2)
+    assert summary.mean_dice == x.dice
+    assert summary.failures == {"d": "is unreadable"}
+
+
+def test_nothing_scored() -> None:
+    summary = summarize([], 1.0, {"a": "no"})
+    assert summary.mean_dice is None
+    assert summary.labels == {}
+    assert as_nnunet_summary(summary)["foreground_mean"] == {}
+
+
+def test_nnunet_fields_stand_beside_ours(tmp_path: Path) -> None:
+    summary = summarize(SCORES, 1.0)
+    labels = Labels(names={"background": 0, "x": 1, "y": (2, 3)}, regions_class_order=(1, 2))
+    record = as_nnunet_summary(summary, labels)
+    json.dumps(record, allow_nan=False)
+    assert set(record["mean"]) == {"1", "(2, 3)"}
+    assert record["mean"]["(2, 3)"]["Dice"] == 0.0  # nnU-Net's mean takes the false alarm in
+    assert record["mean"]["1"]["n_ref"] == pytest.approx(9.0)
+    assert record["foreground_mean"]["Dice"] == pytest.approx(0.25)
+    assert record["metric_per_case"][0]["prediction_file"] == "a.nii.gz"
+    assert record["metric_per_case"][0]["metrics"]["(2, 3)"]["Dice"] is None
+    path = tmp_path / "summary.json"
+    write_json(path, as_nnunet_summary(summary))
+    assert read_summary(path) == summary
+
+
+def test_a_broken_summary_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    with pytest.raises(RecordError, match=r"summary\.json"):
+        read_summary(path)
+    path.write_text('{"format": 1, "cases": []}', encoding="utf-8")
+    with pytest.raises(RecordError, match="tolerance_mm"):
+        read_summary(path)

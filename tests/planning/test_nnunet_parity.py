@@ -1,0 +1,82 @@
+"""Our plans equal nnU-Net's, number by number, for every recorded fingerprint, planner and configuration."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoseg.interop.nnunet_fingerprint import fingerprint_from_nnunet
+from autoseg.planning.planner import make_plan
+from autoseg.planning.presets import DeviceBudget
+from autoseg.records import Configuration
+
+RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "plans.json"
+RECORDS: list[dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8")) if RECORDED.is_file() else []
+PRESET_OF = {"default": "nnunet", "resenc_m": "resenc-m", "resenc_l": "resenc-l", "resenc_xl": "resenc-xl"}
+NETWORKS = {"PlainConvUNet": "unet", "ResidualEncoderUNet": "resenc"}
+
+
+def expected_configurations(recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The recorded configurations with inheritance resolved."""
+    complete = {}
+    for name, entry in recorded["configurations"].items():
+        parent = recorded["configurations"][entry["inherits_from"]] if "inherits_from" in entry else {}
+        complete[name] = {**parent, **entry}
+        complete[name].pop("inherits_from", None)
+    return complete
+
+
+def ours(configuration: Configuration) -> dict[str, Any]:
+    """A configuration in nnU-Net's words."""
+    entry: dict[str, Any] = {
+        "spacing": configuration.spacing,
+        "patch_size": configuration.patch_size,
+        "batch_size": configuration.batch_size,
+        "median_image_size_in_voxels": configuration.median_shape,
+        "normalization_schemes": configuration.preparation.normalization,
+        "use_mask_for_norm": configuration.preparation.use_mask_for_normalization,
+        "batch_dice": configuration.batch_dice,
+        "network": {ours: theirs for theirs, ours in NETWORKS.items()}[configuration.network],
+        "features_per_stage": configuration.features_per_stage,
+        "kernel_sizes": configuration.kernel_sizes,
+        "strides": configuration.strides,
+        "blocks_per_stage": configuration.blocks_per_stage,
+        "convs_per_stage_decoder": configuration.blocks_per_stage_decoder,
+    }
+    for stage in ("previous_stage", "next_stage"):
+        if getattr(configuration, stage) is not None:
+            entry[stage] = getattr(configuration, stage)
+    return json.loads(json.dumps(entry))
+
+
+@pytest.mark.skipif(not RECORDS, reason="recorded plans (../shared/golden/plans.json) are not on this machine")
+@pytest.mark.parametrize("planner", PRESET_OF)
+@pytest.mark.parametrize("record", RECORDS, ids=[record["name"] for record in RECORDS])
+def test_plan_equals_nnunets(record: dict[str, Any], planner: str) -> None:
+    fingerprint = fingerprint_from_nnunet(record)
+    plan = make_plan(fingerprint, PRESET_OF[planner], DeviceBudget("cpu", 2, 16))
+    recorded = record["plans"][planner]
+    expected = expected_configurations(recorded)
+    assert list(plan.configurations) == list(expected)
+    for name, configuration in plan.configurations.items():
+        # exact: the same doubles, not merely close ones
+        assert ours(configuration) == expected[name], name
+        assert list(configuration.preparation.axis_order) == recorded["transpose_forward"]
+        if configuration.dimensions == 3:
+            assert configuration.preparation.spacing == configuration.spacing
+
+
+@pytest.mark.skipif(not RECORDS, reason="recorded plans (../shared/golden/plans.json) are not on this machine")
+def test_planning_takes_milliseconds() -> None:
+    fingerprints = [fingerprint_from_nnunet(record) for record in RECORDS]
+    slowest = 0.0
+    for fingerprint in fingerprints:
+        for preset in ("auto", *PRESET_OF.values()):
+            began = time.process_time()
+            make_plan(fingerprint, preset, DeviceBudget("cpu", 2, 16))
+            slowest = max(slowest, time.process_time() - began)
+    assert slowest < 0.1
