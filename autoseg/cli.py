@@ -10,6 +10,7 @@ Nothing heavy is imported at the top (no torch, numpy, pydantic): each command i
 from __future__ import annotations
 
 import functools
+import inspect
 import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -27,6 +28,7 @@ from autoseg.options import (
     DatasetFolder,
     Device,
     Models,
+    Overwrite,
     PlanName,
     Precision,
     Tolerance,
@@ -109,8 +111,14 @@ def _command(function: Callable[..., int]) -> Callable[..., None]:
             raise
         raise _Finished(code)
 
-    app.command(name=function.__name__.strip("_"))(run)
+    app.command(name=function.__name__, help=_help_of(function))(run)
     return run
+
+
+def _help_of(function: Callable[..., object]) -> str:
+    """The docstring with each paragraph on one line, so that the terminal's width breaks it; blocks after \\b stay."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    return "\n\n".join(words if words.startswith("\b") else words.replace("\n", " ") for words in paragraphs)
 
 
 def _outcome(failed: Collection[object], done: int) -> int:
@@ -126,7 +134,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _autoseg(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
@@ -146,6 +153,9 @@ def _autoseg(
 
     Research software, not a medical device.
     """
+
+
+app.callback(help=_help_of(_autoseg))(_autoseg)
 
 
 # ------------------------------------------------------------------------------------------------- the commands
@@ -251,7 +261,7 @@ def train(
     configuration: Annotated[
         str | None,
         typer.Option(
-            "--configuration", metavar="NAME", help="2d or 3d_fullres.  [default: 3d_fullres where planned, else 2d]"
+            "--configuration", metavar="NAME", help="2d or 3d_fullres (default: 3d_fullres where planned, else 2d)."
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Train so many epochs.")] = None,
@@ -331,8 +341,7 @@ def predict(
         ),
     ] = 0.5,
     precision: Precision = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there already.")] = False,
-    workers: Workers = None,
+    overwrite: Overwrite = False,
 ) -> int:
     """Segment images with a trained model.
 
@@ -354,7 +363,6 @@ def predict(
         step=step,
         precision=precision,
         overwrite=overwrite,
-        workers=workers,
         progress=console.RichProgress(),
     )
     tables.show_predict(console.results_console(), report, masks)
@@ -380,9 +388,11 @@ def evaluate(
     model: Models = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="Where the scores go.  [default: MASKS/summary.json]"),
+        typer.Option("--output", metavar="FILE", help="Where the scores go (default: MASKS/summary.json)."),
     ] = None,
     tolerance: Tolerance = 1.0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
     every_case: Annotated[
         bool, typer.Option("--every-case", help="Show a row for every case, however many there are.")
     ] = False,
@@ -403,16 +413,24 @@ def evaluate(
     if test:
         if masks is not None or labels_from is not None or output is not None:
             raise UsageError("--test takes neither MASKS nor --labels-from nor --output", remedy="Leave them out.")
-        from autoseg.pipeline.test import test as run_test
+        from autoseg.pipeline.held_back import evaluate_test
 
-        report = run_test(
-            workspace, models=tuple(model or ()), tolerance_mm=tolerance, workers=workers, progress=progress
+        report = evaluate_test(
+            workspace,
+            models=tuple(model or ()),
+            device=device,
+            tolerance_mm=tolerance,
+            overwrite=overwrite,
+            workers=workers,
+            progress=progress,
         )
     else:
         if masks is None or references is None:
             raise UsageError("evaluate needs MASKS and REFERENCES, or --test", remedy="See autoseg evaluate --help.")
-        if model:
-            raise UsageError("--model goes with --test only", remedy="Masks are scored as they are; leave it out.")
+        if model or overwrite:
+            raise UsageError(
+                "--model and --overwrite go with --test only", remedy="Masks are scored as they are; leave it out."
+            )
         from autoseg.pipeline.evaluate import evaluate as run
 
         if labels_from is None and workspace.dataset.exists():
@@ -433,7 +451,9 @@ def evaluate(
 
 @_command
 def status(work: Work = DEFAULT_WORK) -> int:
-    """Show what is planned, prepared and trained, and the next command.
+    """Show what is done so far and the next command.
+
+    What is planned, prepared and trained in a work folder, and the disk it takes.
 
     Example: autoseg status --work my-work
     """

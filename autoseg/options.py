@@ -27,7 +27,7 @@ Workers = Annotated[
         "--workers",
         min=1,
         metavar="N",
-        help="Processes for reading and computing.  [default: one per core, as memory allows]",
+        help="Processes for reading and computing (default: one per core, as memory allows).",
     ),
 ]
 Device = Annotated[
@@ -44,9 +44,12 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="PATH",
-        help="A model file, or a folder of runs; give it several times to average several models.  "
-        "[default: the model or the finished folds in the work folder]",
+        help="A model file, or a folder of runs; give it several times to average several models "
+        "(default: the model or the finished folds in the work folder).",
     ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace masks that autoseg did not write, or that were changed since.")
 ]
 Tolerance = Annotated[
     float,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,14 +31,21 @@ MOST_ROWS = 20
 WORST_ROWS = 10
 
 
-def table(console: Console, columns: Sequence[str], numbers: Sequence[str] = (), title: str | None = None) -> Table:
-    """An empty table; the columns named in `numbers` are set flush right."""
-    heading = None if title is None else text(console, title, "bold")
-    made = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD if is_rich(console) else box.MARKDOWN)
-    for column in columns:
-        justify = "right" if column in numbers else "left"
-        made.add_column(text(console, column), justify=justify, overflow="fold")  # type: ignore[arg-type]
-    return made
+def show_table(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A titled table; columns whose cells are all numbers, or a dash for none, are set flush right."""
+    cells = [tuple(row) for row in rows]
+    made = Table(box=box.SIMPLE_HEAD if is_rich(console) else box.MARKDOWN)
+    for index, column in enumerate(columns):
+        flush_right = bool(cells) and all(_is_number(row[index]) for row in cells)
+        made.add_column(text(console, column), justify="right" if flush_right else "left", overflow="fold")
+    for row in cells:
+        made.add_row(*(text(console, cell) for cell in row))
+    say(console, title, "bold")
+    console.print(made)
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "-" or cell.replace(".", "", 1).isdigit()
 
 
 def show_failures(console: Console, failures: Mapping[str, str]) -> None:
@@ -101,12 +108,12 @@ def show_plan(console: Console, report: PlanReport, next_command: str) -> None:
         console,
         f"Channels: {', '.join(plan.channels)}. Labels: {_labels(plan.labels.names)}. Planned for: {plan.device}.",
     )
-    for section, reasons in groupby(plan.reasons, key=lambda reason: reason.field.rpartition(".")[0]):
-        made = table(console, ("number", "value", "because"), title=section or "in general")
-        for reason in reasons:
-            name = reason.field.rpartition(".")[2].replace("_", " ")
-            made.add_row(*(text(console, words) for words in (name, reason.value, reason.because)))
-        console.print(made)
+    sections: dict[str, list[tuple[str, str, str]]] = {}
+    for reason in plan.reasons:
+        section, _, name = reason.field.rpartition(".")
+        sections.setdefault(section, []).append((name.replace("_", " "), reason.value, reason.because))
+    for section, rows in sections.items():
+        show_table(console, section or "in general", ("number", "value", "because"), rows)
     times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     say(console, f"Written: {report.path} ({times})")
     say(console, f"Next: {next_command}")
@@ -132,11 +139,11 @@ def show_train(console: Console, report: TrainReport) -> None:
 
 
 def show_predict(console: Console, report: PredictReport, masks: Path) -> None:
-    """Which model was used, and how many masks were written."""
-    say(console, f"Model: {report.model_description}")
+    """How many masks were written, and by which model."""
     show_failures(console, report.failures)
     skipped = f", {len(report.skipped)} were there already" if report.skipped else ""
     say(console, f"{_count(len(report.written), 'mask')} written to {masks}{skipped} ({duration(report.seconds)})")
+    say(console, f"Made with: {report.model_description}")
 
 
 def show_evaluate(console: Console, report: EvaluateReport, every_case: bool) -> None:
@@ -154,36 +161,29 @@ def show_cases(console: Console, summary: Summary, every_case: bool) -> None:
     if len(rows) > MOST_ROWS and not every_case:
         rows = sorted(rows, key=lambda row: (row[2].dice is None, row[2].dice or 0.0))[:WORST_ROWS]
         title = f"The {WORST_ROWS} lowest of {len(summary.cases)} cases (--every-case shows all)"
-    numbers = ("Dice", "IoU", "reference ml", "mask ml", "NSD", "HD95 mm")
-    made = table(console, ("case", "label", *numbers), numbers, title)
-    for case, label, entry in rows:
-        volumes = (f"{entry.volume_reference_ml:.3f}", f"{entry.volume_prediction_ml:.3f}")
-        cells = (
-            case,
-            label,
-            _score(entry.dice),
-            _score(entry.iou),
-            *volumes,
-            _score(entry.nsd),
-            _score(entry.hd95_mm, 2),
+    columns = ("case", "label", "Dice", "IoU", "reference ml", "mask ml", "NSD", "HD95 mm")
+    cells = (
+        (
+            *(case, label, _score(entry.dice), _score(entry.iou)),
+            *(_score(entry.volume_reference_ml), _score(entry.volume_prediction_ml)),
+            *(_score(entry.nsd), _score(entry.hd95_mm, 2)),
         )
-        made.add_row(*(text(console, cell) for cell in cells))
-    console.print(made)
+        for case, label, entry in rows
+    )
+    show_table(console, title, columns, cells)
 
 
 def show_summary(console: Console, summary: Summary, title: str) -> None:
     """A row per label: means over the cases that have it, and the cases that do not, counted apart."""
-    numbers = ("Dice", "IoU", "NSD", "HD95 mm", "N", "false alarms", "rightly absent")
-    made = table(console, ("label", *numbers), numbers, title)
-    for label, entry in summary.labels.items():
-        means = (_score(entry.dice), _score(entry.iou), _score(entry.nsd), _score(entry.hd95_mm, 2))
-        made.add_row(
-            *(
-                text(console, str(cell))
-                for cell in (label, *means, entry.cases, entry.empty_references, entry.both_empty)
-            )
+    columns = ("label", "Dice", "IoU", "NSD", "HD95 mm", "N", "false alarms", "rightly absent")
+    rows = (
+        (
+            *(label, _score(entry.dice), _score(entry.iou), _score(entry.nsd), _score(entry.hd95_mm, 2)),
+            *(str(entry.cases), str(entry.empty_references), str(entry.both_empty)),
         )
-    console.print(made)
+        for label, entry in summary.labels.items()
+    )
+    show_table(console, title, columns, rows)
     say(
         console,
         f"Mean Dice {_score(summary.mean_dice)} over {_count(len(summary.cases), 'case')}. "
@@ -201,17 +201,15 @@ def show_status(console: Console, report: StatusReport) -> None:
 
 
 def show_demo(console: Console, report: DemoReport) -> None:
-    """Seconds per stage, where the files are, and the Dice of the held-out and the test cases."""
-    stages = table(console, ("stage", "time"), ("time",), "Time")
-    for stage, seconds in report.stages.items():
-        stages.add_row(text(console, stage), duration(seconds))
-    stages.add_row("all", duration(sum(report.stages.values())))
-    console.print(stages)
-    show_summary(console, report.test, "Test cases (never seen in training)")
+    """Scores of the held-out and the test cases, seconds per stage, and where the files are."""
     show_summary(console, report.held_out, "Held-out cases")
+    show_summary(console, report.test, "Test cases")
+    times = {**report.stages, "all": sum(report.stages.values())}
+    show_table(console, "Time", ("stage", "time"), ((stage, duration(seconds)) for stage, seconds in times.items()))
+    width = max(map(len, report.files), default=0)
     say(console, "Files", "bold")
-    for name, path in {**report.files, "picture": report.preview}.items():
-        say(console, f"  {name}: {path}")
+    for name, path in report.files.items():
+        say(console, f"  {name:<{width}}  {path}")
 
 
 # --------------------------------------------------------------------------------------------------------- words

@@ -48,6 +48,7 @@ from autoseg.records import (
 )
 from autoseg.workspace import Run, Workspace
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 COMMANDS = ("check", "plan", "prepare", "train", "predict", "evaluate", "status", "demo")
 LABELS = Labels(names={"background": 0, "kidney [left]": 1})
 Fake = Callable[..., "dict[str, Any]"]
@@ -111,7 +112,7 @@ def a_problem(root: Path, severity: Any = "error", case: str = "a") -> Problem:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Replaces the pipeline's function of a name by one that gives (or raises) `report`; gives its arguments."""
 
-    def install(name: str, report: object) -> dict[str, Any]:
+    def install(name: str, report: object, function: str | None = None) -> dict[str, Any]:
         called: dict[str, Any] = {}
 
         def stand_in(*words: Any, **options: Any) -> object:
@@ -122,7 +123,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
             return report
 
         module = ModuleType(f"autoseg.pipeline.{name}")
-        setattr(module, name, stand_in)
+        setattr(module, function or name, stand_in)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         return called
 
@@ -147,7 +148,9 @@ def test_help_lists_all_commands_and_loads_nothing_heavy() -> None:
         "import sys, json, autoseg.cli\nresult = autoseg.cli.main(['--help'])\n"
         f"print(json.dumps([result, [name for name in {heavy} if name in sys.modules]]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=REPOSITORY
+    )
     *shown, last = done.stdout.splitlines()
     assert json.loads(last) == [0, []]
     assert all(any(line.strip().startswith(f"{command} ") for line in shown) for command in COMMANDS)
@@ -157,7 +160,9 @@ def test_help_is_fast() -> None:
     seconds = []
     for _ in range(4):  # the best of four: the machine may be busy with other tests
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "autoseg", "--help"], capture_output=True, check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-m", "autoseg", "--help"], capture_output=True, check=True, timeout=60, cwd=REPOSITORY
+        )
         seconds.append(time.perf_counter() - began)
     assert min(seconds) < 0.5
 
@@ -176,6 +181,7 @@ def test_help_is_fast() -> None:
         ["evaluate", "masks"],
         ["evaluate", "masks", "references", "--test"],
         ["evaluate", "masks", "references", "--model", "m.safetensors"],
+        ["evaluate", "--test", "--output", "scores.json"],
         [],
     ],
 )
@@ -192,7 +198,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_python_dash_m_gives_the_exit_code() -> None:
-    done = subprocess.run([sys.executable, "-m", "autoseg", "plan"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "autoseg", "plan"], capture_output=True, text=True, timeout=60, cwd=REPOSITORY
+    )
     assert done.returncode == 1
     assert "DATASET" in done.stderr
 
@@ -244,7 +252,7 @@ def test_sigterm_ends_with_143(tmp_path: Path) -> None:
         "sys.modules[slow.__name__] = slow\n"
         "import autoseg.cli\nsys.exit(autoseg.cli.main(['status']))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -331,12 +339,12 @@ def test_predict(
     fake: Fake, capsys: pytest.CaptureFixture[str], written: int, skipped: int, failures: dict[str, str], code: int
 ) -> None:
     masks = {f"c{index}": Path(f"masks/c{index}.nii.gz") for index in range(written)}
-    called = fake("predict", PredictReport("2d, fold 0", masks, tuple("s" * skipped), failures, 1.0))
+    called = fake("predict", PredictReport("2d, fold 0", masks, tuple("s" * skipped), masks, failures, 1.0))
     assert main(["predict", "images", "masks", "--model", "a", "--model", "b", "--no-mirror"]) == code
     assert called["words"] == (Path("images"), Path("masks"))
     assert called["models"] == (Path("a"), Path("b"))
     assert called["mirror"] is False
-    assert "Model: 2d, fold 0" in capsys.readouterr().out
+    assert "Made with: 2d, fold 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -356,7 +364,7 @@ def test_evaluate(
 
 
 def test_evaluate_test_scores_the_test_cases(fake: Fake) -> None:
-    called = fake("test", EvaluateReport(a_summary(), Path("autoseg-work/test/summary.json")))
+    called = fake("held_back", EvaluateReport(a_summary(), Path("autoseg-work/test/summary.json")), "evaluate_test")
     assert main(["evaluate", "--test", "--work", "w", "--model", "m"]) == 0
     assert called["words"] == (Workspace(Path("w")),)
     assert called["models"] == (Path("m"),)
@@ -369,7 +377,9 @@ def test_status_names_the_next_command(fake: Fake, capsys: pytest.CaptureFixture
 
 
 def test_demo(fake: Fake, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    report = DemoReport({"plan": 1.0, "train": 80.0}, a_summary(), a_summary(), {"model": Path("m")}, Path("p.png"))
+    report = DemoReport(
+        {"plan": 1.0, "train": 80.0}, a_summary(), a_summary(), {"picture": Path("p.png")}, Path("p.png")
+    )
     called = fake("demo", report)
     assert main(["demo", str(tmp_path)]) == 0
     assert called["words"] == (tmp_path,)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.arrays.crop import bounding_box
 from autoseg.arrays.resample import linear_taps, nearest_index, separate_axis
 from autoseg.records import Shape, Spacing
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 #: Voxels at label borders that are decided together, to bound memory.
 _VOTERS = 1 << 17
@@ -35,29 +38,55 @@ def resample_labels(
     if apart is not None:
         # slices are resized one by one and then chosen: choosing first is the same
         labels = labels.take(nearest_index(labels.shape[apart], shape[apart]), axis=apart)
-    resampled = labels[np.ix_(*(nearest_index(n_in, n_out) for n_in, n_out in zip(labels.shape, shape, strict=True)))]
+    resampled = _take(labels, [nearest_index(n_in, n_out) for n_in, n_out in zip(labels.shape, shape, strict=True)])
     changing = [axis for axis in range(3) if labels.shape[axis] != shape[axis]]
     if order == 0 or not changing:
         return resampled
     taps = [linear_taps(n_in, n_out) for n_in, n_out in zip(labels.shape, shape, strict=True)]
-    at_border = _disagreeing_cells(labels, changing)[np.ix_(*(low for low, _, _ in taps))]
-    flat = np.flatnonzero(at_border)
-    for start in range(0, len(flat), _VOTERS):
-        voxels = flat[start : start + _VOTERS]
-        index = np.unravel_index(voxels, shape)
-        resampled.reshape(-1)[voxels] = _vote(labels, taps, index, resampled.reshape(-1)[voxels], changing)
+    voxels = _voxels_in_cells(_disagreeing_cells(labels, changing), [low for low, _, _ in taps])
+    for start in range(0, len(voxels[0]), _VOTERS):
+        index = tuple(place[start : start + _VOTERS] for place in voxels)
+        resampled[index] = _vote(labels, taps, index, resampled[index], changing)
     return resampled
+
+
+def _take(array: NDArray[ScalarT], places: Sequence[NDArray[np.intp]]) -> NDArray[ScalarT]:
+    """The array at these indices of each axis; taking axis by axis moves whole rows where numpy's ix_ moves voxels."""
+    for axis in range(3):
+        if not np.array_equal(places[axis], np.arange(array.shape[axis])):
+            array = array.take(places[axis], axis=axis)
+    return array
 
 
 def _disagreeing_cells(labels: NDArray[np.int16], axes: Sequence[int]) -> NDArray[np.bool_]:
     """For each voxel as the lower corner of a cell: whether the corners of that cell, along these axes, differ."""
-    smallest, largest = labels, labels
+    smallest, largest = labels.copy(), labels.copy()
     for axis in axes:
-        upper = np.minimum(np.arange(labels.shape[axis]) + 1, labels.shape[axis] - 1)
-        smallest = np.minimum(smallest, smallest.take(upper, axis=axis))
-        largest = np.maximum(largest, largest.take(upper, axis=axis))
-    differ: NDArray[np.bool_] = smallest != largest
-    return differ
+        lower, upper = _but_last(axis), _but_first(axis)
+        smallest[lower] = np.minimum(smallest[lower], smallest[upper])
+        largest[lower] = np.maximum(largest[lower], largest[upper])
+    return np.not_equal(smallest, largest)
+
+
+def _but_last(axis: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(None, -1),)
+
+
+def _but_first(axis: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(1, None),)
+
+
+def _voxels_in_cells(
+    cells: NDArray[np.bool_], lower_corners: Sequence[NDArray[np.intp]]
+) -> tuple[NDArray[np.intp], ...]:
+    """Output voxels (indices per axis) that lie in the chosen cells; `lower_corners` gives each voxel's cell."""
+    if not cells.any():
+        return tuple(np.zeros(0, dtype=np.intp) for _ in range(3))
+    box = bounding_box(cells)
+    # the lower corners ascend, so the voxels of a box of cells are a box too: the rest need not be looked at
+    spans = [np.searchsorted(low, limits) for low, limits in zip(lower_corners, box, strict=True)]
+    chosen = _take(cells, [low[first:last] for low, (first, last) in zip(lower_corners, spans, strict=True)])
+    return tuple(place + first for place, (first, _) in zip(np.nonzero(chosen), spans, strict=True))
 
 
 def _vote(

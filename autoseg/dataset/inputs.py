@@ -51,7 +51,11 @@ def _from_folder(
             if path not in known and path.suffix.lower() not in (*LISTS, ".txt", ".md"):
                 what = "no reader knows this ending; the file is skipped"
                 problems.append(_problem("note", "unknown-file", what, "Nothing to do if it is no image.", None, path))
-        return list(group_images(files, channels).cases)
+        grouping = group_images(files, channels)
+        if grouping.note is not None and "part of the case name" in grouping.note:
+            remedy = "Nothing to do if that is right."
+            problems.append(_problem("note", "file-names", grouping.note, remedy, None, folder))
+        return list(grouping.cases)
     cases = []
     for patient in visible_folders(folder):
         kinds = {kind_of(path, patient.name).lower(): path for path in data_files(patient)}

@@ -1,7 +1,8 @@
-"""MetaImage, NRRD and GIPL files, through SimpleITK (imported when the first one is met: it takes 0.4 s)."""
+"""MetaImage and NRRD files, through SimpleITK (imported when the first one is met: it takes 0.4 s)."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from autoseg.dataset.geometry import affine_rows
 from autoseg.dataset.voxels import small_integers, to_float32
-from autoseg.errors import ReadError
-from autoseg.files import written_aside
+from autoseg.errors import DatasetError, ReadError
+from autoseg.files import disk_full, written_aside
 from autoseg.records import Geometry, LabelMap, Volume
 
 #: ITK's world has x to the left and y to the back; ours, NIfTI's, the other way round.
@@ -56,9 +57,14 @@ def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geom
         try:
             sitk.WriteImage(image, str(aside), useCompression=True)
         except RuntimeError as error:
-            if not aside.exists():
-                raise OSError(f"{path}: {_reason(error)}") from error
-            raise
+            if shutil.disk_usage(path.parent).free < labels.nbytes:  # ITK does not tell a full disk from other faults
+                raise disk_full(path) from error
+            raise DatasetError(f"the mask cannot be written ({_reason(error)})", where=path) from error
+
+
+def refuse_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
+    """Refuse to write a mask as two files, which cannot be put in place at once."""
+    raise ReadError("masks are written as one file", where=path, remedy="Name the mask .mha or .nrrd.")
 
 
 def _simple_itk() -> Any:

@@ -6,6 +6,8 @@ with voxels of 1 mm. Pillow, tifffile and SimpleITK are imported when the first 
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,20 @@ IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0
 
 #: Pillow's modes that hold numbers as they are; others are converted to RGB (palettes, CMYK, …).
 PLAIN_MODES = {"1": 1, "L": 1, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+
+#: What decoders raise on broken files, beside their own kinds.
+DECODING_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    OverflowError,
+    ImportError,
+    zlib.error,
+    struct.error,
+)
 
 STACK_NOTE = "a TIFF stack tells no voxel size: 1 mm is assumed"
 
@@ -91,14 +107,14 @@ def _opened(path: Path) -> Any:
         return Image.open(path)
     except UnidentifiedImageError as error:
         raise ReadError("is not a picture, whatever its name says", where=path) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (SyntaxError, Image.DecompressionBombError, *DECODING_ERRORS) as error:
         raise _unreadable(path, error) from error
 
 
 def _decoded(picture: Any, path: Path) -> Any:
     try:
         picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (SyntaxError, *DECODING_ERRORS) as error:  # Pillow calls a broken PNG a syntax error
         raise _unreadable(path, error) from error
     return picture
 
@@ -181,7 +197,7 @@ def _tiff(path: Path) -> Any:
         raise ReadError("does not exist", where=path)
     try:
         return tifffile.TiffFile(path)
-    except (tifffile.TiffFileError, OSError, ValueError) as error:
+    except (tifffile.TiffFileError, *DECODING_ERRORS) as error:
         raise _unreadable(path, error) from error
 
 
@@ -189,7 +205,7 @@ def _tiff_axes(file: Any, path: Path) -> tuple[tuple[int, ...], str]:
     """Shape of the first series and its axes as letters of Z, Y, X and C, each at most once."""
     try:
         series = file.series[0]
-    except (IndexError, ValueError, KeyError) as error:
+    except DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
     kept = [(size, axis) for size, axis in zip(series.shape, series.axes, strict=True) if size > 1 or axis in "YX"]
     # tifffile: S samples, C channels; Q other, I image sequence, T time and Z depth are slices
@@ -211,7 +227,7 @@ def _load_tiff(path: Path) -> tuple[NDArray[np.generic], Geometry]:
         shape, axes = _tiff_axes(file, path)
         try:
             stored = np.asarray(file.asarray(series=0)).reshape(shape)
-        except (OSError, ValueError, KeyError, IndexError, RuntimeError, ImportError) as error:
+        except DECODING_ERRORS as error:
             raise _unreadable(path, error) from error
     if stored.dtype.kind not in "biuf":
         raise ReadError(f"holds values of type {stored.dtype}, not plain numbers", where=path)

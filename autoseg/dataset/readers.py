@@ -7,7 +7,7 @@ and a geometry in RAS+ millimetres; turning axes is not their business.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,9 @@ class Reader:
     read_labels: Callable[[Path], LabelMap]
     read_geometry: Callable[[Path], tuple[Geometry, int]]
     write_labels: Callable[[Path, NDArray[np.unsignedinteger], Geometry, Path | None], None]
-    mask_ending: str | None = None  # ending of masks, where it is not the image's (JPEG loses values)
+    mask_ending: str | None = (
+        None  # ending of masks, where it is not the image's (JPEG loses values, .mhd is two files)
+    )
 
 
 NIFTI = Reader(nifti.read_image, nifti.read_labels, nifti.read_geometry, nifti.write_labels)
@@ -43,11 +45,9 @@ READERS: dict[str, Reader] = {
     ".nii.gz": NIFTI,
     ".nii": NIFTI,
     ".mha": ITK,
-    ".mhd": ITK,
+    ".mhd": replace(ITK, write_labels=itk.refuse_labels, mask_ending=".mha"),
     ".nrrd": ITK,
-    ".nhdr": ITK,
-    ".gipl": ITK,
-    ".gipl.gz": ITK,
+    ".nhdr": replace(ITK, write_labels=itk.refuse_labels, mask_ending=".nrrd"),
     ".png": PICTURE,
     ".bmp": PICTURE,
     ".jpg": JPEG,

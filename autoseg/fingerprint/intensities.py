@@ -1,4 +1,4 @@
-"""Distributions of intensities: exact where they are small, compact where they are large, and joined with equal weights."""
+"""Distributions of intensities: exact where small, compact where large, and joined with equal weights."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def _distinct(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     return values, found.astype(np.int64)
 
 
-def _compacted(
-    values: NDArray[np.float32], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _compacted(values: NDArray[np.float32], counts: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Neighbouring values joined into bins of about equal counts, each represented by its mean."""
     ends = np.cumsum(counts)
     # the bin of a value follows from the voxels before it, so that frequent values keep a bin of their own
@@ -70,8 +68,7 @@ def pooled_statistics(cases: Sequence[WeightedValues]) -> IntensityStatistics:
     """Statistics over cases of which each counts the same, however much foreground it has (nnU-Net).
 
     What nnU-Net estimates from random samples (the same number of each case) is computed here from the distributions
-    themselves. The result does not depend on rounding of single precision sums; it does, in the last digits, on the order
-    of the cases. Raises ValueError if there are none.
+    themselves. In the last digits the result depends on the order of the cases. Raises ValueError if there are none.
     """
     if not cases:
         raise ValueError("statistics of no cases")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autoseg.networks.normalization import SLOPE, InstanceNorm
+from autoseg.networks.normalization import SLOPE, InstanceNorm, is_traced
 
 Dimensions = Literal[2, 3]
 
-_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
-_POOLINGS: dict[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+Convolution = nn.Conv2d | nn.Conv3d
+TransposedConvolution = nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 def convolution(
@@ -28,20 +26,75 @@ def convolution(
     stride: Sequence[int] | None = None,
     *,
     bias: bool = True,
-) -> nn.Module:
+) -> Convolution:
     """A convolution padded so that stride 1 keeps the size; kernel sizes are odd."""
+    build = nn.Conv2d if dimensions == 2 else nn.Conv3d
     padding = tuple((size - 1) // 2 for size in kernel_size)
     steps = tuple(stride) if stride is not None else (1,) * dimensions
-    return _CONVOLUTIONS[dimensions](channels, features, tuple(kernel_size), steps, padding, bias=bias)  # type: ignore[arg-type]
+    return build(channels, features, tuple(kernel_size), steps, padding, bias=bias)  # type: ignore[arg-type]
 
 
-def transposed_convolution(dimensions: Dimensions, channels: int, features: int, stride: Sequence[int]) -> nn.Module:
+def transposed_convolution(
+    dimensions: Dimensions, channels: int, features: int, stride: Sequence[int]
+) -> TransposedConvolution:
     """A transposed convolution whose kernel is its stride: every input voxel becomes one block of the output."""
-    return _TRANSPOSED[dimensions](channels, features, tuple(stride), tuple(stride))  # type: ignore[arg-type]
+    build = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
+    return build(channels, features, tuple(stride), tuple(stride))  # type: ignore[arg-type]
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The features laid out channels last on a CPU, where that is the fastest for convolutions; else as they are."""
+    if x.device.type != "cpu" or is_traced():
+        return x
+    if x.shape[1] == 1:
+        # with one channel both layouts are the same memory, but torch tells them apart by the strides
+        return x.reshape(x.shape[0], *x.shape[2:], 1).movedim(-1, 1)
+    return x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+
+
+def enlarge(layer: TransposedConvolution, x: Tensor) -> Tensor:
+    """What the transposed convolution `layer`, whose kernel is its stride, makes of x.
+
+    On a CPU it is one matrix product, every voxel becoming a block, and a copy that puts the blocks in their places:
+    faster than the convolution's kernel.
+    """
+    if x.device.type != "cpu" or is_traced():
+        enlarged: Tensor = layer(x)
+        return enlarged
+    channels, features, *stride = layer.weight.shape
+    dimensions = len(stride)
+    batch, _, *size = x.shape
+    last = tuple(range(2, dimensions + 2))
+    matrix = layer.weight.permute(0, *last, 1).reshape(channels, -1)  # kernel voxels, then features
+    bias = None if layer.bias is None else layer.bias.repeat(math.prod(stride))
+    voxels = x.movedim(1, -1).reshape(-1, channels)
+    blocks = (voxels @ matrix if bias is None else torch.addmm(bias, voxels, matrix)).view(
+        batch, *size, *stride, features
+    )
+    # (batch, z, y, x, kz, ky, kx, features) to (batch, z, kz, y, ky, x, kx, features)
+    order = [axis + part for axis in range(1, dimensions + 1) for part in (0, dimensions)]
+    placed = blocks.permute(0, *order, 2 * dimensions + 1)
+    larger = [n * step for n, step in zip(size, stride, strict=True)]
+    return placed.reshape(batch, *larger, features).movedim(-1, 1)
+
+
+def scores_of(head: Convolution, x: Tensor) -> Tensor:
+    """What the convolution of one voxel `head` makes of x: on a CPU a matrix product, with classes first in memory."""
+    if x.device.type != "cpu" or is_traced():
+        scores: Tensor = head(x)
+        return scores
+    voxels = x.movedim(1, -1).reshape(x.shape[0], -1, x.shape[1])
+    matrix = head.weight.flatten(1).expand(x.shape[0], -1, -1)
+    product = matrix @ voxels.mT if head.bias is None else torch.baddbmm(head.bias[:, None], matrix, voxels.mT)
+    return product.view(x.shape[0], -1, *x.shape[2:])
 
 
 class ConvolutionUnit(nn.Module):
-    """Convolution, instance normalization and, unless switched off, leaky ReLU."""
+    """Convolution, instance normalization and, unless switched off, leaky ReLU.
+
+    The convolution's bias has no effect, since the normalization subtracts it again; it is kept, untrained, so that
+    weights can be exchanged with nnU-Net, but never computed.
+    """
 
     def __init__(
         self,
@@ -56,11 +109,14 @@ class ConvolutionUnit(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = convolution(dimensions, channels, features, kernel_size, stride, bias=bias)
+        if self.convolution.bias is not None:
+            self.convolution.bias.requires_grad_(False)
         self.norm = InstanceNorm(features, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, *space) to (B, features, *space / stride)."""
-        return self.norm(self.convolution(x))
+        features: Tensor = self.norm(self.convolution._conv_forward(x, self.convolution.weight, None))
+        return features
 
 
 class ResidualBlock(nn.Module):
@@ -82,7 +138,8 @@ class ResidualBlock(nn.Module):
         self.first = ConvolutionUnit(dimensions, channels, features, kernel_size, stride)
         self.second = ConvolutionUnit(dimensions, features, features, kernel_size, activation=False)
         strides = any(step != 1 for step in stride)
-        self.pool = _POOLINGS[dimensions](tuple(stride), tuple(stride)) if strides else nn.Identity()  # type: ignore[arg-type]
+        pooling = nn.AvgPool2d if dimensions == 2 else nn.AvgPool3d
+        self.pool = pooling(tuple(stride), tuple(stride)) if strides else nn.Identity()  # type: ignore[arg-type]
         self.project: nn.Module = nn.Identity()
         if channels != features:
             one = (1,) * dimensions
@@ -91,4 +148,4 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, *space) to (B, features, *space / stride)."""
         shortcut = self.project(self.pool(x))
-        return functional.leaky_relu(self.second(self.first(x)) + shortcut, SLOPE)
+        return functional.leaky_relu_(self.second(self.first(x)).add_(shortcut), SLOPE)

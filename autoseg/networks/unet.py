@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.errors import PlanError
-from autoseg.networks.blocks import ConvolutionUnit, ResidualBlock, convolution, transposed_convolution
+from autoseg.networks.blocks import (
+    ConvolutionUnit,
+    ResidualBlock,
+    channels_last,
+    convolution,
+    enlarge,
+    scores_of,
+    transposed_convolution,
+)
 from autoseg.networks.normalization import SLOPE
 from autoseg.records import NetworkSpec
 
@@ -28,7 +36,7 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Scores (B, K, *space) of an image (B, C, *space); sizes must be multiples of the product of the strides."""
-        scores = self.decoder(self.encoder(image), self.deep_supervision)
+        scores: list[Tensor] = self.decoder(self.encoder(image), self.deep_supervision)
         return scores if self.deep_supervision else scores[0]
 
 
@@ -42,7 +50,7 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Features of every stage, finest first."""
-        x = self.stem(image)
+        x = self.stem(channels_last(image))
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -66,7 +74,7 @@ class DecoderLevel(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Features at the resolution of `skip`; x comes from the level below."""
-        joined: Tensor = self.units(torch.cat((self.upsample(x), skip), dim=1))
+        joined: Tensor = self.units(torch.cat((enlarge(self.upsample, x), skip), dim=1))
         return joined
 
 
@@ -85,7 +93,7 @@ class Decoder(nn.Module):
             level = self.levels[number]
             x = level(x, features[number])
             if every_level or number == 0:
-                scores.append(level.head(x))  # type: ignore[operator]
+                scores.append(scores_of(level.head, x))
         return scores[::-1]
 
 

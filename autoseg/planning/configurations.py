@@ -61,7 +61,9 @@ def _draft_2d(frame: Frame, volume: Preparation, has_volumes: bool) -> Draft:
         median_shape=shape,
         fitted=fitter.fit(spacing, shape),
         dataset_voxels=math.prod(frame.median_shape) * frame.fingerprint.cases_declared,
-        batch_dice=Decision(True, "Slices often lack a label; a Dice over the whole batch is steadier than one per slice."),
+        batch_dice=Decision(
+            True, "Slices often lack a label: a Dice over the whole batch is steadier than one a slice."
+        ),
     )
 
 
@@ -135,5 +137,9 @@ def _cascade(full: Planned) -> Planned:
     """The second stage of the cascade: 3d_fullres with the low-resolution labels as further input."""
     name = "3d_cascade_fullres"
     configuration = full.configuration.model_copy(update={"name": name, "previous_stage": "3d_lowres"})
-    because = "As 3d_fullres; the labels that 3d_lowres found enter as further channels, so that a patch knows its surroundings."
-    return Planned(configuration, (Reason(field=f"{name}.previous_stage", value="3d_lowres", because=because),), full.parts)
+    reason = Reason(
+        field=f"{name}.previous_stage",
+        value="3d_lowres",
+        because="As 3d_fullres, but it also sees the labels that 3d_lowres found around and inside its patch.",
+    )
+    return Planned(configuration, (reason,), full.parts)

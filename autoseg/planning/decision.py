@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,12 +23,12 @@ class Decision(Generic[ValueT]):
         return Reason(field=field, value=value, because=self.because)
 
 
-def times(numbers: Sequence[float]) -> str:
+def times(numbers: Iterable[float]) -> str:
     """Sizes as people write them: "40 × 56 × 40"."""
     return " × ".join(f"{number:g}" for number in numbers)
 
 
-def millimetres(spacing: Sequence[float]) -> str:
+def millimetres(spacing: Iterable[float]) -> str:
     """A spacing as people write it: "3 × 0.78 × 0.78 mm"."""
     return " × ".join(f"{number:.4g}" for number in spacing) + " mm"
 

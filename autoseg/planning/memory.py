@@ -42,9 +42,7 @@ def _voxels_per_stage(topology: Topology) -> list[int]:
     return voxels
 
 
-def _residual_encoder(
-    features: Sequence[int], voxels: Sequence[int], blocks: Sequence[int], topology: Topology
-) -> int:
+def _residual_encoder(features: Sequence[int], voxels: Sequence[int], blocks: Sequence[int], topology: Topology) -> int:
     elements = features[0] * voxels[0]  # the stem
     before = features[0]
     for width, size, count, stride in zip(features, voxels, blocks, topology.strides, strict=True):

@@ -13,7 +13,7 @@ from autoseg.errors import PlanError
 from autoseg.planning.decision import Decision, millions, times
 from autoseg.planning.memory import feature_map_elements
 from autoseg.planning.presets import DeviceBudget, Limits, Variant, Work
-from autoseg.planning.topology import Topology, derive_topology
+from autoseg.planning.topology import Topology, in_classes, stages_of
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,12 @@ class Fitter:
         the median image; while it does not fit, cut the axis that covers most of the image.
         """
         start = np.minimum(_isotropic_box(spacing, self.limits.edge), np.asarray(median_shape, dtype=np.float64))
-        first = topology = derive_topology(spacing, [float(length) for length in start])
+        classes = in_classes(spacing)
+        first = topology = stages_of(classes, tuple(float(length) for length in start))
         first_elements = elements = self.elements(topology)
         cuts = 0
         while not self.fits(elements):
-            topology = _cut(topology, spacing, median_shape)
+            topology = _cut(topology, classes, median_shape)
             elements = self.elements(topology)
             cuts += 1
         return Fitted(topology, elements, first, first_elements, cuts)
@@ -92,14 +93,14 @@ def _isotropic_box(spacing: Sequence[float], edge: int) -> list[int]:
     return [round(float(length)) for length in inverse * scale]
 
 
-def _cut(topology: Topology, spacing: Sequence[float], median_shape: Sequence[float]) -> Topology:
+def _cut(topology: Topology, classes: tuple[float, ...], median_shape: Sequence[float]) -> Topology:
     """A smaller patch: the axis that covers most of the median image loses one divisor."""
     patch = list(topology.patch_size)
     coverage = [size / length for size, length in zip(patch, median_shape, strict=True)]
     axis = max(range(len(patch)), key=lambda a: (coverage[a], a))
     trial = list(patch)
     trial[axis] -= topology.divisor[axis]
-    shorter = derive_topology(spacing, trial)
+    shorter = stages_of(classes, tuple(trial))
     if shorter.divisor[axis] == topology.divisor[axis] and trial[axis] > 0:
         return shorter
     # the shorter patch is halved less often: then less than the old divisor has to go
@@ -109,29 +110,32 @@ def _cut(topology: Topology, spacing: Sequence[float], median_shape: Sequence[fl
             f"no patch is small enough for this budget (reached {times(topology.patch_size)})",
             remedy="Give the plan more memory, or merge labels: each costs a full-resolution output.",
         )
-    return derive_topology(spacing, patch)
+    return stages_of(classes, tuple(patch))
 
 
 def batch_size(fitter: Fitter, fitted: Fitted, dataset_voxels: float) -> Decision[int]:
     """Samples per step: what the budget holds, but only a small share of the dataset, and at least two (nnU-Net)."""
-    limits, share = fitter.limits, fitter.variant.dataset_share
+    variant, limits = fitter.variant, fitter.limits
     held = round(fitter.budget / fitted.elements * limits.reference_batch)
-    capped = round(dataset_voxels * share / fitted.patch_voxels)
-    bounds = {f"{share:.0%} of the dataset's voxels": capped}
-    if limits.largest_batch is not None:
-        bounds["the largest batch known to help"] = limits.largest_batch
-    tightest = min(bounds, key=lambda name: bounds[name])
-    batch = max(min(held, bounds[tightest]), fitter.variant.smallest_batch)
-    if batch == fitter.variant.smallest_batch and min(held, bounds[tightest]) <= batch:
-        bound = f"the budget holds {held} and {tightest} would be {bounds[tightest]}; two is the least that training needs"
-    elif batch == held:
-        bound = f"as many samples of {millions(fitted.elements)} elements as the budget holds; {tightest} would be {bounds[tightest]}"
-    else:
-        bound = (
-            f"{tightest}: the budget would hold {held}, but a larger batch costs time for every step and measured no better "
-            f"(Hippocampus: 58 instead of 9 lost 0.3 Dice points)"
+    bounds = {
+        f"{variant.dataset_share:.0%} of the dataset's voxels": round(
+            dataset_voxels * variant.dataset_share / fitted.patch_voxels
         )
-    return Decision(batch, bound[0].upper() + bound[1:] + ".")
+    }
+    if limits.largest_batch is not None:
+        bounds["the preset's largest useful batch"] = limits.largest_batch
+    name, bound = min(bounds.items(), key=lambda entry: entry[1])
+    batch = max(min(held, bound), variant.smallest_batch)
+    memory = f"The budget holds {held} samples of {millions(fitted.elements)} elements"
+    if min(held, bound) < variant.smallest_batch:
+        return Decision(batch, f"The least that training needs. {memory}; {name}: {bound}.")
+    if held <= bound:
+        return Decision(batch, f"{memory}; the upper bound was {bound} ({name}).")
+    return Decision(
+        batch,
+        f"{memory}, but the bound is {bound} ({name}): larger batches make each step slower and did not help where "
+        f"that was measured (Hippocampus, nnU-Net's published runs: 58 instead of 9 lost 0.3 Dice points).",
+    )
 
 
 def work_factor(work: Work, limits: Limits, device: DeviceBudget) -> Decision[float]:

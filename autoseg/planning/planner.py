@@ -29,7 +29,7 @@ def make_plan(fingerprint: Fingerprint, preset: str, device: DeviceBudget, name:
         name: what the plan is to be called.
 
     Raises:
-        PlanError: the preset is unknown, the fingerprint is empty, or no patch fits the budget.
+        PlanError: the preset is unknown, the fingerprint is empty or impossible, or no patch fits the budget.
     """
     chosen = find_preset(preset)
     frame, shared_reasons = _frame(fingerprint, chosen, device)
@@ -56,9 +56,14 @@ def _frame(fingerprint: Fingerprint, preset: Preset, device: DeviceBudget) -> tu
         raise PlanError("the fingerprint has no cases", where=fingerprint.dataset)
     spacings = np.asarray([case.spacing for case in fingerprint.cases], dtype=np.float64)
     shapes = np.asarray([case.shape_after_crop for case in fingerprint.cases], dtype=np.float64)
+    if not (np.isfinite(spacings).all() and spacings.min() > 0 and shapes.min() >= 1):
+        raise PlanError("every case needs positive spacings and at least one voxel", where=fingerprint.dataset)
     target = target_spacing(spacings, shapes)
     order = axis_order(target.value)
-    median = np.median(resampled_shapes(shapes, spacings, np.asarray(target.value)), axis=0)
+    resampled = resampled_shapes(shapes, spacings, np.asarray(target.value))
+    if all(case.orientation == "flat" for case in fingerprint.cases):
+        resampled[:, 0] = 1  # the slice spacing of flat images is made up: no slices may arise from it
+    median = np.median(resampled, axis=0)
     schemes = normalization(fingerprint)
     masks = mask_use(fingerprint, schemes.value)
     first, second, third = order.value
@@ -88,9 +93,7 @@ def _frame(fingerprint: Fingerprint, preset: Preset, device: DeviceBudget) -> tu
 def _training(frame: Frame, planned: list[Planned]) -> tuple[TrainSettings, tuple[Reason, ...]]:
     """Training defaults; their length is that of the configuration trained by default."""
     main = next((entry for entry in planned if entry.configuration.name == "3d_fullres"), planned[0])
-    length = epochs(
-        frame.variant.length, main.parts, main.configuration.batch_size, main.configuration.steps_per_epoch
-    )
+    length = epochs(frame.variant.length, main.parts, main.configuration.batch_size, main.configuration.steps_per_epoch)
     settings = frame.variant.training.model_copy(update={"epochs": length.value})
     optimizer = Decision(
         settings.optimizer, f"Preset {frame.preset.name!r}: learning rate {settings.learning_rate:g}, decaying to 0."

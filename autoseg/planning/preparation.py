@@ -23,8 +23,8 @@ def normalization(fingerprint: Fingerprint) -> Decision[tuple[str, ...]]:
     listing = ", ".join(f"{name}: {scheme}" for name, scheme in zip(fingerprint.channels, schemes, strict=True))
     return Decision(
         schemes,
-        f"By channel name ({listing}): CT values mean the same in every case and are scaled by the statistics of the dataset's "
-        f"foreground, everything else case by case.",
+        f"By channel name ({listing}): CT values mean the same in every case and are scaled by the statistics of the "
+        f"dataset's foreground, everything else case by case.",
     )
 
 
@@ -64,12 +64,12 @@ def volume_preparation(
 def slice_preparation(fingerprint: Fingerprint, volume: Preparation, has_volumes: bool) -> Decision[Preparation]:
     """The preparation of the 2D configuration: slices are resampled in their plane and never across.
 
-    Where that is no difference from the preparation of 3d_fullres, it is that one, so that one prepared copy serves both.
+    Where that makes no difference from 3d_fullres, it is the preparation of that, and one prepared copy serves both.
     """
     if has_volumes and _same_slices(fingerprint, volume):
         return Decision(
             volume,
-            f"All cases have the target's slice spacing ({volume.spacing[0]:.4g} mm), so that slices resampled in their "
+            f"All cases have the target's slice spacing ({volume.spacing[0]:.4g} mm), so slices resampled in their "
             f"plane are those of 3d_fullres: one prepared copy serves both.",
         )
     own = volume.model_copy(update={"spacing": (None, *volume.spacing[1:])})

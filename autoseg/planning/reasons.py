@@ -42,7 +42,8 @@ def configuration_reasons(
         "steps_per_epoch": (str(steps.value), steps.because),
     }
     return tuple(
-        Reason(field=f"{draft.name}.{field}", value=value, because=because) for field, (value, because) in entries.items()
+        Reason(field=f"{draft.name}.{field}", value=value, because=because)
+        for field, (value, because) in entries.items()
     )
 
 
@@ -50,8 +51,8 @@ def _patch(frame: Frame, draft: Draft) -> str:
     fitted, fitter = draft.fitted, frame.fitter(draft.dimensions)
     power = "²" if draft.dimensions == 2 else "³"
     begin = (
-        f"Begins as the box of equal physical edges with {fitter.limits.edge}{power} voxels, no longer than the median image "
-        f"({times(draft.median_shape)}), padded to multiples of {times(fitted.first.divisor)}: "
+        f"Begins as the box of equal physical edges with {fitter.limits.edge}{power} voxels, no longer than the median "
+        f"image ({times(draft.median_shape)}), padded to multiples of {times(fitted.first.divisor)}: "
         f"{times(fitted.first.patch_size)}, {millions(fitted.first_elements)} elements of feature maps a sample. "
     )
     budget = (
@@ -72,13 +73,14 @@ def _network(frame: Frame, draft: Draft, configuration: Configuration) -> dict[s
     largest = frame.variant.limits(draft.dimensions).max_features
     bottom = [size // cell for size, cell in zip(topology.patch_size, topology.divisor, strict=True)]
     preset = frame.preset
-    device = "" if preset.cpu == preset.accelerator else f" on {'a CPU' if frame.variant is preset.cpu else 'an accelerator'}"
+    kind = "a CPU" if frame.variant is preset.cpu else "an accelerator"
+    source = f"preset {preset.name!r}" + ("" if preset.cpu == preset.accelerator else f" on {kind}")
     waiting = any(1 in kernel for kernel in topology.kernel_sizes)
     return {
         "strides": (
             " ".join("".join(map(str, stride)) for stride in configuration.strides),
-            f"Each stage halves the axes that keep at least 4 voxels and are less than twice as coarse as the finest of "
-            f"them: {topology.stages} stages, {times(bottom)} voxels at the bottom.",
+            f"Each stage halves the axes that keep at least 4 voxels and are less than twice as coarse as the finest "
+            f"of them: {topology.stages} stages, {times(bottom)} voxels at the bottom.",
         ),
         "kernel_sizes": (
             " ".join("".join(map(str, kernel)) for kernel in configuration.kernel_sizes),
@@ -88,11 +90,11 @@ def _network(frame: Frame, draft: Draft, configuration: Configuration) -> dict[s
         ),
         "features_per_stage": (
             ", ".join(map(str, configuration.features_per_stage)),
-            f"{architecture.base_features}, doubled with each halving up to {largest}: constants of preset {preset.name!r}{device}.",
+            f"{architecture.base_features}, doubled with each halving up to {largest}: constants of {source}.",
         ),
         "blocks_per_stage": (
             ", ".join(map(str, configuration.blocks_per_stage)),
-            f"Constants of network {architecture.network!r} in preset {preset.name!r}{device}.",
+            f"Constants of network {architecture.network!r} in {source}.",
         ),
     }
 

@@ -15,14 +15,16 @@ def steps_per_epoch(length: Length, parts: float, batch: int) -> Decision[int]:
         batch: samples per step.
     """
     fewest, most = length.steps_per_epoch
-    if fewest == most:
-        return Decision(most, f"The preset's fixed number; one visit to each part of the images would take {parts / batch:.0f}.")
     wanted = round(parts / batch)
+    if fewest == most:
+        return Decision(most, f"The preset's fixed number; the images hold {parts:.0f} patches, {wanted} batches.")
     steps = min(max(wanted, fewest), most)
-    bound = "" if steps == wanted else f"; kept within {fewest} to {most}, so that reports and saved states come at a fair pace"
-    return Decision(
-        steps, f"The images hold {parts:.0f} patches in all, which a batch of {batch} visits once in {wanted} steps{bound}."
+    bound = (
+        ""
+        if steps == wanted
+        else f"; at least {fewest} and at most {most}, for reports and saved states at a fair pace"
     )
+    return Decision(steps, f"The images hold {parts:.0f} patches: {wanted} steps of {batch} visit each once{bound}.")
 
 
 def epochs(length: Length, parts: float, batch: int, steps: int) -> Decision[int]:
@@ -30,18 +32,16 @@ def epochs(length: Length, parts: float, batch: int, steps: int) -> Decision[int
     fewest, most = length.epochs
     if fewest == most:
         return Decision(most, "The preset's fixed number, for any dataset.")
-    samples = max(length.visits * parts, length.fewest_samples)
-    wanted = round(samples / (batch * steps))
+    visits = length.visits * parts
+    wanted = round(max(visits, length.fewest_samples) / (batch * steps))
     count = min(max(wanted, fewest), most)
-    rule = (
-        f"{length.visits:g} visits to each of {parts:.0f} patch-sized parts of the images"
-        if samples > length.fewest_samples
-        else f"at least {length.fewest_samples} patches, more than {length.visits:g} visits to each of {parts:.0f} parts"
-    )
-    bound = "" if count == wanted else f"; kept within {fewest} to {most}"
+    rule = f"{length.visits:g} visits to each of {parts:.0f} patch-sized parts of the images"
+    if visits < length.fewest_samples:
+        rule = f"At least {length.fewest_samples} patches, which is more than {rule}"
+    bound = "" if count == wanted else f"; at least {fewest} and at most {most}"
     return Decision(
         count,
-        f"{rule[0].upper()}{rule[1:]}: {wanted} epochs of {steps} steps of {batch}{bound}. "
-        f"A fixed 1000 × 250 would ignore the data (nnU-Net's published curves are flat after 50 epochs on Hippocampus and still "
-        f"rise after 900 on Colon).",
+        f"{rule}: {wanted} epochs of {steps} steps of {batch}{bound}. A number fixed for all datasets would "
+        f"waste or starve: nnU-Net's published curves are flat after 50 of 1000 epochs on Hippocampus, and still "
+        f"rise after 800 on Colon.",
     )

@@ -46,9 +46,9 @@ def target_spacing(spacings: NDArray[np.float64], shapes: NDArray[np.float64]) -
         z, y, x = (float(value) for value in median)
         return Decision(
             (z, y, x),
-            f"Median of the {len(spacings)} cases per axis. The 10th percentile, which spares thin slices, is for an axis "
-            f"more than {ANISOTROPIC:g} times as coarse as the others (here {ratio:.2f}) and "
-            f"less than a third as long (median shape {times(shape)}).",
+            f"Median of the {len(spacings)} cases per axis. The 10th percentile, which spares thin slices, is for an "
+            f"axis more than {ANISOTROPIC:g} times as coarse as the others (here {ratio:.2f}) and less than a third as "
+            f"long (median shape {times(shape)}).",
         )
     percentile = np.percentile(spacings[:, worst], ANISOTROPIC_PERCENTILE)
     finest_allowed = float(median[others].max())
@@ -58,9 +58,10 @@ def target_spacing(spacings: NDArray[np.float64], shapes: NDArray[np.float64]) -
     floor = "" if percentile >= finest_allowed else f", not finer than the other axes ({finest_allowed:.4g} mm)"
     return Decision(
         (z, y, x),
-        f"Median of the {len(spacings)} cases per axis, except axis {'ZYX'[worst]}: its median ({median[worst]:.4g} mm) is "
-        f"{median[worst] / finest_allowed:.1f} times as coarse as the next and its images are short there (median shape "
-        f"{times(shape)}), so the 10th percentile ({percentile:.4g} mm) keeps the detail of the finer cases{floor}.",
+        f"Median of the {len(spacings)} cases per axis, except axis {'ZYX'[worst]}: its median "
+        f"({median[worst]:.4g} mm) is {median[worst] / finest_allowed:.1f} times as coarse as the next and its images "
+        f"are short there (median shape {times(shape)}), so the 10th percentile ({percentile:.4g} mm) keeps the detail "
+        f"of the finer cases{floor}.",
     )
 
 
@@ -70,8 +71,8 @@ def axis_order(spacing: Spacing) -> Decision[tuple[int, int, int]]:
     first, second = (axis for axis in range(3) if axis != coarsest)
     return Decision(
         (coarsest, first, second),
-        f"The coarsest axis ({'ZYX'[coarsest]}, {spacing[coarsest]:.4g} mm) comes first, so that 2D slices lie in the plane "
-        f"of the highest resolution.",
+        f"The coarsest axis ({'ZYX'[coarsest]}, {spacing[coarsest]:.4g} mm) comes first, so that 2D slices lie in the "
+        f"plane of the highest resolution.",
     )
 
 
@@ -106,7 +107,7 @@ def coarsen(
     current, fitted = fine.copy(), full
     all_voxels = float(np.prod(shape))
     voxels = all_voxels
-    first_coverage = patch_voxels(full) / voxels
+    seen = f"a patch covers {patch_voxels(full) / voxels:.1%} of the median image"
     while patch_voxels(fitted) / voxels < LOWRES_COVERAGE:
         behind = current.max() / current > 2
         current[behind if behind.any() else slice(None)] *= LOWRES_STEP
@@ -115,26 +116,22 @@ def coarsen(
         z, y, x = (float(value) for value in current)
         fitted = fit((z, y, x), lowres_shape(spacing, (z, y, x), median_shape))
     if fitted is full:
-        return Decision(
-            None, f"No low-resolution stage: a patch covers {first_coverage:.0%} of the median image (a quarter is enough)."
-        )
+        return Decision(None, f"No low-resolution stage: {seen}, and a quarter is enough.")
     if all_voxels / voxels < LOWRES_SAVING:
         return Decision(
             None,
-            f"No low-resolution stage: a patch covers {first_coverage:.0%} of the median image, but a quarter is reached "
-            f"with {all_voxels / voxels:.2f} times fewer voxels, and below {LOWRES_SAVING:g} the stage adds too little.",
+            f"No low-resolution stage: {seen}, but it would be a quarter with {all_voxels / voxels:.2f} times fewer "
+            f"voxels already, and below {LOWRES_SAVING:g} times the stage adds too little.",
         )
     z, y, x = (float(value) for value in current)
     return Decision(
         ((z, y, x), fitted),
-        f"A full-resolution patch covers {first_coverage:.1%} of the median image ({times(shape)}); from {millimetres(spacing)} "
-        f"the spacing grew by 3 % at a time, finer axes first, until a patch covered a quarter.",
+        f"At full resolution {seen} ({times(shape)}); from {millimetres(spacing)} the spacing grew by 3 % at a time, "
+        f"finer axes first, until it covered a quarter.",
     )
 
 
-def lowres_shape(
-    spacing: Spacing, coarse: Spacing, median_shape: tuple[float, float, float]
-) -> tuple[int, int, int]:
+def lowres_shape(spacing: Spacing, coarse: Spacing, median_shape: tuple[float, float, float]) -> tuple[int, int, int]:
     """The median shape at a coarser spacing, rounded to voxels."""
     z, y, x = (round(value) for value in np.asarray(spacing) / np.asarray(coarse) * np.asarray(median_shape))
     return z, y, x

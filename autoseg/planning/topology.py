@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: No axis is halved to fewer voxels than this (nnU-Net).
 SMALLEST_EDGE = 4
@@ -34,6 +35,28 @@ def derive_topology(spacing: Sequence[float], size: Sequence[float]) -> Topology
     At each stage the axes that have room and are about as fine as the finest of them are halved; an axis that is at
     least twice as coarse as the finest waits, with kernel 1, until the others have caught up (nnU-Net).
     """
+    return stages_of(in_classes(spacing), tuple(size))
+
+
+def in_classes(spacing: Sequence[float]) -> tuple[float, ...]:
+    """Simple numbers that give the same topology as `spacing`.
+
+    Spacings are only ever doubled and compared with each other and with each other's double. So of each only the binary
+    exponent matters, and which has the larger fraction. A search for a patch tries hundreds of sizes at spacings that
+    are all of one class: each size is then worked out once.
+    """
+    fractions, exponents = zip(*(math.frexp(value) for value in spacing), strict=True)
+    ranks = sorted(set(fractions))
+    smallest = min(exponents)
+    return tuple(
+        math.ldexp(0.5 + ranks.index(fraction) / 8, exponent - smallest)
+        for fraction, exponent in zip(fractions, exponents, strict=True)
+    )
+
+
+@lru_cache(maxsize=4096)
+def stages_of(spacing: tuple[float, ...], size: tuple[float, ...]) -> Topology:
+    """`derive_topology`, worked out."""
     axes = range(len(size))
     current, spacings, kernel = list(size), list(spacing), [1] * len(size)
     divisor = [1] * len(size)

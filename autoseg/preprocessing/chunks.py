@@ -33,16 +33,15 @@ def chunks_and_blocks(shape: Sequence[int], patch_hint: Shape, itemsize: int) ->
         axis = max(range(3), key=lambda a: (block[a] / wanted[a] if block[a] > 1 else 0.0, a))
         block[axis] = _power_of_two_below(block[axis])
     chunk = list(block)
-    while True:
-        growing = [a for a in range(3) if chunk[a] < wanted[a]]
-        if not growing:
-            break
-        axis = min(growing, key=lambda a: (chunk[a] / wanted[a], -space[a]))
+    growing = {axis for axis in range(3) if chunk[axis] < wanted[axis]}
+    while growing:
+        axis = min(growing, key=lambda a: (chunk[a] / wanted[a], -space[a], a))
         larger = list(chunk)
-        larger[axis] = min(chunk[axis] + block[axis], space[axis])
-        if _product(larger) * itemsize > CHUNK_BYTES:
-            break
-        chunk = larger
+        larger[axis] = min(chunk[axis] + block[axis], space[axis], wanted[axis])
+        if _product(larger) * itemsize <= CHUNK_BYTES:
+            chunk = larger
+        if chunk != larger or chunk[axis] >= wanted[axis]:
+            growing.discard(axis)  # no room, or enough of it
     lead = (1,) * (len(shape) - 3)
     return {"chunks": (*lead, *chunk), "blocks": (*lead, *block)}
 

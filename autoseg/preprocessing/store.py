@@ -185,9 +185,13 @@ def read_case(folder: Path, case_id: str) -> PreparedCase:
     return PreparedCase(case_id, image, labels, _read_locations(entry, record), record.placement)
 
 
-def open_case(folder: Path, case_id: str) -> StoredCase:
-    """The prepared case for reading patches; arrays stay on disk. StoreError if a file is missing or cut short."""
-    record = _read_entry(folder, case_id, check=False)
+def open_case(folder: Path, case_id: str, *, check: bool = False) -> StoredCase:
+    """The prepared case for reading patches; arrays stay on disk.
+
+    Raises StoreError if a file is missing or cut short; with `check` also if a checksum does not fit, which means
+    reading every file once.
+    """
+    record = _read_entry(folder, case_id, check=check)
     entry = entry_folder(folder, case_id)
     labels = _open_array(entry / _LABELS) if _LABELS in record.files else None
     return StoredCase(

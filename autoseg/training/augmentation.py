@@ -25,7 +25,7 @@ from autoseg.training.spatial import (
     transform,
 )
 
-
+#: Intensities as they are.
 NO_CHANGE = IntensityDraw()
 
 

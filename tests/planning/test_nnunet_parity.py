@@ -70,6 +70,28 @@ def test_plan_equals_nnunets(record: dict[str, Any], planner: str) -> None:
             assert configuration.preparation.spacing == configuration.spacing
 
 
+@pytest.mark.parametrize(
+    ("recorded", "channel", "labels"), [("Dataset004_Hippocampus", "MRI", 2), ("Dataset503_OpenKBP_HN_CT", "CT", 7)]
+)
+def test_plans_of_the_real_datasets(shared: Path, recorded: str, channel: str, labels: int) -> None:
+    folder = shared / "golden" / "fingerprints"
+    measured = json.loads((folder / f"{recorded}.json").read_text(encoding="utf-8"))
+    theirs = json.loads((folder / f"{recorded}_nnUNetPlans.json").read_text(encoding="utf-8"))
+    table = {"background": 0, **{f"label_{value}": value for value in range(1, labels + 1)}}
+    dataset = {"channel_names": {"0": channel}, "labels": table, "numTraining": len(measured["spacings"])}
+    fingerprint = fingerprint_from_nnunet({"dataset_json": dataset, "fingerprint": measured})
+    plan = make_plan(fingerprint, "nnunet", DeviceBudget("cuda", 8, 8))
+    assert list(plan.configurations) == list(theirs["configurations"])
+    for name, expected in theirs["configurations"].items():
+        found = ours(plan.configurations[name])
+        network = expected["architecture"]["arch_kwargs"]
+        assert found["strides"] == network["strides"]
+        assert found["kernel_sizes"] == network["kernel_sizes"]
+        assert found["features_per_stage"] == network["features_per_stage"]
+        for field in set(found) & set(expected):
+            assert found[field] == expected[field], field
+
+
 @pytest.mark.skipif(not RECORDS, reason="recorded plans (../shared/golden/plans.json) are not on this machine")
 def test_planning_takes_milliseconds() -> None:
     fingerprints = [fingerprint_from_nnunet(record) for record in RECORDS]

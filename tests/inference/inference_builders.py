@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autoseg.records import Configuration, IntensityStatistics, Labels, Member, ModelHeader, NetworkSpec, Preparation
+
+LABELS = Labels(names={"background": 0, "grey": 1, "white": 4})
+
+STATISTICS = IntensityStatistics(mean=0, median=0, std=1, min=0, max=1, percentile_00_5=0, percentile_99_5=1)
+
+
+class Threshold(nn.Module):
+    """Scores by intensity alone: above 1 is the first label, above 2 the second. The bias shifts the first label."""
+
+    deep_supervision = True
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.heads = spec.heads
+
+    def forward(self, image: Tensor) -> Tensor:
+        first = image[:, :1]
+        return torch.cat([1 - first, first * 0 + self.bias, 2 * first - 4 + 0 * self.bias], dim=1)
+
+
+def make_configuration(
+    *,
+    dimensions: int = 3,
+    spacing: tuple[float | None, float, float] = (1.0, 1.0, 1.0),
+    patch: tuple[int, ...] = (8, 12, 10),
+    network: str = "threshold",
+    labels: Labels = LABELS,
+) -> Configuration:
+    preparation = Preparation(
+        spacing=spacing,
+        normalization=("NoNormalization",),
+        use_mask_for_normalization=(False,),
+        intensities=(STATISTICS,),
+        labels=labels,
+    )
+    return Configuration(
+        name=f"{dimensions}d",
+        dimensions=dimensions,  # type: ignore[arg-type]
+        preparation=preparation,
+        spacing=(1.0,) * dimensions,
+        median_shape=(8.0,) * dimensions,
+        patch_size=patch,
+        batch_size=2,
+        network=network,
+        strides=((1,) * dimensions, (2,) * dimensions),
+        kernel_sizes=((3,) * dimensions,) * 2,
+        features_per_stage=(4, 8),
+        blocks_per_stage=(1, 1),
+        blocks_per_stage_decoder=(1,),
+        batch_dice=False,
+        steps_per_epoch=1,
+    )
+
+
+def make_header(*configurations: Configuration, labels: Labels = LABELS) -> ModelHeader:
+    members = tuple(
+        Member(name=f"{entry.name}.fold_{index}", configuration=entry, mirror_axes=(0, 1, 2))
+        for index, entry in enumerate(configurations)
+    )
+    return ModelHeader(channels=("MRI",), labels=labels, members=members)
+
+
+def threshold_tensors(header: ModelHeader, *biases: float) -> dict[str, dict[str, Tensor]]:
+    values = biases or (0.0,) * len(header.members)
+    return {member.name: {"bias": torch.tensor([bias])} for member, bias in zip(header.members, values, strict=True)}
+
+
+def phantom(shape: tuple[int, int, int] = (14, 20, 17)) -> np.ndarray:
+    """Intensities (i, j, k): zero outside, a box above 1 and in it a box above 2."""
+    array = np.zeros(shape, dtype=np.float32)
+    array[2:, 3:-2, 1:-4] = 0.5
+    array[4:11, 5:14, 3:12] = 1.5
+    array[5:9, 7:11, 4:10] = 3.0
+    return array
+
+
+def expected_mask(array: np.ndarray) -> np.ndarray:
+    return np.where(array > 2, 4, np.where(array > 1, 1, 0))

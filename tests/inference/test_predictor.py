@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from inference_builders import LABELS, make_configuration, make_header, threshold_tensors
+
+from autoseg.errors import ModelError
+from autoseg.inference.predictor import build_model, load_models
+from autoseg.model_file import write_model
+from autoseg.networks.catalog import build_network
+from autoseg.records import Labels
+
+CPU = torch.device("cpu")
+
+
+def test_folds_of_one_configuration_are_one_group() -> None:
+    entry = make_configuration()
+    other = make_configuration(dimensions=2, spacing=(None, 1.0, 1.0), patch=(12, 10))
+    header = make_header(entry, other, entry.model_copy(update={"steps_per_epoch": 7}))
+    model = build_model(header, threshold_tensors(header), CPU, "float32")
+    assert [(group.configuration.name, len(group.networks)) for group in model.groups] == [("3d", 2), ("2d", 1)]
+    assert [group.mirror_axes for group in model.groups] == [(0, 1, 2), (1, 2)]
+    assert "3d x 2 + 2d x 1" in model.description
+    for group in model.groups:
+        for network in group.networks:
+            assert not network.training
+            assert network.deep_supervision is False
+
+
+def test_several_files_are_members_of_one_model(tmp_path: Path) -> None:
+    header = make_header(make_configuration())
+    paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    for path in paths:
+        write_model(path, header, threshold_tensors(header))
+    model = load_models(paths, CPU, "float32")
+    assert len(model.groups) == 1
+    assert len(model.groups[0].networks) == 2
+    assert len({member.name for member in model.header.members}) == 2
+    assert model.header.combine == "scores"
+
+
+def test_real_networks_are_loaded_with_their_weights(tmp_path: Path) -> None:
+    entry = make_configuration(network="unet", patch=(8, 8, 8))
+    header = make_header(entry)
+    network = build_network(entry.network_spec(1, LABELS.heads))
+    path = tmp_path / "model.safetensors"
+    write_model(path, header, {header.members[0].name: network.state_dict()})
+    loaded = load_models([path], CPU, "float32").groups[0].networks[0]
+    image = torch.randn((1, 1, 8, 8, 8))
+    network.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(image), network(image)[0])
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    header = make_header(make_configuration())
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    write_model(first, header, threshold_tensors(header))
+    write_model(second, header.model_copy(update={"channels": ("CT",)}), threshold_tensors(header))
+    with pytest.raises(ModelError, match="channels") as caught:
+        load_models([first, second], CPU, "float32")
+    assert "second.safetensors" in str(caught.value)
+    write_model(
+        second, header.model_copy(update={"labels": Labels(names={"background": 0})}), threshold_tensors(header)
+    )
+    with pytest.raises(ModelError, match="labels"):
+        load_models([first, second], CPU, "float32")
+    strange = {name: {"other": torch.zeros(2)} for name in threshold_tensors(header)}
+    write_model(second, header, strange)
+    with pytest.raises(ModelError, match=r"second\.safetensors.*do not fit"):
+        load_models([second], CPU, "float32")
+    unknown = make_header(make_configuration(network="from_elsewhere"))
+    write_model(second, unknown, threshold_tensors(unknown))
+    with pytest.raises(ModelError, match="from_elsewhere"):
+        load_models([second], CPU, "float32")
+    with pytest.raises(ModelError, match="no model file"):
+        load_models([], CPU, "float32")
+
+
+def test_second_stages_are_refused() -> None:
+    entry = make_configuration().model_copy(update={"previous_stage": "3d_lowres"})
+    header = make_header(entry)
+    with pytest.raises(ModelError, match="cascade"):
+        build_model(header, threshold_tensors(header), CPU, "float32")

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import torch
+from inference_builders import (
+    LABELS,
+    expected_mask,
+    make_configuration,
+    make_header,
+    phantom,
+    threshold_tensors,
+)
+
+from autoseg.errors import ModelError, PredictionError
+from autoseg.inference.predictor import LoadedModel, build_model
+from autoseg.inference.volume import (
+    expected_passes,
+    export_labels,
+    labels_of_probabilities,
+    predict_prepared,
+    predict_volume,
+    prepare_volume,
+    score_prepared,
+)
+from autoseg.records import Configuration, Geometry, Labels, Volume
+
+CPU = torch.device("cpu")
+
+
+def a_model(*configurations: Configuration, biases: tuple[float, ...] = ()) -> LoadedModel:
+    header = make_header(*configurations)
+    return build_model(header, threshold_tensors(header, *biases), CPU, "float32")
+
+
+def a_volume(affine: np.ndarray | None = None, array: np.ndarray | None = None) -> Volume:
+    stored = np.transpose(phantom() if array is None else array)
+    rows = tuple(tuple(float(value) for value in row) for row in (np.eye(4) if affine is None else affine))
+    return Volume(np.ascontiguousarray(stored[None]), Geometry(shape=stored.shape, affine=rows))  # type: ignore[arg-type]
+
+
+def orientations() -> list[np.ndarray]:
+    affines = []
+    for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
+        matrix = np.eye(4)
+        matrix[:3, :3] = 0
+        for axis, (place, sign) in enumerate(zip(order, signs, strict=True)):
+            matrix[place, axis] = sign
+        affines.append(matrix)
+    return affines
+
+
+@pytest.mark.parametrize("affine", orientations()[::5])
+def test_the_mask_lies_on_the_files_grid(affine: np.ndarray) -> None:
+    mask = predict_volume(a_model(make_configuration()), a_volume(affine))
+    np.testing.assert_array_equal(mask, expected_mask(phantom()).T)
+
+
+def test_resampling_and_back() -> None:
+    model = a_model(make_configuration(spacing=(0.5, 0.5, 0.5)))
+    mask = predict_volume(model, a_volume(), mirror=False)
+    assert mask.shape == (17, 20, 14)
+    assert set(np.unique(mask)) == {0, 1, 4}
+    assert (mask == expected_mask(phantom()).T).mean() > 0.9
+
+
+def test_a_2d_network_predicts_volumes() -> None:
+    entry = make_configuration(dimensions=2, spacing=(None, 1.0, 1.0), patch=(12, 10))
+    mask = predict_volume(a_model(entry), a_volume(orientations()[7]))
+    np.testing.assert_array_equal(mask, expected_mask(phantom()).T)
+
+
+def test_scores_of_folds_are_averaged() -> None:
+    entry = make_configuration()
+    both = a_model(entry, entry, biases=(-2.0, 1.0))
+    prepared = prepare_volume(both, "a", a_volume())
+    (scores,) = score_prepared(both, prepared)
+    np.testing.assert_allclose(scores[1], -0.5, rtol=1e-5)
+
+
+def test_configurations_are_averaged_on_probabilities() -> None:
+    flat = make_configuration(dimensions=2, spacing=(None, 1.0, 1.0), patch=(12, 10))
+    model = a_model(make_configuration(), flat, biases=(-9.0, 9.0))
+    prepared = prepare_volume(model, "a", a_volume())
+    scores = score_prepared(model, prepared)
+    mask = export_labels(scores, [case.placement for case in prepared], LABELS)
+    image = phantom().T
+    # the second network is sure of label 1 (score 9), the first of what the intensity says
+    inside = image > 0
+    assert mask.shape == image.shape
+    assert (mask[~inside][:5] == 0).all()
+    weights = []
+    for bias in (-9.0, 9.0):
+        logits = np.stack([1 - image, np.full_like(image, bias), 2 * image - 4])
+        weights.append(np.exp(logits) / np.exp(logits).sum(0))
+    expected = np.array(LABELS.values)[np.mean(weights, axis=0).argmax(0)]
+    np.testing.assert_array_equal(mask[inside], expected[inside])
+    with pytest.raises(ModelError, match="several configurations"):
+        predict_prepared(model, prepared[0].image)
+
+
+def test_groups_with_one_preparation_share_the_prepared_image() -> None:
+    model = a_model(make_configuration(), make_configuration(patch=(6, 6, 6)))
+    first, second = prepare_volume(model, "a", a_volume())
+    assert first is second
+
+
+def test_regions_overwrite_in_order() -> None:
+    labels = Labels(names={"background": 0, "whole": (1, 3), "core": (3,)}, regions_class_order=(1, 3))
+    probabilities = np.array([[0.9, 0.9, 0.2, 0.5], [0.1, 0.8, 0.7, 0.5]], dtype=np.float32).reshape(2, 1, 2, 2)
+    np.testing.assert_array_equal(labels_of_probabilities(probabilities, labels).ravel(), [1, 3, 3, 0])
+
+
+def test_missing_channels_are_named() -> None:
+    volume = a_volume()
+    doubled = Volume(np.concatenate([volume.image] * 2), volume.geometry)
+    with pytest.raises(PredictionError, match=r"2 channels, the model needs 1: MRI"):
+        predict_volume(a_model(make_configuration()), doubled)
+
+
+def test_the_cost_is_known_beforehand() -> None:
+    model = a_model(make_configuration(), make_configuration())
+    seen: list[int] = []
+    full = a_volume(array=np.ones((14, 20, 17), np.float32))
+    predict_volume(model, full, on_tile=seen.append)
+    assert expected_passes(model, full.geometry) == sum(seen) * 8 * 2
+    assert expected_passes(model, full.geometry, mirror=False) == sum(seen) * 2

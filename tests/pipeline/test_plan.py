@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from autoseg.errors import DatasetError, PlanError, RecordError, WorkspaceError
+from autoseg.files import read_record, write_record
+from autoseg.pipeline.check import check
+from autoseg.pipeline.plan import plan
+from autoseg.pipeline.prepare import prepare
+from autoseg.progress import SilentProgress
+from autoseg.records import Dataset, Plan, TrainSettings
+from autoseg.workspace import Workspace
+
+QUIET = SilentProgress()
+
+
+def damage(dataset: Path) -> None:
+    """Six faults in six cases."""
+    images, labels = dataset / "imagesTr", dataset / "labelsTr"
+    whole = (images / "case_00_0000.nii.gz").read_bytes()
+    (images / "case_00_0000.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (labels / "case_01.nii.gz").unlink()
+    (images / "case_02_0000.nii.gz").unlink()
+    image = nibabel.load(labels / "case_03.nii.gz")
+    values = np.asarray(image.dataobj).copy()
+    nibabel.save(nibabel.Nifti1Image(values[:-2], image.affine), labels / "case_03.nii.gz")
+    image = nibabel.load(labels / "case_04.nii.gz")
+    values = np.asarray(image.dataobj).copy()
+    values[0, 0, 0] = 7
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), labels / "case_04.nii.gz")
+    image = nibabel.load(images / "case_05_0000.nii.gz")
+    values = np.asarray(image.dataobj).copy()
+    values[3, 3, 3] = np.nan
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), images / "case_05_0000.nii.gz")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_fault_is_told_at_once(dataset: Path, workers: int) -> None:
+    damage(dataset)
+    report = check(dataset, workers=workers, progress=QUIET)
+    found = [problem for problem in report.problems if problem.severity != "note"]
+    for number in range(6):
+        name = f"case_{number:02d}"
+        assert any(problem.case == name or name in str(problem.file) for problem in found), name
+    assert all(problem.remedy for problem in found)
+    assert any("7" in problem.what for problem in found if problem.case == "case_04")
+    assert report.cases_ok == 0
+
+
+def test_planning_refuses_once_and_goes_on_with_the_good_cases(dataset: Path, tmp_path: Path) -> None:
+    path = dataset / "imagesTr" / "case_00_0000.nii.gz"
+    path.write_bytes(gzip.compress(b"not an image"))
+    work = Workspace(tmp_path / "work")
+    with pytest.raises(DatasetError, match="case_00") as caught:
+        plan(dataset, work, device="cpu", workers=0, progress=QUIET)
+    assert "--skip-bad" in str(caught.value)
+    assert not work.plan().exists()
+    report = plan(dataset, work, device="cpu", skip_bad=True, workers=0, progress=QUIET)
+    assert report.left_out == ("case_00",)
+    assert len(read_record(work.dataset, Dataset).cases) == 5
+
+
+def test_a_work_folder_of_another_dataset_is_refused(planned: Workspace, dataset: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    with pytest.raises(WorkspaceError, match="another dataset"):
+        plan(other, planned, device="cpu", workers=0, progress=QUIET)
+
+
+def test_planning_again_changes_nothing(planned: Workspace, dataset: Path) -> None:
+    before = {path.name: path.read_bytes() for path in planned.root.glob("*.json")}
+    plan(dataset, planned, device="cpu", workers=0, progress=QUIET)
+    assert {path.name: path.read_bytes() for path in planned.root.glob("*.json")} == before
+
+
+def test_an_edited_plan_is_kept(planned: Workspace, dataset: Path) -> None:
+    made = read_record(planned.plan(), Plan)
+    edited = made.model_copy(update={"training": made.training.model_copy(update={"epochs": 3})})
+    write_record(planned.plan(), edited)
+    with pytest.raises(PlanError, match="edited by hand"):
+        plan(dataset, planned, device="cpu", workers=0, progress=QUIET)
+    assert read_record(planned.plan(), Plan) == edited
+    plan(dataset, planned, name="second", device="cpu", workers=0, progress=QUIET)
+    assert planned.plan_names() == ["default", "second"]
+
+
+def test_every_number_of_a_plan_has_a_reason(planned: Workspace) -> None:
+    made = read_record(planned.plan(), Plan)
+    explained = {reason.field for reason in made.reasons}
+    for name in made.configurations:
+        for field in ("spacing", "patch_size", "batch_size", "strides", "features_per_stage", "steps_per_epoch"):
+            assert f"{name}.{field}" in explained
+    assert all(reason.because for reason in made.reasons)
+
+
+def test_workers_change_nothing(dataset: Path, tmp_path: Path) -> None:
+    one, two = Workspace(tmp_path / "one"), Workspace(tmp_path / "two")
+    for work, workers in ((one, 0), (two, 2)):
+        plan(dataset, work, device="cpu", workers=workers, progress=QUIET)
+        prepare(work, workers=workers, progress=QUIET)
+    left = {path.relative_to(one.root): path.read_bytes() for path in one.root.rglob("*") if path.is_file()}
+    right = {path.relative_to(two.root): path.read_bytes() for path in two.root.rglob("*") if path.is_file()}
+    assert left == right
+
+
+def test_one_prepared_copy_serves_configurations_with_the_same_preparation(planned: Workspace) -> None:
+    report = prepare(planned, workers=0, progress=QUIET)
+    made = read_record(planned.plan(), Plan)
+    folders = {planned.prepared_folder(entry.preparation) for entry in made.configurations.values()}
+    assert report.prepared == 6 * len(folders)
+    assert len(list(planned.prepared.iterdir())) == len(folders)
+
+
+def test_only_what_is_missing_or_changed_is_prepared(planned: Workspace, dataset: Path) -> None:
+    prepare(planned, configurations=("3d_fullres",), workers=0, progress=QUIET)
+    again = prepare(planned, configurations=("3d_fullres",), workers=0, progress=QUIET)
+    assert (again.prepared, again.reused) == (0, 6)
+    path = dataset / "imagesTr" / "case_03_0000.nii.gz"
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) + 5, image.affine), path)
+    third = prepare(planned, configurations=("3d_fullres",), workers=0, progress=QUIET)
+    assert (third.prepared, third.reused) == (1, 5)
+
+
+def test_a_case_that_cannot_be_prepared_does_not_stop_the_others(planned: Workspace, dataset: Path) -> None:
+    (dataset / "imagesTr" / "case_02_0000.nii.gz").write_bytes(b"")
+    report = prepare(planned, configurations=("3d_fullres",), workers=2, progress=QUIET)
+    assert list(report.failures) == ["case_02"]
+    assert report.prepared == 5
+
+
+def test_a_plan_edited_into_something_impossible_names_the_field(planned: Workspace) -> None:
+    content = json.loads(planned.plan().read_text())
+    content["configurations"]["3d_fullres"]["batch_size"] = "many"
+    planned.plan().write_text(json.dumps(content))
+    with pytest.raises(RecordError, match="batch_size"):
+        prepare(planned, workers=0, progress=QUIET)
+
+
+def test_settings_default_to_the_plans(planned: Workspace) -> None:
+    made = read_record(planned.plan(), Plan)
+    assert isinstance(made.training, TrainSettings)
+    assert made.training.epochs >= 1
