@@ -47,21 +47,29 @@ def runnable(page: Path) -> list[tuple[str, str]]:
     return [(language, text) for language, text in blocks(page) if language in ("sh", "python")]
 
 
+def shell_commands(text: str) -> list[str]:
+    """The lines of a shell block, with what takes minutes cut short."""
+    for long, short in SHORTER.items():
+        text = text.replace(long, short)
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
 def run_page(page: Path, folder: Path) -> None:
-    """Run the blocks of a page in a folder that holds example_data."""
+    """Run the blocks of a page in a folder that holds example_data; a training that another page did is left out."""
+    done = folder / "trainings-done.txt"
+    done.touch()
     for language, text in runnable(page):
         if language == "python":
             run([sys.executable, "-W", "error", "-c", text], folder)
             continue
-        for line in text.splitlines():
-            for long, short in SHORTER.items():
-                line = line.replace(long, short)
-            words = shlex.split(line, comments=True)
-            if words:
-                assert words[0] == "autoseg", (
-                    f"{page_name(page)}: only autoseg commands may stand in a block marked sh: {line}"
-                )
-                run([sys.executable, "-m", "autoseg", *words[1:]], folder)
+        for line in shell_commands(text):
+            program, command, *words = shlex.split(line)
+            assert program == "autoseg", f"{page_name(page)}: a block marked sh holds autoseg commands only: {line}"
+            if command == "train" and line in done.read_text(encoding="utf-8").splitlines():
+                continue
+            run([sys.executable, "-m", "autoseg", command, *words], folder)
+            if command == "train":
+                done.write_text(done.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
 
 
 def run(command: Sequence[str], folder: Path) -> str:

@@ -20,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from autoseg.records import Shape, Spacing
 
@@ -132,7 +131,7 @@ def axis_operator(n_in: int, n_out: int, order: Order) -> NDArray[np.float64]:
 
 def _cubic_operator(n_in: int, n_out: int) -> NDArray[np.float64]:
     padded = np.pad(np.eye(n_in), ((_SPLINE_PADDING, _SPLINE_PADDING), (0, 0)), mode="edge")
-    coefficients = ndimage.spline_filter1d(padded, order=3, axis=0, mode="nearest")
+    coefficients = _spline_coefficients(padded)
     position = _positions(n_in, n_out) + _SPLINE_PADDING
     first = np.floor(position).astype(np.intp) - 1
     t = position - np.floor(position)
@@ -141,6 +140,23 @@ def _cubic_operator(n_in: int, n_out: int) -> NDArray[np.float64]:
     for tap, weight in enumerate(weights):
         operator += weight[:, None] * coefficients[first + tap]
     return operator
+
+
+def _spline_coefficients(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients of the cubic B-spline through the values along axis 0, reflected beyond its ends.
+
+    At a voxel the spline is (1, 4, 1) / 6 times its coefficients: a tridiagonal system, solved by elimination.
+    """
+    coefficients = values * 6.0
+    diagonal = np.full(len(values), 4.0)
+    diagonal[0] = diagonal[-1] = 5.0  # the neighbour beyond the end mirrors the end itself
+    for row in range(1, len(values)):
+        diagonal[row] -= 1.0 / diagonal[row - 1]
+        coefficients[row] -= coefficients[row - 1] / diagonal[row - 1]
+    coefficients[-1] /= diagonal[-1]
+    for row in range(len(values) - 2, -1, -1):
+        coefficients[row] = (coefficients[row] - coefficients[row + 1]) / diagonal[row]
+    return coefficients
 
 
 def _positions(n_in: int, n_out: int) -> NDArray[np.float64]:

@@ -34,15 +34,9 @@ def build_network(spec: NetworkSpec) -> nn.Module:
 
 
 def prepare_for_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on the device, its weights laid out in memory as they compute fastest there.
+    """The network on the device, as it computes fastest there.
 
-    On a CPU that is channels last: forward and backward of a 3D U-Net take about a third less time. Saving such weights may need
-    `.contiguous()`; loading into them keeps their layout.
+    The networks here lay out features channels last on a CPU by themselves. Weights stay as they are: their layout
+    made no difference to the speed (measured), and plain memory keeps saving and optimizers simple.
     """
-    network = network.to(device)
-    if device.type == "cpu":
-        for parameter in network.parameters():
-            if parameter.ndim in (4, 5):
-                layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
-                parameter.data = parameter.data.contiguous(memory_format=layout)
-    return network
+    return network.to(device)

@@ -2,8 +2,8 @@
 
 A convolution runs near a CPU's peak; normalization and activation wait for memory. Laid out channels last, where
 convolutions are fastest, torch's own instance norm is slow: it copies to another layout and back. Here the forward
-pass is four sweeps over the features (mean and variance by two matrix products, scale and shift, rectify in place),
-the backward pass one for the activation and torch's batch norm kernel per sample, which knows this layout.
+pass is four sweeps over the features (mean and variance by matrix products, scale and shift, rectify in place), the
+backward pass five.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ SLOPE = 0.01
 
 def is_traced() -> bool:
     """Whether the network is being exported or compiled: then only torch's standard operations may be used."""
-    return bool(torch.jit.is_tracing()) or torch.compiler.is_compiling()
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return tracing or torch.compiler.is_compiling()
 
 
 class InstanceNorm(nn.Module):
@@ -68,36 +69,75 @@ class _ChannelsLastInstanceNorm(Function):
         if ctx.activates:
             # the sign of the result is the sign of what was rectified
             gradient = torch.ops.aten.leaky_relu_backward(gradient, result, SLOPE, True)
-        # a batch of one makes batch norm an instance norm
-        parts = [
-            torch.ops.aten.native_batch_norm_backward(
-                gradient[n : n + 1], x[n : n + 1], weight, None, None, mean[n], inverse[n], True, EPSILON, [True] * 3
-            )
-            for n in range(len(x))
-        ]
-        to_x, to_weight, to_bias = zip(*parts, strict=True)
-        return torch.cat(to_x), torch.stack(to_weight).sum(0), torch.stack(to_bias).sum(0), None
+        if x.dtype != weight.dtype:
+            return *_half_precision_gradients(gradient, x, mean, inverse, weight), None
+        total = _channel_sums(gradient)
+        # the normalized x is (x - mean) * inverse; its products with the gradient, summed
+        products = (_channel_products(gradient, x) - mean * total) * inverse
+        scale = weight * inverse
+        slope = -scale * inverse * products / x[0, 0].numel()
+        shift = -scale * total / x[0, 0].numel() - slope * mean
+        to_x = _scaled(x, slope, shift).addcmul_(gradient.movedim(1, -1), _per_voxel(scale, x.ndim))
+        return to_x.movedim(-1, 1), products.sum(0), total.sum(0), None
 
 
 def _normalized(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Normalized x, and mean and inverse standard deviation (B, C) in the parameters' precision."""
     batch, channels = x.shape[:2]
+    voxels = x[0, 0].numel()
     if x.dtype != weight.dtype:
         # half precision: this kernel reads it and counts in float32
-        voxels = x[0, 0].numel()
         result, mean, inverse = torch.native_group_norm(x, weight, bias, batch, channels, voxels, channels, EPSILON)
         return result, mean, inverse
-    last = x.movedim(1, -1)
-    slabs = last.reshape(batch * last.shape[1], -1, channels)
-    # a sum over voxels is a product with ones, one of squares the diagonal of a product: sums per slab, in parallel,
-    # and as exact as pairwise summation
-    ones = x.new_ones(1, 1, slabs.shape[1]).expand(len(slabs), -1, -1)
-    voxels = len(slabs) // batch * slabs.shape[1]
-    mean = (ones @ slabs).view(batch, -1, channels).sum(1) / voxels
-    squares = torch.diagonal(slabs.mT @ slabs, dim1=1, dim2=2).view(batch, -1, channels).sum(1) / voxels
-    inverse = (squares - mean * mean).clamp_(min=0).add_(EPSILON).rsqrt_()
+    mean = _channel_sums(x) / voxels
+    variance = (_channel_products(x, x) / voxels - mean * mean).clamp_(min=0)
+    inverse = variance.add_(EPSILON).rsqrt_()
     scale = weight * inverse
-    shift = torch.addcmul(bias, scale, mean, value=-1)
-    per_voxel = (batch, *(1,) * (x.ndim - 2), channels)
-    result = torch.addcmul(shift.view(per_voxel), last, scale.view(per_voxel))
-    return result.movedim(-1, 1), mean, inverse
+    return _scaled(x, scale, bias - scale * mean).movedim(-1, 1), mean, inverse
+
+
+def _half_precision_gradients(
+    gradient: Tensor, x: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, scale and shift by torch's kernel that reads half precision and counts in float32."""
+    # a batch of one makes batch norm an instance norm
+    parts = [
+        torch.ops.aten.native_batch_norm_backward(
+            gradient[n : n + 1], x[n : n + 1], weight, None, None, mean[n], inverse[n], True, EPSILON, [True] * 3
+        )
+        for n in range(len(x))
+    ]
+    to_x, to_weight, to_bias = zip(*parts, strict=True)
+    return torch.cat(to_x), torch.stack(to_weight).sum(0), torch.stack(to_bias).sum(0)
+
+
+def _slabs(x: Tensor) -> Tensor:
+    """(B, C, Z, *rest) as matrices (B * Z, voxels of a slab, C)."""
+    return x.movedim(1, -1).reshape(x.shape[0] * x.shape[2], -1, x.shape[1])
+
+
+def _channel_sums(x: Tensor) -> Tensor:
+    """Sums (B, C) over voxels: a product with ones per slab, then over slabs.
+
+    Per slab, since one long float32 sum loses digits: an error common to all voxels of a channel, which the gradients
+    of the weights would add up voxel by voxel. And the slabs are summed in parallel.
+    """
+    slabs = _slabs(x)
+    ones = x.new_ones(1, 1, slabs.shape[1]).expand(len(slabs), -1, -1)
+    return (ones @ slabs).view(x.shape[0], -1, x.shape[1]).sum(1)
+
+
+def _channel_products(x: Tensor, y: Tensor) -> Tensor:
+    """Sums (B, C) over voxels of x times y: the diagonal of a matrix product per slab, then over slabs."""
+    products = torch.diagonal(_slabs(x).mT @ _slabs(y), dim1=1, dim2=2)
+    return products.view(x.shape[0], -1, x.shape[1]).sum(1)
+
+
+def _scaled(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x * scale + shift, the factors (B, C), as (B, *space, C)."""
+    return torch.addcmul(_per_voxel(shift, x.ndim), x.movedim(1, -1), _per_voxel(scale, x.ndim))
+
+
+def _per_voxel(values: Tensor, dimensions: int) -> Tensor:
+    """(B, C) as (B, 1, ..., C)."""
+    return values.view(values.shape[0], *(1,) * (dimensions - 2), values.shape[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,10 @@ class DecoderLevel(nn.Module):
         joined: Tensor = self.units(torch.cat((enlarge(self.upsample, x), skip), dim=1))
         return joined
 
+    def scores(self, x: Tensor) -> Tensor:
+        """Scores (B, K, *space) of this level's features."""
+        return scores_of(self.head, x)
+
 
 class Decoder(nn.Module):
     """The levels above the bottleneck, finest first like the encoder's stages."""
@@ -89,11 +94,10 @@ class Decoder(nn.Module):
         """Scores per level, finest first; only the finest unless `every_level`."""
         scores = []
         x = features[-1]
-        for number in reversed(range(len(self.levels))):
-            level = self.levels[number]
+        for number, level in reversed(list(enumerate(cast("list[DecoderLevel]", list(self.levels))))):
             x = level(x, features[number])
             if every_level or number == 0:
-                scores.append(scores_of(level.head, x))
+                scores.append(level.scores(x))
         return scores[::-1]
 
 

@@ -134,7 +134,7 @@ def batch_size(fitter: Fitter, fitted: Fitted, dataset_voxels: float) -> Decisio
     return Decision(
         batch,
         f"{memory}, but the bound is {bound} ({name}): larger batches make each step slower and did not help where "
-        f"that was measured (Hippocampus, nnU-Net's published runs: 58 instead of 9 lost 0.3 Dice points).",
+        f"that was measured (Hippocampus, published nnU-Net runs: 58 instead of 9 lost 0.3 Dice points).",
     )
 
 

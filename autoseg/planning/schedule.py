@@ -42,6 +42,6 @@ def epochs(length: Length, parts: float, batch: int, steps: int) -> Decision[int
     return Decision(
         count,
         f"{rule}: {wanted} epochs of {steps} steps of {batch}{bound}. A number fixed for all datasets would "
-        f"waste or starve: nnU-Net's published curves are flat after 50 of 1000 epochs on Hippocampus, and still "
+        f"waste or starve: published nnU-Net curves are flat after 50 of 1000 epochs on Hippocampus, and still "
         f"rise after 800 on Colon.",
     )

@@ -13,7 +13,7 @@ from autoseg.errors import PlanError
 from autoseg.records import Labels, Shape, Spacing
 
 #: Voxels of the output that are worked on at a time.
-_SLAB_VOXELS = 1 << 21
+_SLAB_VOXELS = 1 << 20
 
 
 def labels_on_grid(
@@ -40,7 +40,8 @@ def labels_on_grid(
                 best = part.copy()
             else:
                 higher = part > best
-                winner[higher] = head
+                # heads ascend, so the maximum writes this one: several times faster than a masked assignment
+                np.maximum(winner, np.multiply(higher, head, dtype=winner.dtype), out=winner)
                 np.maximum(best, part, out=best)
     return found
 

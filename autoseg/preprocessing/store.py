@@ -15,8 +15,9 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import blosc2
@@ -76,6 +77,8 @@ class StoredCase:
     locations: Mapping[str, NDArray[np.int32]]  # foreground name -> (N, 3)
     _image: Any  # blosc2.NDArray
     _labels: Any | None
+    # the library unpacks through one buffer per open array: threads that read the same case take turns
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def shape(self) -> Shape:
@@ -90,7 +93,8 @@ class StoredCase:
         if self._labels is None:
             raise StoreError("was prepared without labels", where=f"prepared case {self.case}")
         try:
-            return self._image[(slice(None), *box)], self._labels[box]
+            with self._lock:
+                return self._image[(slice(None), *box)], self._labels[box]
         except (RuntimeError, OSError, ValueError) as error:
             raise _damaged(Path(self._image.urlpath), str(error)) from error
 

@@ -12,7 +12,8 @@ import pytest
 from autoseg.interop.nnunet_fingerprint import fingerprint_from_nnunet
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
-from autoseg.records import Configuration
+from autoseg.planning.topology import stages_of
+from autoseg.records import Configuration, Fingerprint
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "plans.json"
 RECORDS: list[dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8")) if RECORDED.is_file() else []
@@ -94,11 +95,17 @@ def test_plans_of_the_real_datasets(shared: Path, recorded: str, channel: str, l
 
 @pytest.mark.skipif(not RECORDS, reason="recorded plans (../shared/golden/plans.json) are not on this machine")
 def test_planning_takes_milliseconds() -> None:
-    fingerprints = [fingerprint_from_nnunet(record) for record in RECORDS]
-    slowest = 0.0
-    for fingerprint in fingerprints:
+    device = DeviceBudget("cpu", 2, 16)
+    for record in RECORDS:
+        fingerprint = fingerprint_from_nnunet(record)
         for preset in ("auto", *PRESET_OF.values()):
-            began = time.process_time()
-            make_plan(fingerprint, preset, DeviceBudget("cpu", 2, 16))
-            slowest = max(slowest, time.process_time() - began)
-    assert slowest < 0.1
+            seconds = min(seconds_to_plan(fingerprint, preset, device) for _ in range(2))
+            assert seconds < 0.1, (record["name"], preset)
+
+
+def seconds_to_plan(fingerprint: Fingerprint, preset: str, device: DeviceBudget) -> float:
+    """Processor time for all configurations, nothing remembered from plans before."""
+    stages_of.cache_clear()
+    began = time.process_time()
+    make_plan(fingerprint, preset, device)
+    return time.process_time() - began

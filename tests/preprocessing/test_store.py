@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -74,6 +75,16 @@ def test_patches_equal_the_whole(filled, prepared, box):
     image, labels = case.read_patch(slices)
     np.testing.assert_array_equal(image, prepared.image[(slice(None), *slices)])
     np.testing.assert_array_equal(labels, prepared.labels[slices])
+
+
+def test_threads_may_read_the_same_case(filled, prepared):
+    case = open_case(filled, "case_a")
+    starts = np.random.default_rng(0).integers(0, 15, size=(80, 3))
+    boxes = [tuple(slice(int(s), int(s) + 12) for s in start) for start in starts]
+    with ThreadPoolExecutor(4) as pool:
+        for box, (image, labels) in zip(boxes, pool.map(case.read_patch, boxes), strict=True):
+            np.testing.assert_array_equal(image, prepared.image[(slice(None), *box)])
+            np.testing.assert_array_equal(labels, prepared.labels[box])
 
 
 def test_a_case_without_labels(tmp_path, geometry, preparation, case, source):
