@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from autoseg.errors import PlanError
 
@@ -99,6 +99,16 @@ class Labels(Record):
     names: dict[str, int | tuple[int, ...]]
     ignore: int | None = None
     regions_class_order: tuple[int, ...] | None = None
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _from_pairs(cls, names: object) -> object:
+        return dict(names) if isinstance(names, (list, tuple)) else names
+
+    @field_serializer("names", when_used="json")
+    def _as_pairs(self, names: dict[str, int | tuple[int, ...]]) -> list[tuple[str, int | tuple[int, ...]]]:
+        # a list, since their order is the order of the network's outputs, and sorting a JSON object must not change it
+        return list(names.items())
 
     @model_validator(mode="after")
     def _consistent(self) -> Labels:

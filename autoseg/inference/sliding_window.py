@@ -214,5 +214,5 @@ def _patches(volume: Tensor, batch: Sequence[tuple[Start, tuple[int, ...]]], gri
 def _padded(image: NDArray[np.float32], pads: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
     """The image with zeros around it; the image itself where none are needed."""
     if not any(before or after for before, after in pads):
-        return np.ascontiguousarray(image, dtype=np.float32)
+        return np.require(image, np.float32, ["C", "W"])  # torch warns of memory that cannot be written
     return np.pad(image.astype(np.float32, copy=False), ((0, 0), *pads))

@@ -148,4 +148,4 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, *space) to (B, features, *space / stride)."""
         shortcut = self.project(self.pool(x))
-        return functional.leaky_relu_(self.second(self.first(x)).add_(shortcut), SLOPE)
+        return functional.leaky_relu_(self.second(self.first(x)) + shortcut, SLOPE)

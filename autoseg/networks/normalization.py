@@ -22,6 +22,12 @@ EPSILON = 1e-5
 #: Negative slope of every leaky ReLU (nnU-Net's value).
 SLOPE = 0.01
 
+#: Up to so many channels, sums of products are the diagonals of matrix products.
+FEW_CHANNELS = 32
+
+#: Square of the mean, in variances, from which the mean square minus that square has lost too many digits.
+CANCELLING = 50.0
+
 
 def is_traced() -> bool:
     """Whether the network is being exported or compiled: then only torch's standard operations may be used."""
@@ -32,7 +38,7 @@ def is_traced() -> bool:
 class InstanceNorm(nn.Module):
     """Instance normalization (Ulyanov et al. 2016) with learned scale and shift, then a leaky ReLU.
 
-    `activation=False` leaves the leaky ReLU out. The input's memory may be reused: it must be nobody else's.
+    `activation=False` leaves the leaky ReLU out.
     """
 
     def __init__(self, features: int, *, activation: bool = True) -> None:
@@ -90,8 +96,12 @@ def _normalized(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor
         result, mean, inverse = torch.native_group_norm(x, weight, bias, batch, channels, voxels, channels, EPSILON)
         return result, mean, inverse
     mean = _channel_sums(x) / voxels
-    variance = (_channel_products(x, x) / voxels - mean * mean).clamp_(min=0)
-    inverse = variance.add_(EPSILON).rsqrt_()
+    square = mean * mean
+    variance = (_channel_products(x, x) / voxels - square).clamp_(min=0)
+    if bool((square > CANCELLING * variance).any()):
+        centred = x - mean.view(batch, channels, *(1,) * (x.ndim - 2))
+        variance = _channel_products(centred, centred) / voxels
+    inverse = (variance + EPSILON).rsqrt_()
     scale = weight * inverse
     return _scaled(x, scale, bias - scale * mean).movedim(-1, 1), mean, inverse
 
@@ -128,7 +138,10 @@ def _channel_sums(x: Tensor) -> Tensor:
 
 
 def _channel_products(x: Tensor, y: Tensor) -> Tensor:
-    """Sums (B, C) over voxels of x times y: the diagonal of a matrix product per slab, then over slabs."""
+    """Sums (B, C) over voxels of x times y."""
+    if x.shape[1] > FEW_CHANNELS:
+        return _channel_sums(x * y)
+    # the diagonal of a matrix product, which costs less than writing and reading x * y while channels are few
     products = torch.diagonal(_slabs(x).mT @ _slabs(y), dim1=1, dim2=2)
     return products.view(x.shape[0], -1, x.shape[1]).sum(1)
 

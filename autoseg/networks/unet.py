@@ -167,12 +167,13 @@ def _check(spec: NetworkSpec) -> None:
             raise PlanError(f"every entry needs {spec.dimensions} positive numbers", where=field)
     if any(size % 2 == 0 for kernel_size in spec.kernel_sizes for size in kernel_size):
         raise PlanError("kernel sizes must be odd", where="kernel_sizes")
-    counts = (
-        *spec.features_per_stage,
-        *spec.blocks_per_stage,
-        *spec.blocks_per_stage_decoder,
-        spec.channels,
-        spec.heads,
-    )
-    if min(counts) < 1:
-        raise PlanError("features, blocks, channels and heads must be at least 1", where="features_per_stage")
+    counts: dict[str, Sequence[int]] = {
+        "features_per_stage": spec.features_per_stage,
+        "blocks_per_stage": spec.blocks_per_stage,
+        "blocks_per_stage_decoder": spec.blocks_per_stage_decoder,
+        "channels": (spec.channels,),
+        "heads": (spec.heads,),
+    }
+    for field, numbers in counts.items():
+        if min(numbers) < 1:
+            raise PlanError("all numbers must be at least 1", where=field)

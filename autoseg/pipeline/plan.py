@@ -70,8 +70,13 @@ def signed(plan: Plan) -> Plan:
     return plan.model_copy(update={"digest": _digest(plan)})
 
 
+def _decided(plan: Plan) -> Plan:
+    """The plan without the words that explain it."""
+    return plan.model_copy(update={"digest": "", "reasons": ()})
+
+
 def _digest(plan: Plan) -> str:
-    return text_hash(plan.model_copy(update={"digest": ""}).model_dump_json(), length=16)
+    return text_hash(_decided(plan).model_dump_json(), length=16)
 
 
 def require_same_dataset(work: Workspace, dataset: Dataset) -> None:
@@ -93,7 +98,7 @@ def require_replaceable(work: Workspace, made: Plan) -> None:
     if not path.exists():
         return
     before = read_record(path, Plan)
-    if before == made:
+    if _decided(before) == _decided(made):
         return
     trained = any(run.plan == made.name for run in work.all_runs())
     edited = bool(before.digest) and before.digest != _digest(before)

@@ -233,7 +233,7 @@ def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progres
     )
     records = kept_records(run.metrics, training.state.epoch)
     drawn = time.monotonic()
-    with progress.stage("Training", 1000) as advance:
+    with progress.stage("Training (‰)", 1000) as advance:
         shown = 0
         for record in training.epochs(stop):
             records.append(record)

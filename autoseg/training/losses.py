@@ -55,7 +55,7 @@ class _LabelSums(Function):
             predicted = torch.einsum("bkv,bv->bk", probabilities, valid)
         else:
             predicted = probabilities.sum(2)
-        intersection = torch.zeros_like(predicted).scatter_add_(1, labels, own)
+        intersection = _per_label(labels, scores.shape[1], own)
         ctx.save_for_backward(probabilities, own, labels, valid)
         ctx.dtype = scores.dtype
         return intersection, predicted, -at_label.sum()
@@ -67,7 +67,7 @@ class _LabelSums(Function):
         intersection, predicted, cross_entropy = gradients
         # d softmax: p * (g - sum(p * g)), where g = predicted + intersection at the true label
         at_label = own * intersection.gather(1, labels)
-        inner = torch.einsum("bkv,bk->bv", probabilities, predicted)
+        inner = (predicted[:, None] @ probabilities)[:, 0]
         inner = inner.add_(at_label).sub_(cross_entropy)
         result = (predicted[:, :, None] - inner[:, None]).mul_(probabilities)
         if valid is not None:
@@ -116,19 +116,14 @@ def label_sums(scores: Tensor, labels: Tensor, ignore: int | None) -> Sums:
         labels: (B, *space) integers, 0..K-1; negative ones (outside) count as background.
         ignore: label of voxels that do not count, or None.
     """
-    heads = scores.shape[1]
     flat = labels.flatten(1).long().clamp_(min=0)
-    valid = None if ignore is None else (flat != ignore)
-    if valid is not None:
-        flat = flat * valid
-    weights = None if valid is None else valid.float()
-    intersection, predicted, cross_entropy = _LabelSums.apply(scores.flatten(2), flat, weights)
-    reference = _counts(flat, heads)
-    if valid is None:
-        terms = torch.full_like(cross_entropy, flat.numel())
-    else:
-        reference[:, 0] -= (~valid).sum(1)  # ignored voxels were counted as background
-        terms = weights.sum() if weights is not None else cross_entropy
+    valid = None
+    if ignore is not None:
+        kept = flat != ignore
+        flat, valid = flat * kept, kept.float()
+    intersection, predicted, cross_entropy = _LabelSums.apply(scores.flatten(2), flat, valid)
+    reference = _per_label(flat, scores.shape[1], valid)
+    terms = torch.full_like(cross_entropy, flat.numel()) if valid is None else valid.sum()
     return Sums(intersection, predicted, reference, cross_entropy, terms)
 
 
@@ -154,11 +149,12 @@ def region_sums(scores: Tensor, labels: Tensor, ignore: int | None, members: Seq
     return Sums(intersection, predicted, regions.sum(2), cross_entropy, terms)
 
 
-def _counts(labels: Tensor, heads: int) -> Tensor:
-    """Voxels per sample and label, (B, K) float32."""
+def _per_label(labels: Tensor, heads: int, weights: Tensor | None = None) -> Tensor:
+    """Voxels per sample and label, or the sum of their weights: (B, V) to (B, K) float32."""
     batch = labels.shape[0]
     offsets = torch.arange(batch, device=labels.device)[:, None] * heads
-    return torch.bincount((labels + offsets).flatten(), minlength=batch * heads).view(batch, heads).float()
+    flat = None if weights is None else weights.flatten()
+    return torch.bincount((labels + offsets).flatten(), flat, minlength=batch * heads).view(batch, heads).float()
 
 
 def soft_dice(sums: Sums, *, batch_dice: bool, background: bool) -> Tensor:

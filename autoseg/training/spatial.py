@@ -174,7 +174,7 @@ def _positions(draw: SpatialDraw | None, source: Sequence[int], wanted: Sequence
         rows.append(row)
     positions = torch.stack(rows)
     if draw is not None and draw.displacement is not None:
-        bends = torch.from_numpy(draw.displacement).to(device, torch.float32)
+        bends = torch.from_numpy(draw.displacement.astype(np.float32)).to(device)
         splines = [torch.from_numpy(spline_operator(bends.shape[1], small)).to(device) for small in wanted]
         positions = positions + apply_along_axes(bends, [spline.expand(len(wanted), -1, -1) for spline in splines])
     return positions

@@ -78,6 +78,7 @@ def test_equals_the_definition(
 def test_tiling_does_not_show_in_a_pointwise_network() -> None:
     image = random_image((1, 19, 30, 23))
     expected = pointwise(torch.from_numpy(image)[None])[0].numpy()
+    image.flags.writeable = False  # as arrays from a store may be
     scores = predict_scores(pointwise, image, (8, 12, 10), heads=2, mirror_axes=(0, 1, 2), batch_size=3, device=CPU)
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
 

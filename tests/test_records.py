@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from autoseg.files import parse_record
+from autoseg.records import Geometry, Labels
+
+
+def test_the_order_of_labels_survives_sorted_json() -> None:
+    labels = Labels(
+        names={"background": 0, "whole": (1, 2, 3), "core": (2, 3), "active": (3,)}, regions_class_order=(1, 2, 3)
+    )
+    text = json.dumps(labels.model_dump(mode="json"), sort_keys=True)
+    again = parse_record(text, Labels, "test")
+    assert again == labels
+    assert list(again.names) == ["background", "whole", "core", "active"]
+    assert again.heads == 3
+    assert again.foreground == {"whole": (1, 2, 3), "core": (2, 3), "active": (3,)}
+
+
+@given(st.lists(st.integers(1, 70_000), min_size=1, max_size=20, unique=True), st.integers(70_001, 80_000))
+def test_values_become_consecutive_indices(values: list[int], ignore: int) -> None:
+    labels = Labels(names={"background": 0, **{f"organ {v}": v for v in values}}, ignore=ignore)
+    assert labels.values == (0, *sorted(values))
+    assert labels.heads == len(values) + 1
+    assert labels.ignore_index == len(values) + 1
+    for name, (index,) in labels.foreground.items():
+        assert labels.values[index] == labels.names[name]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"names": {"organ": 1}},
+        {"names": {"background": 0, "organ": 1}, "ignore": 1},
+        {"names": {"background": 0, "whole": (1, 2), "core": (2,)}},
+        {"names": {"background": 0, "whole": (1, 2), "core": (2,)}, "regions_class_order": (1,)},
+    ],
+)
+def test_labels_that_contradict_themselves_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Labels.model_validate(fields)
+
+
+def test_spacing_is_in_array_order_whatever_the_direction() -> None:
+    affine = np.array([[0, 0, -3.0, 7], [0, 2.0, 0, 1], [0.5, 0, 0, 2], [0, 0, 0, 1]])
+    geometry = Geometry(shape=(4, 5, 6), affine=tuple(map(tuple, affine.tolist())))
+    assert geometry.spacing == (3.0, 2.0, 0.5)
+    assert geometry.model_copy(update={"flat": True}).spacing == (1998.0, 2.0, 0.5)
