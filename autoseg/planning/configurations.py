@@ -44,6 +44,11 @@ def plan_configurations(frame: Frame) -> list[Planned]:
         whole = _planned(frame, full_draft)
         absent = low.reason("3d_lowres", "not planned")
         return [*planned, Planned(whole.configuration, (*whole.reasons, absent), whole.parts)]
+    if not frame.variant.lowres:
+        whole = _planned(frame, full_draft)
+        because = f"Preset {frame.preset.name!r} trains one stage; the presets named after nnU-Net plan the cascade."
+        absent = Reason(field="3d_lowres", value="not planned", because=because)
+        return [*planned, Planned(whole.configuration, (*whole.reasons, absent), whole.parts)]
     low_draft = _draft_lowres(frame, *low.value, low.because)
     planned += [_planned(frame, low_draft), _planned(frame, full_draft)]
     return [*planned, _cascade(planned[-1])]

@@ -16,6 +16,10 @@ from autoseg.planning.presets import DeviceBudget, Limits, Variant, Work
 from autoseg.planning.topology import Topology, in_classes, stages_of
 
 
+#: A patch is not cut below this edge merely because it covers much of the image.
+SMALLEST_COVERING_EDGE = 16
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A patch with its network, and how it came about."""
@@ -69,18 +73,26 @@ class Fitter:
         """Whether as many samples of this size as must fit, do."""
         return elements * self.limits.fitted_samples / self.limits.reference_batch <= self.budget
 
+    def covers_too_much(self, topology: Topology, median_shape: Sequence[float]) -> bool:
+        """Whether a patch has a larger share of the median image than is useful on this device."""
+        largest = self.limits.largest_coverage
+        return largest is not None and math.prod(topology.patch_size) > largest * math.prod(median_shape)
+
     def fit(self, spacing: Sequence[float], median_shape: Sequence[float]) -> Fitted:
         """The patch for images of `median_shape` voxels at `spacing` mm (both of the prepared axes).
 
         Rule (nnU-Net): begin with the box of equal physical edges that has edge³ (2D: edge²) voxels, no longer than
-        the median image; while it does not fit, cut the axis that covers most of the image.
+        the median image; while it does not fit, cut the axis that covers most of the image. Where the preset limits
+        the share of the image that a patch may have, cut for that as well, down to 16 voxels an axis.
         """
         start = np.minimum(_isotropic_box(spacing, self.limits.edge), np.asarray(median_shape, dtype=np.float64))
         classes = in_classes(spacing)
         first = topology = stages_of(classes, tuple(float(length) for length in start))
         first_elements = elements = self.elements(topology)
         cuts = 0
-        while not self.fits(elements):
+        while not self.fits(elements) or (
+            self.covers_too_much(topology, median_shape) and min(topology.patch_size) > SMALLEST_COVERING_EDGE
+        ):
             topology = _cut(topology, classes, median_shape)
             elements = self.elements(topology)
             cuts += 1

@@ -59,6 +59,11 @@ def _patch(frame: Frame, draft: Draft) -> str:
         f"a sample may hold {millions(fitter.largest_sample)} ({frame.work(draft.dimensions).because}; "
         f"{fitter.limits.fitted_samples} samples must fit)"
     )
+    if fitter.limits.largest_coverage is not None:
+        budget += (
+            f", and its voxels should be at most {fitter.limits.largest_coverage:.0%} of the median image's, since "
+            "smaller patches give more steps in the same time"
+        )
     if fitted.cuts == 0:
         return f"{begin}It fits: {budget}."
     count = "once" if fitted.cuts == 1 else f"{fitted.cuts} times"
