@@ -56,7 +56,17 @@ def ours(dataset: Path, images: Path, work: Path) -> dict[str, float]:
             [*program, "predict", str(images), str(masks), "--model", str(model), "--precision", precision]
         )
         seconds[f"predict, {precision}, no mirroring"] = timed(
-            [*program, "predict", str(images), str(masks), "--model", str(model), "--precision", precision, "--no-mirror"]
+            [
+                *program,
+                "predict",
+                str(images),
+                str(masks),
+                "--model",
+                str(model),
+                "--precision",
+                precision,
+                "--no-mirror",
+            ]
         )
     return seconds
 
@@ -92,7 +102,8 @@ def nnunets(environment: Path, dataset: Path, names: list[str], folder: Path) ->
     number = raw.name[7:10]
     seconds = {
         "plan and prepare": timed(
-            [str(programs / "nnUNetv2_plan_and_preprocess"), "-d", number, "-np", "2", "-c", "2d", "3d_fullres"], **options
+            [str(programs / "nnUNetv2_plan_and_preprocess"), "-d", number, "-np", "2", "-c", "2d", "3d_fullres"],
+            **options,
         )
     }
     prepared = Path(places["nnUNet_preprocessed"]) / raw.name

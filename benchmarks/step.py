@@ -1,6 +1,6 @@
 """Seconds of one training step and one forward pass on this machine, by network size and patch.
 
-    python benchmarks/step.py
+python benchmarks/step.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from autoseg.training.losses import LOSSES, deep_supervision_loss
 LABELS = Labels(names={"background": 0, "a": 1, "b": 2})
 
 
-def measure(features: tuple[int, ...], patch: tuple[int, int, int], batch: int, repeats: int = 7) -> tuple[float, float]:
+def measure(
+    features: tuple[int, ...], patch: tuple[int, int, int], batch: int, repeats: int = 7
+) -> tuple[float, float]:
     stages = len(features)
     spec = NetworkSpec(
         network="unet",
@@ -56,7 +58,8 @@ def main() -> None:
     for features in ((16, 32, 64, 128), (32, 64, 128, 256)):
         for patch in ((40, 56, 40), (32, 40, 32)):
             step, forward = measure(features, patch, 2)
-            print(f"{features[0]:3d} to {features[-1]:3d}   {'x'.join(map(str, patch)):>12s} {2:6d} {step:9.3f} {forward:9.3f}")
+            edges = "x".join(map(str, patch))
+            print(f"{features[0]:3d} to {features[-1]:3d}   {edges:>12s} {2:6d} {step:9.3f} {forward:9.3f}")
 
 
 if __name__ == "__main__":

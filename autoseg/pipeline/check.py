@@ -73,9 +73,7 @@ def examine_case(task: ExamineTask) -> Examination:
         return Examination((), None)
     volume = read_image(case.images)
     label_map = read_labels(case.labels)
-    problems = tuple(check_case(case, volume, label_map, task.labels))
-    if volume.image.shape[0] != task.channels:
-        problems += (_channel_count(case, volume.image.shape[0], task.channels),)
+    problems = tuple(check_case(case, volume, label_map, task.labels, channels=task.channels))
     if any(problem.severity == "error" for problem in problems):
         return Examination(problems, None)
     return Examination(problems, measure_case(case.id, volume, label_map, task.labels))
@@ -89,17 +87,6 @@ def _unreadable(case: Case, error: AutosegError) -> Problem:
         remedy=error.remedy or "Restore the file from its source, or remove the case.",
         case=case.id,
         file=Path(error.where) if error.where else None,
-    )
-
-
-def _channel_count(case: Case, found: int, expected: int) -> Problem:
-    return Problem(
-        severity="error",
-        kind="channel-count",
-        what=f"it has {found} channels, the dataset has {expected}",
-        remedy="Add the missing channel, or remove the case.",
-        case=case.id,
-        file=case.images[0],
     )
 
 

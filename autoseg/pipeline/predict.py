@@ -85,6 +85,8 @@ def predict(
         with stop_switch() as stop, progress.stage("Predicting", len(todo)) as advance:
             for outcome in predict_cases(model, todo, masks, mirror=mirror, step=step):
                 case = outcome.case
+                for note in outcome.notes:
+                    progress.say(f"{case.id}: {note}")
                 if outcome.error is not None:
                     failures[case.id] = str(outcome.error)
                     progress.warn(f"{case.id} failed: {outcome.error}")

@@ -12,10 +12,12 @@ import torch
 
 from autoseg import devices
 from autoseg.dataset.folds import fold_of, read_splits
-from autoseg.errors import TrainingError, UsageError
+from autoseg.errors import PlanError, TrainingError, UsageError
+from autoseg.evaluation.summary import read_summary
 from autoseg.files import read_record, write_json, write_record
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import LoadedModel, build_model, load_models
+from autoseg.inference.sliding_window import tile_grid
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.model_file import write_model
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
@@ -67,7 +69,7 @@ def train(
     """Train one configuration on one fold; predict and score its held-out cases."""
     began = time.monotonic()
     chosen = read_record(work.require_plan(plan), Plan)
-    entry = chosen.configuration(configuration)
+    entry = trainable(chosen, configuration)
     dataset = read_record(work.dataset, Dataset)
     split = fold_of(read_splits(work.splits), fold, [case.id for case in dataset.cases])
     run = work.run(plan, entry.name, fold)
@@ -82,7 +84,8 @@ def train(
         for case, why in prepared.failures.items():
             progress.warn(f"{case} is left out: {why}")
         stop.raise_if_set()
-        usable = without(split, prepared.failures)
+        usable = without(split, prepared.failures, fold)
+        held_out = [case for case in dataset.cases if case.id in set(usable.val)]
         target = devices.choose_device(device)
         training = Training(
             TrainingSetup(
@@ -98,33 +101,39 @@ def train(
             ),
             run.state_tensors,
         )
-        held_out = [] if fold == "all" else [case for case in dataset.cases if case.id in set(usable.val)]
-        header = model_header(work, chosen, entry, fold)
         if not run.model.exists():
             loop_began = time.monotonic()
+            header = model_header(work, chosen, entry, fold)
             if settings.budget_seconds is not None:
                 limit_to_budget(training, header, run, held_out, settings.budget_seconds, began, progress)
             run_epochs(training, run, stop, progress)
             write_model(run.model, header, {header.members[0].name: training.weights()})
             seconds["train"] = time.monotonic() - loop_began
-        summary, failures = None, dict(prepared.failures)
-        if held_out:
-            scoring_began = time.monotonic()
-            model = load_models([run.model], target, training.setup.precision)
-            mirror = training.state.score_with_mirroring
-            summary, failed = validate(model, run, held_out, mirror, stop, workers, progress)
-            failures |= failed
-            seconds["score"] = time.monotonic() - scoring_began
+        summary, failed = scored(training, run, held_out, seconds, stop, workers, progress)
         seconds["total"] = time.monotonic() - began
-        write_json(run.receipt, receipt(training, seconds))
+        if "train" in seconds or "score" in seconds:
+            write_json(run.receipt, receipt(training, seconds))
+    failures = {**prepared.failures, **failed}
     return TrainReport(run, training.state.epoch, training.state.step, seconds, summary, failures=failures)
 
 
-def without(fold: Fold, failures: Mapping[str, str]) -> Fold:
-    """The fold without the cases that could not be prepared."""
+def trainable(plan: Plan, name: str | None) -> Configuration:
+    """The named configuration, or the default one; PlanError for what cannot be trained."""
+    configuration = plan.configuration(name)
+    if configuration.previous_stage is not None:
+        raise PlanError(
+            f"{configuration.name} is the second stage of a cascade, which cannot be trained yet",
+            where=f"plan {plan.name!r}",
+            remedy="Train another configuration, such as 3d_fullres.",
+        )
+    return configuration
+
+
+def without(split: Fold, failures: Mapping[str, str], fold: str) -> Fold:
+    """The split without the cases that could not be prepared; fold `all` holds nothing out."""
     usable = Fold(
-        train=tuple(case for case in fold.train if case not in failures),
-        val=tuple(case for case in fold.val if case not in failures),
+        train=tuple(case for case in split.train if case not in failures),
+        val=() if fold == "all" else tuple(case for case in split.val if case not in failures),
     )
     if not usable.train:
         raise TrainingError("no training case is left", remedy="`autoseg check DATASET` lists what is wrong.")
@@ -207,20 +216,27 @@ def limit_to_budget(
 
 
 def scoring_seconds(training: Training, header: ModelHeader, run: Run, held_out: Sequence[Case]) -> tuple[float, float]:
-    """Estimated seconds to predict and score all held-out cases, without and with mirroring."""
+    """Estimated seconds to predict and score all held-out cases, without and with mirroring.
+
+    One case of middling size is predicted with the network as it is; the others take longer or shorter by their tiles.
+    """
     setup = training.setup
+    patch = setup.configuration.patch_size
+    tiles = {case.case: tile_grid(case.shape, patch).tiles for case in setup.validation_cases}
+    trial_case = sorted(held_out, key=lambda case: tiles[case.id])[len(held_out) // 2]
+    share = sum(tiles.values()) / tiles[trial_case.id] * SCORING_MARGIN
     model = build_model(header, {header.members[0].name: training.weights()}, setup.device, setup.precision)
     trial = run.folder / "trial"
     measured = []
     for mirror in (False, False, True):  # the first also pays for what happens once
         started = time.monotonic()
-        for outcome in predict_cases(model, held_out[:1], trial, mirror=mirror):
+        for outcome in predict_cases(model, [trial_case], trial, mirror=mirror):
             outcome.unwrap()
         measured.append(time.monotonic() - started)
     for path in trial.iterdir():
         path.unlink()
     trial.rmdir()
-    return measured[1] * len(held_out) * SCORING_MARGIN, measured[2] * len(held_out) * SCORING_MARGIN
+    return measured[1] * share, measured[2] * share
 
 
 def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progress) -> None:
@@ -233,14 +249,16 @@ def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progres
     )
     records = kept_records(run.metrics, training.state.epoch)
     drawn = time.monotonic()
-    with progress.stage("Training (‰)", 1000) as advance:
+    # under a budget the clock, not the epochs, tells how much is left
+    total = setup.settings.epochs if training.loop_seconds is None else max(1, round(training.loop_seconds))
+    with progress.stage("Training" if training.loop_seconds is None else "Training (seconds)", total) as advance:
         shown = 0
         for record in training.epochs(stop):
             records.append(record)
             append_metrics(run.metrics, record)
-            promille = round(1000 * training.done)
-            advance(promille - shown)
-            shown = promille
+            done = round(total * training.done)
+            advance(done - shown)
+            shown = done
             progress.say(epoch_line(record))
             if time.monotonic() - drawn > 30:  # a second of drawing must not show in short epochs
                 draw_curves(run.curves, f"{run.configuration}, fold {run.fold}", records)
@@ -280,6 +298,29 @@ def kept_records(path: Path, epochs: int) -> list[EpochRecord]:
 
 
 # --------------------------------------------------------------------------------------------------- the scoring
+
+
+def scored(
+    training: Training,
+    run: Run,
+    held_out: Sequence[Case],
+    seconds: dict[str, float],
+    stop: StopSwitch,
+    workers: int | None,
+    progress: Progress,
+) -> tuple[Summary | None, dict[str, str]]:
+    """The scores of the held-out cases, made if they are not there yet; nothing where nothing is held out."""
+    if not held_out:
+        return None, {}
+    if run.summary.exists():  # it is written last
+        progress.say(f"{run.configuration}, fold {run.fold} is trained and scored")
+        return read_summary(run.summary), {}
+    began = time.monotonic()
+    model = load_models([run.model], training.setup.device, training.setup.precision)
+    mirror = training.state.score_with_mirroring
+    summary, failures = validate(model, run, held_out, mirror, stop, workers, progress)
+    seconds["score"] = time.monotonic() - began
+    return summary, failures
 
 
 def validate(

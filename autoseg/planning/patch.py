@@ -15,7 +15,6 @@ from autoseg.planning.memory import feature_map_elements
 from autoseg.planning.presets import DeviceBudget, Limits, Variant, Work
 from autoseg.planning.topology import Topology, in_classes, stages_of
 
-
 #: A patch is not cut below this edge merely because it covers much of the image.
 SMALLEST_COVERING_EDGE = 16
 

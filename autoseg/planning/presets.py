@@ -175,7 +175,7 @@ _AUTO_CPU = Variant(
     # cores and Hippocampus (fold 1) 100 s of training gave Dice 0.79 with two convolutions and whole images, 0.83 with
     # smaller patches, 0.85 with both, since so many more steps fit into the time (docs/lab-notebook.md).
     architecture=Architecture("unet", blocks=(1, 2), decoder_blocks=1, base_features=16),
-    limits_2d=Limits(2048, max_features=256, elements=3e6, reference_batch=6, fitted_samples=6, largest_batch=12),
+    limits_2d=Limits(2048, max_features=128, elements=2e6, reference_batch=6, fitted_samples=6, largest_batch=12),
     limits_3d=Limits(
         256, max_features=256, elements=8e6, reference_batch=2, fitted_samples=2, largest_batch=2, largest_coverage=0.7
     ),

@@ -83,12 +83,12 @@ def _network(frame: Frame, draft: Draft, configuration: Configuration) -> dict[s
     waiting = any(1 in kernel for kernel in topology.kernel_sizes)
     return {
         "strides": (
-            " ".join("".join(map(str, stride)) for stride in configuration.strides),
+            " ".join("x".join(map(str, stride)) for stride in configuration.strides),
             f"Each stage halves the axes that keep at least 4 voxels and are less than twice as coarse as the finest "
             f"of them: {topology.stages} stages, {times(bottom)} voxels at the bottom.",
         ),
         "kernel_sizes": (
-            " ".join("".join(map(str, kernel)) for kernel in configuration.kernel_sizes),
+            " ".join("x".join(map(str, kernel)) for kernel in configuration.kernel_sizes),
             "1 along an axis at least twice as coarse as the finest until halving has made them alike, else 3."
             if waiting
             else "3 everywhere: no axis is twice as coarse as another (it would get 1).",

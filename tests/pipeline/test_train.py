@@ -158,7 +158,8 @@ def test_a_budget_is_kept_and_spent(quick: Workspace) -> None:
     assert spent < 30  # twice the budget: this machine may be busy
     assert report.steps > 6
     lines = [json.loads(line) for line in report.run.metrics.read_text().splitlines()]
-    assert lines[-1]["learning_rate"] == 0.0
+    rates = [line["learning_rate"] for line in lines]
+    assert rates[-1] < 0.02 * max(rates)  # the decay ends with the time
 
 
 def test_a_budget_that_leaves_no_time_is_refused(quick: Workspace) -> None:

@@ -37,7 +37,9 @@ def made(shape: Shape, name: str = "a", foreground: bool = True) -> Made:
     return Made(name, image, labels, {"organ": np.argwhere(labels == 1).astype(np.int32)})
 
 
-def sampling(patch: Shape, initial: Shape | None = None, batch: int = 2, share: float = 0.33, ignore: bool = False) -> Sampling:
+def sampling(
+    patch: Shape, initial: Shape | None = None, batch: int = 2, share: float = 0.33, ignore: bool = False
+) -> Sampling:
     return Sampling(patch, initial or patch, batch, share, ignore, seed=3)
 
 
