@@ -296,6 +296,7 @@ def train(
     """
     overrides = parse_settings(setting or ())
     from autoseg.pipeline.train import train as run
+    from autoseg.workers import process_seconds
     from autoseg.workspace import Workspace
 
     report = run(
@@ -310,6 +311,7 @@ def train(
         seed=seed,
         overrides=overrides,
         workers=workers,
+        spent_seconds=process_seconds(),
         progress=console.RichProgress(),
     )
     tables.show_train(console.results_console(), report)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,11 @@ def available_cores() -> int:
     with suppress(AttributeError, OSError):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def process_seconds() -> float:
+    """Wall time since this process was started."""
+    return max(0.0, time.time() - float(psutil.Process().create_time()))
 
 
 class WorkerPool:

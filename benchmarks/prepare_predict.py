@@ -29,6 +29,7 @@ plans["continue_training"] = False
 trainer = nnUNetTrainer(plans, "3d_fullres", 0, dataset, torch.device("cpu"))
 trainer.initialize()
 trainer.disable_checkpointing = False
+trainer.inference_allowed_mirroring_axes = (0, 1, 2)
 Path(trainer.output_folder).mkdir(parents=True, exist_ok=True)
 base = Path(trainer.output_folder_base)
 (base / "plans.json").write_text(json.dumps(plans))

@@ -88,8 +88,8 @@ def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geom
 
 
 def refuse_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
-    """Refuse to write a mask as JPEG, whose compression changes values."""
-    raise ReadError("JPEG changes pixel values, so it cannot hold a mask", where=path, remedy="Name the mask .png.")
+    """Refuse to write a mask in a format that changes values (JPEG) or has no room for more than 255 (BMP)."""
+    raise ReadError("this format cannot hold every mask unchanged", where=path, remedy="Name the mask .png.")
 
 
 def _flat(rows: int, columns: int) -> Geometry:

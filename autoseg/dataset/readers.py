@@ -36,7 +36,8 @@ class Reader:
 NIFTI = Reader(nifti.read_image, nifti.read_labels, nifti.read_geometry, nifti.write_labels)
 ITK = Reader(itk.read_image, itk.read_labels, itk.read_geometry, itk.write_labels)
 PICTURE = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.write_labels)
-JPEG = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.refuse_labels, ".png")
+# JPEG changes values, BMP has no room for more than 255: their masks are PNG
+LOSSY = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.refuse_labels, ".png")
 TIFF = Reader(
     pictures.read_tiff_image, pictures.read_tiff_labels, pictures.read_tiff_geometry, pictures.write_tiff_labels
 )
@@ -49,9 +50,9 @@ READERS: dict[str, Reader] = {
     ".nrrd": ITK,
     ".nhdr": replace(ITK, write_labels=itk.refuse_labels, mask_ending=".nrrd"),
     ".png": PICTURE,
-    ".bmp": PICTURE,
-    ".jpg": JPEG,
-    ".jpeg": JPEG,
+    ".bmp": LOSSY,
+    ".jpg": LOSSY,
+    ".jpeg": LOSSY,
     ".tif": TIFF,
     ".tiff": TIFF,
 }

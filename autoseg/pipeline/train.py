@@ -20,7 +20,7 @@ from autoseg.inference.predictor import LoadedModel, build_model, load_models
 from autoseg.inference.sliding_window import tile_grid
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.model_file import write_model
-from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
+from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, score_files, write_summary
 from autoseg.pipeline.prepare import PrepareTask, full_patch, prepare_case, prepare_cases
 from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.runs import run_settings, running, versions
@@ -45,7 +45,7 @@ from autoseg.training.patches import TrainingCase
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
 #: What is added to the scoring time measured on one case, for what it cannot tell of the others.
-SCORING_MARGIN = 1.15
+SCORING_MARGIN = 1.2
 
 #: Share of a time budget that mirroring may take when the held-out cases are scored.
 MIRRORING_SHARE = 0.1
@@ -64,10 +64,15 @@ def train(
     seed: int | None = None,
     overrides: Mapping[str, str] | None = None,
     workers: int | None = None,
+    spent_seconds: float = 0.0,
     progress: Progress,
 ) -> TrainReport:
-    """Train one configuration on one fold; predict and score its held-out cases."""
-    began = time.monotonic()
+    """Train one configuration on one fold; predict and score its held-out cases.
+
+    `spent_seconds` were spent on the command before this call (a program takes seconds to start) and count towards the
+    budget.
+    """
+    began = time.monotonic() - spent_seconds
     chosen = read_record(work.require_plan(plan), Plan)
     entry = trainable(chosen, configuration)
     dataset = read_record(work.dataset, Dataset)
@@ -80,7 +85,7 @@ def train(
     with running(run), stop_switch() as stop:
         write_record(run.settings, settings)
         prepared = prepare_cases(work, [entry], dataset.cases, workers, progress)
-        seconds["prepare"] = time.monotonic() - began
+        seconds["prepare"] = time.monotonic() - began - spent_seconds
         for case, why in prepared.failures.items():
             progress.warn(f"{case} is left out: {why}")
         stop.raise_if_set()
@@ -231,7 +236,8 @@ def scoring_seconds(training: Training, header: ModelHeader, run: Run, held_out:
     for mirror in (False, False, True):  # the first also pays for what happens once
         started = time.monotonic()
         for outcome in predict_cases(model, [trial_case], trial, mirror=mirror):
-            outcome.unwrap()
+            if trial_case.labels is not None:
+                score_files(ScoreTask(trial_case.id, outcome.unwrap(), trial_case.labels, model.labels, TOLERANCE_MM))
         measured.append(time.monotonic() - started)
     for path in trial.iterdir():
         path.unlink()

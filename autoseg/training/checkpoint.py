@@ -31,7 +31,8 @@ class RunState(Record):
     seconds: float = 0.0  # training time so far, over all starts
     loss_sum: float = 0.0  # of the epoch under way
     loss_steps: int = 0
-    wait_seconds: float = 0.0
+    wait_seconds: float = 0.0  # for data, in the epoch under way
+    epoch_began: float = 0.0  # seconds of the run when the epoch under way began
     skipped_steps: int = 0
     overhead_seconds: float = 0.0  # spent outside of training so far, over all starts: counts towards a budget
     score_with_mirroring: bool = True  # whether the held-out cases are scored with mirroring

@@ -95,6 +95,7 @@ class Training:
         self.augmentation = augmentation
         self._sampling = self._make_sampling(initial_patch_size(setup.configuration.patch_size, augmentation))
         self._skipped_in_a_row = 0
+        self._clock_zero = 0.0  # when the run would have begun, had it never been interrupted
 
     def _make_sampling(self, initial: tuple[int, ...]) -> Sampling:
         setup = self.setup
@@ -138,6 +139,8 @@ class Training:
         `should_stop` is asked after each step: when true, the state is saved and the iteration ends.
         """
         steps_per_epoch = self.setup.configuration.steps_per_epoch
+        # the run's clock goes on while states are saved and curves drawn: a budget is wall time
+        self._clock_zero = time.monotonic() - self.state.seconds
         batches = BatchStream(self.setup.train_cases, self._sampling, self.state.step)
         saved = time.monotonic()
         try:
@@ -180,7 +183,7 @@ class Training:
         self.state = state.model_copy(
             update={
                 "step": state.step + 1,
-                "seconds": state.seconds + time.monotonic() - began,
+                "seconds": time.monotonic() - self._clock_zero,
                 "loss_sum": state.loss_sum + (value if math.isfinite(value) else 0.0),
                 "loss_steps": state.loss_steps + math.isfinite(value),
                 "wait_seconds": state.wait_seconds + waited,
@@ -227,25 +230,31 @@ class Training:
             )
 
     def _finish_epoch(self) -> EpochRecord:
-        began = time.monotonic()
         dice = self._online_dice()
         state = self.state
         steps = max(state.loss_steps, 1)
         per_label = dice.per_label()
         present = [value for value in per_label.values() if value is not None]
-        seconds = state.seconds + time.monotonic() - began
+        seconds = time.monotonic() - self._clock_zero
         record = EpochRecord(
             epoch=state.epoch,
             step=state.step,
             seconds=seconds,
-            data_wait=state.wait_seconds / max(seconds, 1e-9),
+            data_wait=state.wait_seconds / max(seconds - state.epoch_began, 1e-9),
             learning_rate=learning_rate(self.setup.settings, state.step, self.done),
             train_loss=state.loss_sum / steps,
             patch_dice=float(np.mean(present)) if present else None,
             patch_dice_per_label=per_label,
         )
         self.state = state.model_copy(
-            update={"epoch": state.epoch + 1, "seconds": seconds, "loss_sum": 0.0, "loss_steps": 0}
+            update={
+                "epoch": state.epoch + 1,
+                "seconds": seconds,
+                "epoch_began": seconds,
+                "loss_sum": 0.0,
+                "loss_steps": 0,
+                "wait_seconds": 0.0,
+            }
         )
         return record
 
