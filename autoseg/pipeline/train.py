@@ -47,6 +47,9 @@ from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 #: What is added to the scoring time measured on one case, for what it cannot tell of the others.
 SCORING_MARGIN = 1.2
 
+#: Seconds of a budget kept for the last state, the curves, the model file and the end of the program.
+ENDING_SECONDS = 4.0
+
 #: Share of a time budget that mirroring may take when the held-out cases are scored.
 MIRRORING_SHARE = 0.1
 
@@ -206,7 +209,7 @@ def limit_to_budget(
     mirror = mirrored - plain <= MIRRORING_SHARE * budget
     scoring = mirrored if mirror else plain
     overhead = training.state.overhead_seconds + time.monotonic() - began
-    loop = budget - overhead - scoring
+    loop = budget - overhead - scoring - ENDING_SECONDS
     if loop <= 0:
         raise UsageError(
             f"a budget of {budget:.0f} s leaves no time to train: preparing took {overhead:.0f} s and scoring takes "

@@ -153,9 +153,9 @@ def test_a_damaged_prepared_case_alone_is_rebuilt(quick: Workspace) -> None:
 
 def test_a_budget_is_kept_and_spent(quick: Workspace) -> None:
     began = time.monotonic()
-    report = run(quick, budget_seconds=15.0)
+    report = run(quick, budget_seconds=20.0)
     spent = time.monotonic() - began
-    assert spent < 30  # twice the budget: this machine may be busy
+    assert spent < 40  # twice the budget: this machine may be busy
     assert report.steps > 6
     lines = [json.loads(line) for line in report.run.metrics.read_text().splitlines()]
     rates = [line["learning_rate"] for line in lines]
