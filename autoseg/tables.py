@@ -132,10 +132,7 @@ def show_train(console: Console, report: TrainReport) -> None:
         show_summary(console, report.summary, f"Held-out cases of fold {report.run.fold}")
     times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     say(console, f"{_count(report.epochs, 'epoch')}, {_count(report.steps, 'step')} ({times})")
-    if report.stopped:
-        say(console, "Stopped before its end. The same command goes on from here.", STYLES["warning"])
-    else:
-        say(console, f"Model: {report.run.model}")
+    say(console, f"Model: {report.run.model}")
 
 
 def show_predict(console: Console, report: PredictReport, masks: Path) -> None:

@@ -11,7 +11,7 @@ from autoseg.arrays.orientation import closest_canonical, orient, oriented_spaci
 from autoseg.dataset.readers import read_image, read_labels
 from autoseg.errors import AutosegError, UsageError
 from autoseg.files import read_record
-from autoseg.pipeline.held_back import evaluate_test
+from autoseg.pipeline.evaluate import evaluate
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.predict import predict
 from autoseg.pipeline.prepare import prepare
@@ -47,7 +47,7 @@ def demo(folder: Path, *, progress: Progress) -> DemoReport:
     predict(data / "imagesTs", masks, work=work, progress=progress)
     stages["predict test cases"] = time.monotonic() - began
     began = time.monotonic()
-    tested = evaluate_test(work, progress=progress)
+    tested = evaluate(masks, data / "labelsTs", work=work, progress=progress)
     stages["score test cases"] = time.monotonic() - began
     preview = folder / "preview.png"
     began = time.monotonic()

@@ -49,14 +49,13 @@ class PrepareReport:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """A training, finished or stopped."""
+    """A finished training."""
 
     run: Run
     epochs: int
     steps: int
     seconds: Mapping[str, float]
     summary: Summary | None
-    stopped: bool = False
     failures: Mapping[str, str] = field(default_factory=dict)
 
 

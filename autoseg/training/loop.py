@@ -23,7 +23,7 @@ from autoseg.training.augmentation import AUGMENTATIONS, initial_patch_size
 from autoseg.training.checkpoint import RunState, load_state, save_state
 from autoseg.training.losses import LOSSES, deep_supervision_loss
 from autoseg.training.online import PatchDice
-from autoseg.training.patches import Batch, Sampling, TrainingCase, has_ignore, make_batch
+from autoseg.training.patches import Batch, Sampling, TrainingCase, make_batch
 from autoseg.training.schedule import OPTIMIZERS, learning_rate
 
 #: Seconds between two saved states at most: what a kill may cost.
@@ -105,7 +105,7 @@ class Training:
             initial_size=full,
             batch_size=setup.configuration.batch_size,
             foreground_share=setup.settings.foreground_share,
-            has_ignore=has_ignore(setup.labels),
+            has_ignore=setup.labels.ignore is not None,
             seed=setup.settings.seed,
         )
 

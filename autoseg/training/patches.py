@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.records import OUTSIDE, Labels, Shape
+from autoseg.records import OUTSIDE, Shape
 
 #: Key of the locations of all annotated voxels; exists only with an ignore label.
 ANNOTATED = "annotated"
@@ -159,8 +159,3 @@ def make_batch(cases: Sequence[TrainingCase], sampling: Sampling, step: int) -> 
     if sampling.patch_size[0] == 1 and sampling.initial_size[0] == 1:
         image_batch, label_batch = image_batch[:, :, 0], label_batch[:, 0]  # (B, C, Y, X), (B, Y, X)
     return Batch(step, image_batch, label_batch, tuple(generators), tuple(names))
-
-
-def has_ignore(labels: Labels) -> bool:
-    """Whether sampling must keep to annotated voxels."""
-    return labels.ignore is not None
