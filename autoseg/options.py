@@ -17,6 +17,14 @@ DEFAULT_WORK = Path("autoseg-work")
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with the images and their label maps.")]
+OptionalDataset = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DATASET",
+        help="Folder with the images and their label maps (not with --from-fingerprint and --explain).",
+        show_default=False,
+    ),
+]
 Work = Annotated[
     Path, typer.Option("--work", metavar="DIR", help="Work folder: plan, prepared data and trained networks lie there.")
 ]
@@ -29,6 +37,62 @@ Workers = Annotated[
         metavar="N",
         help="Processes for reading and computing (default: one per core, as memory allows).",
     ),
+]
+PlanValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Decide a value yourself: spacing=Z,Y,X (mm), patch_size=Z,Y,X (3D) or Y,X (2D), batch_size=N, or a "
+        "training setting; what follows from it is derived anew. May be given several times.",
+    ),
+]
+MemoryGb = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-gb",
+        metavar="GB",
+        help="Plan for so much memory instead of the device's (auto), or of what the preset was made for.",
+    ),
+]
+Preset = Annotated[str, typer.Option("--preset", metavar="NAME", help="auto, nnunet, resenc-m, resenc-l or resenc-xl.")]
+NewPlanName = Annotated[
+    str, typer.Option("--name", "--plan", metavar="NAME", help="Name of the plan, to keep several side by side.")
+]
+Probe = Annotated[
+    bool,
+    typer.Option("--probe/--no-probe", help="Whether to try one real training step, so that the plan is sure to fit."),
+]
+FromFingerprint = Annotated[
+    Path | None,
+    typer.Option(
+        "--from-fingerprint",
+        metavar="FILE",
+        help="Plan without images, from a fingerprint.json or a record of nnU-Net's dataset.json and fingerprint.",
+    ),
+]
+NnunetPlans = Annotated[
+    Path | None,
+    typer.Option(
+        "--nnunet-plans", metavar="FILE", help="Take the plan in this nnU-Net plans file instead of planning."
+    ),
+]
+Explain = Annotated[
+    str | None,
+    typer.Option("--explain", metavar="FIELD", help="Tell in full why a value of the existing plan is as it is."),
+]
+Folds = Annotated[
+    int | None, typer.Option("--folds", min=2, metavar="N", help="Number of folds (default: 5, as nnU-Net).")
+]
+Stratify = Annotated[
+    bool, typer.Option("--stratify", help="Spread rare labels and label volumes evenly over the folds.")
+]
+NoGroups = Annotated[
+    bool, typer.Option("--no-groups", help="Split cases of one patient as if they were of different patients.")
+]
+SplitsFile = Annotated[
+    Path | None,
+    typer.Option("--splits", metavar="FILE", help="Take the folds in this file, such as nnU-Net's splits_final.json."),
 ]
 Device = Annotated[
     str, typer.Option("--device", metavar="NAME", help="auto (the GPU if there is one), cpu, cuda, cuda:1 or mps.")
@@ -51,6 +115,15 @@ Models = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace masks that autoseg did not write, or that were changed since.")
 ]
+Use = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--use",
+        metavar="MODULE",
+        help="Import a Python module (my_package.my_module) that adds a network, loss, augmentation, normalization, "
+        "reader or preset; may be given several times.",
+    ),
+]
 Tolerance = Annotated[
     float,
     typer.Option(
@@ -69,14 +142,26 @@ def parse_budget(words: str) -> float:
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
-    """Names and values of NAME=VALUE words. Raises UsageError for a word without either."""
-    settings = {}
+    """Names and values of NAME=VALUE words; the last of one name holds. Raises UsageError for a word without either."""
+    return dict(split_settings(pairs))
+
+
+def split_settings(pairs: Sequence[str]) -> list[tuple[str, str]]:
+    """Name and value of each NAME=VALUE word. Raises UsageError for a word without either."""
+    settings = []
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip() or not value.strip():
             raise UsageError(f"--set {pair!r} is not NAME=VALUE", remedy="For example: --set learning_rate=0.002")
-        settings[name.strip()] = value.strip()
+        settings.append((name.strip(), value.strip()))
     return settings
+
+
+def positive(value: float | None, option: str) -> float | None:
+    """The value of an option, if it is a number above 0. Raises UsageError."""
+    if value is not None and not 0 < value < float("inf"):
+        raise UsageError(f"{option} {value:g} is not above 0")
+    return value
 
 
 def work_option(work: Path) -> str:

@@ -11,7 +11,7 @@ frozen dataclasses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -33,6 +33,9 @@ Affine = tuple[
 
 #: Label of voxels outside the nonzero mask in prepared label maps (nnU-Net's convention).
 OUTSIDE = -1
+
+#: Most label values of a dataset, background counted: training labels are int16, and one more may mean "ignore".
+MOST_LABELS = 32767
 
 #: Slice spacing given to 2D images, in multiples of their largest in-plane spacing (nnU-Net's convention).
 FLAT_SPACING_FACTOR = 999.0
@@ -94,6 +97,10 @@ class Labels(Record):
     `names` keeps the order of declaration; a region is a tuple of values. Values are those in the label files and
     need not be consecutive: inside the program they are indices into `values` (`encode` and `decode` in
     `arrays/labels.py` map between the two). The ignore label is not in `names`.
+
+    `regions_class_order` says which value each region writes into a mask, later ones over earlier ones (nnU-Net's
+    rule). With regions and without it, each voxel gets the value that is most likely by the scores of all regions:
+    the one with the largest sum of the scores of the regions it belongs to, which is 0 for the background.
     """
 
     names: dict[str, int | tuple[int, ...]]
@@ -118,8 +125,10 @@ class Labels(Record):
             raise ValueError(f"the ignore label {self.ignore} is also the value of another label")
         if self.regions_class_order is not None and len(self.regions_class_order) != len(self.foreground):
             raise ValueError("regions_class_order needs exactly one value per region")
-        if self.has_regions and self.regions_class_order is None:
-            raise ValueError("labels with regions (lists of values) need regions_class_order")
+        if len(self.values) > MOST_LABELS:
+            raise ValueError(
+                f"{len(self.values)} values are more than the {MOST_LABELS} that training labels can count"
+            )
         return self
 
     @property
@@ -156,13 +165,56 @@ class Labels(Record):
         """Network outputs: one per region, or one per value including the background."""
         return len(self.foreground) if self.has_regions else len(self.values)
 
+    @property
+    def value_membership(self) -> NDArray[np.bool_]:
+        """(V, R): whether each of `values` belongs to each label or region of `foreground`."""
+        membership = np.zeros((len(self.values), len(self.foreground)), dtype=np.bool_)
+        for region, members in enumerate(self.foreground.values()):
+            membership[list(members), region] = True
+        return membership
+
+    def drawn_names(self, annotated: Collection[str] | None) -> tuple[str, ...]:
+        """Names of `foreground` that are known in a case in which only the labels `annotated` were drawn; None is all.
+
+        A region that is the union of drawn labels is known too.
+        """
+        entries = {name: set(members) for name, members in self.foreground.items()}
+        if annotated is None:
+            return tuple(entries)
+        drawn = [entries[name] for name in entries if name in annotated]
+        return tuple(
+            name
+            for name, members in entries.items()
+            if members == {member for part in drawn if part <= members for member in part}
+        )
+
+    def drawn_outputs(self, annotated: Collection[str] | None) -> tuple[bool, ...]:
+        """For each network output whether it is known in such a case; the background of plain labels always is."""
+        known = self.drawn_names(annotated)
+        if self.has_regions:
+            return tuple(name in known for name in self.foreground)
+        members = {0, *(member for name in known for member in self.foreground[name])}
+        return tuple(head in members for head in range(self.heads))
+
 
 class Case(Record):
-    """One patient or image: its files. One path per channel, or one file that holds all channels."""
+    """One patient or image: its files. One path per channel, or one file that holds all channels.
+
+    Its labels are one label map, or one binary file per label (`label_files`, in the order of the dataset's labels), or
+    nothing. `images` are the files that there are, in the order of the channels. `annotated` names the labels that were drawn in this case; None means all of the dataset's.
+    """
 
     id: str
     images: tuple[Path, ...]
     labels: Path | None = None
+    label_files: tuple[tuple[str, Path], ...] = ()
+    annotated: tuple[str, ...] | None = None
+    missing: tuple[int, ...] = ()  # channels without a file: only for a model that has learned to do without
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any label file belongs to it."""
+        return self.labels is not None or bool(self.label_files)
 
 
 class Dataset(Record):
@@ -223,6 +275,10 @@ class CaseFingerprint(Record):
     orientation: str  # axes of the file as stored, nibabel's letters: "RAS", "LPS"; "flat" for 2D images
     voxels_per_label: dict[str, int]  # label name -> voxels
     intensity_range: tuple[tuple[float, float], ...] = ()  # (min, max) per channel, whole image
+    label_centres: dict[str, tuple[float, float, float]] = Field(default_factory=dict)  # (Z, Y, X), 0..1 of the crop
+    label_extents: dict[str, Shape] = Field(default_factory=dict)  # edges of the label's bounding box, in voxels
+    annotated: tuple[str, ...] | None = None  # labels that were drawn; None: all
+    content: str = ""  # hash of the voxels that no flip, transposition or change of header alters
 
 
 class Fingerprint(Record):
@@ -247,7 +303,8 @@ class Reason(Record):
 
     field: str  # "3d_fullres.patch_size"
     value: str
-    because: str
+    because: str  # the rule and the numbers that entered it
+    instead: str = ""  # the alternative that it beat, and why
 
 
 class Preparation(Record):
@@ -300,6 +357,7 @@ class Configuration(Record):
     blocks_per_stage_decoder: tuple[int, ...]
     batch_dice: bool
     steps_per_epoch: int
+    epochs: int  # of a whole training, unless the run says otherwise
     previous_stage: str | None = None
     next_stage: str | None = None
 
@@ -324,18 +382,24 @@ class TrainSettings(Record):
 
     epochs: int = Field(ge=1)
     budget_seconds: float | None = Field(default=None, gt=0)  # wall time; the schedule then follows the clock
+    patience: int = Field(default=0, ge=0)  # epochs without improvement after which the run is ended; 0 is off
     optimizer: str = "adamw"  # name in training.schedule.OPTIMIZERS
     learning_rate: float = Field(gt=0)
     momentum: float = 0.99
     weight_decay: float = Field(ge=0)
     warmup_steps: int = 0
-    decay_power: float = 0.9
+    schedule: str = "poly"  # name in training.schedule.SCHEDULES
+    decay_power: float = 0.9  # of poly
     loss: str = "dice_ce"  # name in training.losses.LOSSES
     foreground_share: float = Field(default=0.33, ge=0, le=1)
     augmentation: str = "nnunet"  # name in training.augmentation.AUGMENTATIONS
     gradient_clip: float = 12.0
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 is off
     seed: int = 0
+    sampling: Literal["foreground", "balanced", "small"] = "foreground"  # see training.focus
+    channel_dropout: float = Field(default=0.0, ge=0, lt=1)  # chance of each channel of a sample to be zeros
+    initial: str | None = None  # hash of the model file whose weights it begins with (--init)
+    plugins: tuple[str, ...] | None = None  # modules given by --use, beside the plan's
 
 
 class Plan(Record):
@@ -362,6 +426,28 @@ class Plan(Record):
             known = ", ".join(self.configurations)
             raise PlanError(f"plan {self.name!r} has no configuration {chosen!r}", remedy=f"It has: {known}.")
         return self.configurations[chosen]
+
+
+class StepProbe(Record):
+    """One real training step of a configuration on a device, measured."""
+
+    configuration: str
+    fits: bool
+    seconds_per_step: float | None = None  # None where it did not fit
+    peak_bytes: int | None = None  # of the device; on a CPU what the process grew by
+    limit_bytes: int  # what the device could have given
+    why: str = ""  # what happened where it did not fit
+
+
+class Probe(Record):
+    """What belongs to the moment of planning: measured, written beside the plan, and part of no hash."""
+
+    format: int = 1
+    plan: str
+    device: str
+    precision: str
+    free_bytes: int
+    steps: tuple[StepProbe, ...]
 
 
 # -------------------------------------------------------------------------------------------- 4 prepared cases
@@ -421,8 +507,11 @@ class ModelHeader(Record):
     labels: Labels
     members: tuple[Member, ...]
     combine: Literal["scores", "probabilities"] = "scores"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # to predict in, unless asked otherwise
     fingerprint: dict[str, object] = Field(default_factory=dict)  # summary only: no case ids
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()  # modules that its networks need
+    channel_dropout: float = 0.0  # above 0: it has learned to do without a channel
+    ended_early: str = ""  # "ended early at step 1200 by Ctrl-C": its training could have gone on
     versions: dict[str, str] = Field(default_factory=dict)
 
 
@@ -438,9 +527,31 @@ class EpochRecord:
     train_loss: float
     patch_dice: float | None  # online Dice over patches: a proxy, not the full-volume figure
     patch_dice_per_label: Mapping[str, float | None] = field(default_factory=dict)
+    steps_per_second: float = 0.0  # of this epoch, all included
+    phase: Literal["train", "cool-down"] = "train"  # a cool-down is how a run is ended before its time
 
 
 # --------------------------------------------------------------------------------------------------- 7 evaluation
+
+
+class LesionBin(Record):
+    """Lesions of one range of sizes: of the reference by its own size, false alarms by theirs."""
+
+    found: int
+    missed: int
+    false_alarms: int
+
+
+class LesionScore(Record):
+    """How many lesions (connected components) of one label were found; see `evaluation.lesions`."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    f1: float | None  # None where neither reference nor mask has any
+    sensitivity: float | None
+    precision: float | None
+    by_size: tuple[LesionBin, ...]  # see evaluation.lesions.SIZE_EDGES_ML
 
 
 class LabelScore(Record):
@@ -455,6 +566,7 @@ class LabelScore(Record):
     volume_prediction_ml: float
     nsd: float | None = None  # normalized surface Dice at the report's tolerance
     hd95_mm: float | None = None  # None where either is empty
+    lesions: LesionScore | None = None  # where asked for
 
 
 class CaseScore(Record):
@@ -476,6 +588,8 @@ class LabelSummary(Record):
     cases: int  # N of the means: references that have the label
     empty_references: int  # predicted although the reference has none (false alarms)
     both_empty: int  # rightly found to be absent
+    not_annotated: int = 0  # nobody drew it there: the case is skipped for this label
+    lesions: LesionScore | None = None  # of all cases together, where asked for
 
 
 class Summary(Record):
@@ -483,6 +597,7 @@ class Summary(Record):
 
     format: int = 1
     tolerance_mm: float
+    lesion_iou: float | None = None  # from which a lesion counts as found (0: any overlap); None: not asked for
     mean_dice: float | None  # mean over labels of the label means
     labels: dict[str, LabelSummary]
     cases: tuple[CaseScore, ...]

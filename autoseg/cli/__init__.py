@@ -1,0 +1,18 @@
+"""The command line: words in, tables out, exit codes. A new command is a function and its name in `COMMANDS`."""
+
+from __future__ import annotations
+
+from autoseg.cli.app import main, register
+from autoseg.cli.data import check, plan, prepare
+from autoseg.cli.exchange import export, import_nnunet
+from autoseg.cli.learning import train
+from autoseg.cli.overview import demo, status
+from autoseg.cli.segmenting import evaluate, predict
+
+__all__ = ["main"]
+
+#: In the order in which `autoseg --help` lists them.
+COMMANDS = (check, plan, prepare, train, predict, evaluate, import_nnunet, export, status, demo)
+
+for _command in COMMANDS:
+    register(_command)

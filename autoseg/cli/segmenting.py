@@ -1,0 +1,169 @@
+"""Masks: making them and scoring them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoseg import console, tables
+from autoseg.cli.app import outcome
+from autoseg.errors import UsageError
+from autoseg.options import DEFAULT_WORK, Device, Models, Overwrite, Precision, Tolerance, Use, Work, Workers
+
+
+def predict(
+    images: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGES", help="An image, a folder of images, or a .csv or .json list (case,channel,path)."
+        ),
+    ],
+    masks: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder for the masks.")],
+    model: Models = None,
+    work: Work = DEFAULT_WORK,
+    device: Device = "auto",
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror/--no-mirror", help="Average over mirrored copies: a little better, several times slower."
+        ),
+    ] = True,
+    step: Annotated[
+        float,
+        typer.Option(
+            "--step", min=0.1, max=1.0, metavar="SHARE", help="Step from tile to tile, as a share of the tile."
+        ),
+    ] = 0.5,
+    precision: Precision = "auto",
+    overwrite: Overwrite = False,
+    use: Use = None,
+) -> int:
+    """Segment images with a trained model.
+
+    Each mask is named like its case, and lies on exactly the grid of its image (same shape, position and
+    orientation). One bad image does not stop the others. The command says which model it uses. A model that was
+    trained with --channel-dropout does without channels that have no file.
+
+    Examples: autoseg predict patient.nii.gz masks; autoseg predict images masks --model model.safetensors
+    """
+    from autoseg.pipeline.predict import predict as run
+    from autoseg.workspace import Workspace
+
+    report = run(
+        images,
+        masks,
+        models=tuple(model or ()),
+        work=Workspace(work),
+        device=device,
+        mirror=mirror,
+        step=step,
+        precision=precision,
+        overwrite=overwrite,
+        use=tuple(use or ()),
+        progress=console.RichProgress(),
+    )
+    tables.show_predict(console.results_console(), report, masks)
+    return outcome(report.failures, len(report.written) + len(report.skipped))
+
+
+def evaluate(
+    masks: Annotated[
+        Path | None, typer.Argument(metavar="MASKS", help="Masks to score: a folder, or one file.")
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Argument(metavar="REFERENCES", help="Label maps of the same names.")
+    ] = None,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Predict and score the dataset's own test cases (imagesTs, labelsTs) instead."),
+    ] = False,
+    labels_from: Annotated[
+        Path | None,
+        typer.Option("--labels-from", metavar="PATH", help="Dataset folder or model file that names the labels."),
+    ] = None,
+    model: Models = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Where the scores go (default: MASKS/summary.json)."),
+    ] = None,
+    tolerance: Tolerance = 1.0,
+    lesions: Annotated[
+        bool, typer.Option("--lesions", help="Count connected components as well: found, missed, false alarms, F1.")
+    ] = False,
+    lesion_iou: Annotated[
+        float,
+        typer.Option(
+            "--lesion-iou",
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="IoU from which a lesion counts as found (0: any overlap).",
+        ),
+    ] = 0.0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    every_case: Annotated[
+        bool, typer.Option("--every-case", help="Show a row for every case, however many there are.")
+    ] = False,
+    work: Work = DEFAULT_WORK,
+    workers: Workers = None,
+    use: Use = None,
+) -> int:
+    """Compare masks with reference label maps.
+
+    Per case and label: Dice, IoU, volumes, and surface distances (NSD and HD95). Means say over how many cases; a
+    label that is absent from the reference is counted apart, never averaged in. Label names come from --labels-from
+    or the work folder, if there is one. With --lesions every connected component of a label counts as one, and is
+    found if a component of the mask overlaps it.
+
+    Examples: autoseg evaluate masks references; autoseg evaluate --test
+    """
+    from autoseg.workspace import Workspace
+
+    workspace, progress = Workspace(work), console.RichProgress()
+    matched = lesion_iou if lesions else None
+    from autoseg.plugins import load_plugins
+
+    load_plugins(use or ())
+    if test:
+        if masks is not None or labels_from is not None or output is not None:
+            raise UsageError("--test takes neither MASKS nor --labels-from nor --output", remedy="Leave them out.")
+        from autoseg.pipeline.held_back import evaluate_test
+
+        report = evaluate_test(
+            workspace,
+            models=tuple(model or ()),
+            device=device,
+            tolerance_mm=tolerance,
+            lesion_iou=matched,
+            overwrite=overwrite,
+            use=tuple(use or ()),
+            workers=workers,
+            progress=progress,
+        )
+    else:
+        if masks is None or references is None:
+            raise UsageError("evaluate needs MASKS and REFERENCES, or --test", remedy="See autoseg evaluate --help.")
+        if model or overwrite:
+            raise UsageError(
+                "--model and --overwrite go with --test only", remedy="Masks are scored as they are; leave it out."
+            )
+        from autoseg.pipeline.evaluate import evaluate as run
+
+        if labels_from is None and workspace.dataset.exists():
+            progress.say(f"Labels are named as in {work}; --labels-from names another dataset or model.")
+        report = run(
+            masks,
+            references,
+            work=workspace,
+            labels_from=labels_from,
+            tolerance_mm=tolerance,
+            lesion_iou=matched,
+            output=output,
+            workers=workers,
+            progress=progress,
+        )
+    tables.show_evaluate(console.results_console(), report, every_case)
+    return outcome(report.summary.failures, len(report.summary.cases))
