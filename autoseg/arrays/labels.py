@@ -60,6 +60,34 @@ def decode(labels: NDArray[np.integer], names: Labels) -> NDArray[np.integer]:
     return values
 
 
+def region_round_trip(labels: Labels) -> tuple[str, ...]:
+    """What is lost between label values, regions and masks, in words; nothing where every value comes back.
+
+    Every value of the label files must be written into a mask again where its own regions are found without a fault.
+    """
+    if not labels.has_regions:
+        return ()
+    membership = labels.value_membership
+    faults = []
+    for position, (value, back) in enumerate(zip(labels.values, _written_back(labels, membership), strict=True)):
+        if back != value:
+            inside = [name for name, belongs in zip(labels.foreground, membership[position], strict=True) if belongs]
+            faults.append(f"value {value} (in {', '.join(inside) or 'no region'}) would become {back}")
+    return tuple(faults)
+
+
+def _written_back(labels: Labels, membership: NDArray[np.bool_]) -> list[int]:
+    """For each value what a mask would hold where exactly its regions are found."""
+    if labels.regions_class_order is not None:
+        written = np.zeros(len(labels.values), dtype=np.int64)
+        for region, value in enumerate(labels.regions_class_order):
+            written[membership[:, region]] = value
+        return [int(value) for value in written]
+    found = np.where(membership, 1, -1)  # scores of a perfect prediction, one row per true value
+    winners = (found @ membership.T.astype(np.int64)).argmax(axis=1)
+    return [labels.values[int(winner)] for winner in winners]
+
+
 def _declared(names: Labels) -> tuple[int, ...]:
     return names.values if names.ignore is None else (*names.values, names.ignore)
 

@@ -38,7 +38,7 @@ def check_layout(dataset: Dataset) -> list[Problem]:
     problems = _duplicates(dataset)
     for case in dataset.cases:
         problems += _missing_images(case, dataset, present)
-        if case.labels is None:
+        if not case.labelled:
             problems.append(
                 Problem(
                     severity="error",
@@ -53,7 +53,7 @@ def check_layout(dataset: Dataset) -> list[Problem]:
 
 
 def _folders(dataset: Dataset) -> list[Path]:
-    """Folders in which the files of training cases lie."""
+    """Folders in which the files of training cases lie; those with one file per label hold no strangers."""
     found: dict[Path, None] = {}
     for case in dataset.cases:
         for path in (*case.images, *((case.labels,) if case.labels else ())):
@@ -179,23 +179,32 @@ def check_case(
         labels: the declared labels.
         channels: how many channels the image should have, where that is known.
     """
-    report = _Report(case)
+    report = _Report(case, labels_place(case))
     for note in volume.notes:
         report.add("note", "header", note, "Nothing to do if that is right.", case.images[0])
     _check_image(report, volume, channels)
     if label_map is not None:
         for note in label_map.notes:
-            report.add("note", "header", note, "Nothing to do if that is right.", case.labels)
+            report.add("note", "header", note, "Nothing to do if that is right.", report.labels)
         _check_grid(report, volume, label_map)
         _check_values(report, label_map.labels, labels)
+        _check_drawn(report, label_map.labels, labels)
     return report.problems
+
+
+def labels_place(case: Case) -> Path | None:
+    """Where the labels of a case are: its label map, or the folder of its label files."""
+    if case.labels is not None or not case.label_files:
+        return case.labels
+    return case.label_files[0][1].parent
 
 
 class _Report:
     """Collects the problems of one case."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, labels: Path | None) -> None:
         self.case = case
+        self.labels = labels
         self.problems: list[Problem] = []
 
     def add(self, severity: str, kind: str, what: str, remedy: str, file: Path | None) -> None:
@@ -225,7 +234,7 @@ def _check_image(report: _Report, volume: Volume, channels: int | None) -> None:
 
 
 def _check_grid(report: _Report, volume: Volume, label_map: LabelMap) -> None:
-    image, labels, file = volume.geometry, label_map.geometry, report.case.labels
+    image, labels, file = volume.geometry, label_map.geometry, report.labels
     if image.shape != labels.shape:
         what = f"the labels have shape {labels.shape} (Z, Y, X), the image {image.shape}"
         report.add("error", "shape-mismatch", what, "Draw or resample the labels on the grid of the image.", file)
@@ -245,7 +254,7 @@ def _check_grid(report: _Report, volume: Volume, label_map: LabelMap) -> None:
 
 
 def _check_values(report: _Report, found: NDArray[np.generic], labels: Labels) -> None:
-    file = report.case.labels
+    file = report.labels
     if found.dtype.kind == "f":
         _check_fractions(report, found)
         return
@@ -266,10 +275,28 @@ def _check_values(report: _Report, found: NDArray[np.generic], labels: Labels) -
         report.add("note", "empty-label", "no voxel is labelled", "Nothing to do if that is right.", file)
 
 
+def _check_drawn(report: _Report, found: NDArray[np.generic], labels: Labels) -> None:
+    """Voxels of labels that are said not to have been drawn in this case."""
+    if report.case.annotated is None or found.dtype.kind == "f":
+        return
+    drawn = labels.drawn_names(report.case.annotated)
+    counts = whole_values(found)
+    undrawn: dict[str, int] = {}
+    for name, members in labels.foreground.items():
+        voxels = sum(counts.get(labels.values[member], 0) for member in members if member != 0)
+        if voxels and name not in drawn:
+            undrawn[name] = voxels
+    if undrawn:
+        told = ", ".join(f"{name} ({count} voxel{'' if count == 1 else 's'})" for name, count in undrawn.items())
+        what = f"it has voxels of labels that are not among those drawn in this case: {told}"
+        remedy = "Add them to `annotated` of this case, or correct its labels."
+        report.add("error", "not-annotated", what, remedy, report.labels)
+
+
 def _check_fractions(report: _Report, found: NDArray[np.generic]) -> None:
     values = found.astype(np.float64)
     finite = np.isfinite(values)
-    file = report.case.labels
+    file = report.labels
     if not finite.all():
         what = f"the labels have {int(found.size - finite.sum())} voxels that are not numbers (NaN or infinite)"
         report.add("error", "not-finite", what, "Replace them by a label value.", file)

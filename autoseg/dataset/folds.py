@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,18 @@ def make_folds(case_ids: Sequence[str], folds: int = 5, seed: int = SEED) -> tup
     Raises DatasetError for fewer than two cases or for an id that occurs twice.
     """
     ids = sorted(case_ids)
+    require_usable(ids)
+    count = min(max(folds, 2), len(ids))
+    order = np.arange(len(ids))
+    np.random.RandomState(seed).shuffle(order)
+    made = []
+    for held_out in np.array_split(order, count):  # the first folds get the remainder, as in KFold
+        made.append(held_out_fold(ids, {ids[index] for index in held_out}))
+    return tuple(made)
+
+
+def require_usable(ids: Sequence[str]) -> None:
+    """Raise DatasetError for fewer than two case ids or for one that occurs twice."""
     if len(ids) < 2:
         raise DatasetError(
             f"{len(ids)} usable labelled case: training and validation need at least two",
@@ -35,26 +47,22 @@ def make_folds(case_ids: Sequence[str], folds: int = 5, seed: int = SEED) -> tup
     repeated = [case_id for case_id, count in Counter(ids).items() if count > 1]
     if repeated:
         raise DatasetError(f"case ids occur twice: {', '.join(repeated[:5])}", remedy="Rename one file of each.")
-    count = min(max(folds, 2), len(ids))
-    order = np.arange(len(ids))
-    np.random.RandomState(seed).shuffle(order)
-    made = []
-    for held_out in np.array_split(order, count):  # the first folds get the remainder, as in KFold
-        chosen = set(held_out.tolist())
-        made.append(
-            Fold(
-                train=tuple(case_id for index, case_id in enumerate(ids) if index not in chosen),
-                val=tuple(case_id for index, case_id in enumerate(ids) if index in chosen),
-            )
-        )
-    return tuple(made)
+
+
+def held_out_fold(ids: Sequence[str], chosen: Collection[str]) -> Fold:
+    """The fold that validates on the chosen ids and trains on the others, both in the given order."""
+    return Fold(
+        train=tuple(case_id for case_id in ids if case_id not in chosen),
+        val=tuple(case_id for case_id in ids if case_id in chosen),
+    )
 
 
 def fold_of(folds: Sequence[Fold], number: int | str, case_ids: Sequence[str]) -> Fold:
     """The fold of a number or "all".
 
     "all" trains and validates on every case. A number beyond the folds is nnU-Net's random 80:20 split, drawn with
-    seed 12345 + number. Raises DatasetError for anything else.
+    seed 12345 + number; there is none beyond folds that are not nnU-Net's, since it would part what they keep together.
+    Raises DatasetError for anything else.
     """
     ids = sorted(case_ids)
     if number == "all":
@@ -67,6 +75,11 @@ def fold_of(folds: Sequence[Fold], number: int | str, case_ids: Sequence[str]) -
         return folds[index]
     if len(ids) < 2:
         raise DatasetError("a split needs at least two cases", remedy="Train with fold all.")
+    if folds and tuple(folds) != make_folds(ids, len(folds)):
+        raise DatasetError(
+            f"there is no fold {index}: these folds were not drawn at random",
+            remedy=f"Folds are 0 to {len(folds) - 1}, and all.",
+        )
     chosen = np.random.RandomState(SEED + index).choice(len(ids), int(len(ids) * RANDOM_TRAINING_SHARE), replace=False)
     held_out = sorted(set(range(len(ids))) - set(chosen.tolist()))
     return Fold(train=tuple(ids[position] for position in chosen), val=tuple(ids[position] for position in held_out))

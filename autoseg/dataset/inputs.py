@@ -15,13 +15,19 @@ from autoseg.records import Case, Problem
 
 LISTS = (".csv", ".json")
 
+#: What to do about a missing channel.
+_ADD = "Add the missing file; only a model that was trained with --channel-dropout does without."
 
-def find_inputs(images: Path, channels: int, channel_names: Sequence[str] = ()) -> tuple[list[Case], list[Problem]]:
+
+def find_inputs(
+    images: Path, channels: int, channel_names: Sequence[str] = (), *, may_lack: bool = False
+) -> tuple[list[Case], list[Problem]]:
     """Cases to predict with a model of so many channels, and what kept others out.
 
     `images` is an image file, a folder (of images with or without channel numbers, or of one folder per patient), or
     a `.csv` or `.json` list of case, channel and path (a channel is a number or one of `channel_names`; paths are
-    relative to the list). Cases that lack a channel, repeat an id or cannot be read become problems.
+    relative to the list). Cases that lack a channel, repeat an id or cannot be read become problems; with `may_lack`
+    a case needs one channel only, and a note tells which are missing.
     Only headers are read. Raises DatasetError where there is nothing to predict at all.
     """
     names = tuple(channel_names) or tuple(str(number) for number in range(channels))
@@ -38,7 +44,7 @@ def find_inputs(images: Path, channels: int, channel_names: Sequence[str] = ()) 
         raise DatasetError("has an ending that no reader knows", where=images, remedy="Give a NIfTI or picture file.")
     if not found:
         raise DatasetError("holds no image", where=images, remedy="Give a folder with image files.")
-    return _usable(found, channels, names, problems), problems
+    return _usable(found, channels, names, problems, may_lack), problems
 
 
 def _from_folder(
@@ -116,19 +122,47 @@ def _channel(value: object, names: tuple[str, ...], number: int, path: Path) -> 
 
 
 def _usable(
-    found: list[tuple[str, tuple[Path, ...]]], channels: int, names: tuple[str, ...], problems: list[Problem]
+    found: list[tuple[str, tuple[Path, ...]]],
+    channels: int,
+    names: tuple[str, ...],
+    problems: list[Problem],
+    may_lack: bool,
 ) -> list[Case]:
     cases: dict[str, Case] = {}
     for case_id, paths in found:
         fault = _fault(case_id, paths, channels, names)
+        missing = _lacking(paths, channels) if may_lack and fault is not None else ()
+        if missing:
+            told = ", ".join(names[number] for number in missing)
+            what = f"has no {told}; the model has learned to do without, and sees zeros"
+            present = tuple(path for path in paths if path.is_file())
+            problems.append(_problem("note", "missing-channel", what, "Add it if it exists.", case_id, present[0]))
+            paths, fault = present, None
         if fault is None and case_id in cases:
             what = f"several files make the same case: {cases[case_id].images[0]} and {paths[0]}"
             fault = _problem("error", "duplicated-id", what, "Rename one; the first was taken.", case_id, paths[0])
         if fault is None:
-            cases[case_id] = Case(id=case_id, images=paths)
+            cases[case_id] = Case(id=case_id, images=paths, missing=missing)
         else:
             problems.append(fault)
     return list(cases.values())
+
+
+def _lacking(paths: tuple[Path, ...], channels: int) -> tuple[int, ...]:
+    """The channels without a file, of a case that has others; none where it cannot be told which they are.
+
+    A single image of one channel is the first.
+    """
+    there = [path.is_file() for path in paths]
+    try:
+        if len(paths) == channels and any(there):
+            one_each = all(read_geometry(path)[1] == 1 for path, present in zip(paths, there, strict=True) if present)
+            return tuple(number for number, present in enumerate(there) if not present) if one_each else ()
+        if len(paths) == 1 and all(there) and read_geometry(paths[0])[1] == 1:
+            return tuple(range(1, channels))
+    except ReadError:
+        return ()  # its fault stands
+    return ()
 
 
 def _fault(case_id: str, paths: tuple[Path, ...], channels: int, names: tuple[str, ...]) -> Problem | None:
@@ -138,9 +172,10 @@ def _fault(case_id: str, paths: tuple[Path, ...], channels: int, names: tuple[st
         if len(paths) == 1:
             return _problem("error", "missing-image", "does not exist", "Correct its path.", case_id, paths[0])
         has = [name for name, there in zip(names, present, strict=False) if there]
-        what = f"{needs}; this case has only {', '.join(has) or 'none of them'}"
+        lacks = [name for name, there in zip(names, present, strict=False) if not there]
+        what = f"{needs}; this case has only {', '.join(has) or 'none of them'}, and lacks {', '.join(lacks)}"
         missing = paths[present.index(False)]
-        return _problem("error", "missing-channel", what, "Add the missing file.", case_id, missing)
+        return _problem("error", "missing-channel", what, _ADD, case_id, missing)
     try:
         count = len(paths) if len(paths) > 1 else read_geometry(paths[0])[1]
     except ReadError as error:

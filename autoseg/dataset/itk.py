@@ -62,6 +62,25 @@ def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geom
             raise DatasetError(f"the mask cannot be written ({_reason(error)})", where=path) from error
 
 
+def volume_of_image(image: Any) -> Volume:
+    """A SimpleITK image in memory as if it had been read from a file."""
+    stored, geometry = _content(image, Path("image"))
+    return Volume(to_float32(stored), geometry)
+
+
+def mask_like_image(labels: NDArray[np.integer], image: Any) -> Any:
+    """A mask (Z, Y, X) as a SimpleITK image on the grid of another."""
+    flat = image.GetDimension() == 2
+    mask = _simple_itk().GetImageFromArray(labels[0] if flat else labels)
+    count = 2 if flat else 3
+    mask.SetSpacing(image.GetSpacing()[:count])
+    mask.SetOrigin(image.GetOrigin()[:count])
+    dimension = image.GetDimension()
+    direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:count, :count]
+    mask.SetDirection(direction.ravel().tolist())
+    return mask
+
+
 def refuse_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
     """Refuse to write a mask as two files, which cannot be put in place at once."""
     raise ReadError("masks are written as one file", where=path, remedy="Name the mask .mha or .nrrd.")
@@ -93,13 +112,17 @@ def _header(path: Path) -> Any:
 
 def _load(path: Path) -> tuple[NDArray[np.generic], Geometry]:
     """Stored voxels (C, Z, Y, X) and grid."""
-    sitk = _simple_itk()
     reader = _header(path)
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    stored: NDArray[np.generic] = sitk.GetArrayFromImage(image)
+    return _content(image, path)
+
+
+def _content(image: Any, path: Path) -> tuple[NDArray[np.generic], Geometry]:
+    """Voxels (C, Z, Y, X) and grid of an image in memory; `path` names it in errors."""
+    stored: NDArray[np.generic] = _simple_itk().GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         stored = np.moveaxis(stored, -1, 0)
         if image.GetDimension() == 4:

@@ -26,6 +26,13 @@ def labels_from_files(paths: Sequence[Path], root: Path) -> tuple[Labels, tuple[
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(values_in, paths))
     values = sorted({value for values in found if values is not None for value in values} - {0})
+    if not values and None in found:
+        raise DatasetError(
+            f"its labels are not declared, and {found.count(None)} of {len(found)} label files could not be used to "
+            f"find them: they cannot be read, hold fractions, or more than {MOST_VALUES} values",
+            where=root,
+            remedy='Put a dataset.json with "labels" into it, or check the label files.',
+        )
     if not values:
         raise DatasetError(
             "no label value above 0 was found in its label files, and no dataset.json declares any",

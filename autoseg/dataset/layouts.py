@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from autoseg.arrays.labels import region_round_trip
+from autoseg.dataset.annotated import read_annotated, with_annotated
 from autoseg.dataset.declaration import FILE_NAME, Declaration, Listed, read_declaration
+from autoseg.dataset.label_files import chosen_files, class_files, file_names, labels_of_files, with_drawn
 from autoseg.dataset.label_values import labels_from_files
 from autoseg.dataset.naming import (
     CHANNEL_NUMBER,
@@ -33,7 +36,8 @@ TEST_LABEL_FOLDERS = ("labelsTs", "labels_test", "labelsTest")
 DESCRIPTION = """\
 Known are: nnU-Net's (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json), the Medical Segmentation \
 Decathlon's (a dataset.json with a training list), two folders images/ and labels/, and one folder per patient \
-(CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz)."""
+(CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz). Instead of a label map a case may have a folder with one file per label \
+(labelsTr/CASE/liver.nii.gz, CASE/segmentations/liver.nii.gz)."""
 
 
 def open_dataset(root: Path) -> Dataset:
@@ -100,7 +104,11 @@ def patients(root: Path) -> Dataset | None:
         return None
     declaration = read_declaration(root) or Declaration()
     named = Declaration(
-        name=declaration.name, channels=found.channels, labels=declaration.labels, notes=declaration.notes
+        name=declaration.name,
+        channels=found.channels,
+        labels=declaration.labels,
+        annotated=declaration.annotated,
+        notes=declaration.notes,
     )
     return _assemble("patients", root, named, found.cases, (), found.notes)
 
@@ -149,20 +157,34 @@ def _pair(root: Path, images: Sequence[str], labels: Sequence[str]) -> tuple[Pat
 def _from_folders(layout: str, root: Path, declaration: Declaration, images: Path, labels: Path | None) -> Dataset:
     channels = len(declaration.channels) or None
     training, grouping = _cases(images, labels, channels)
-    notes = () if grouping.note is None else (grouping.note,)
+    notes = [] if grouping.note is None else [grouping.note]
+    if labels is not None:
+        used = {path.parent.name for case in training for _, path in case.label_files[:1]}
+        unpaired = [folder.name for folder in visible_folders(labels) if used and folder.name not in used]
+        if unpaired:
+            notes.append(f"folders of label files without an image are left out: {', '.join(unpaired)}")
     test_pair = _pair(root, TEST_IMAGE_FOLDERS, TEST_LABEL_FOLDERS)
     test: tuple[Case, ...] = ()
     if test_pair is not None:
         test, _ = _cases(*test_pair, channels or len(training[0].images) if training else channels)
-    return _assemble(layout, root, declaration, training, test, notes)
+    return _assemble(layout, root, declaration, training, test, tuple(notes))
 
 
 def _cases(images: Path, labels: Path | None, channels: int | None) -> tuple[tuple[Case, ...], Grouping]:
     label_files = [] if labels is None else data_files(labels)
-    grouping = group_images(data_files(images), channels, [stem_of(path) for path in label_files])
-    pairs = pair_labels([case_id for case_id, _ in grouping.cases], label_files)
+    # a folder named like a case holds one file per label
+    class_folders = [] if labels is None else visible_folders(labels)
+    stems = [*(stem_of(path) for path in label_files), *(folder.name for folder in class_folders)]
+    grouping = group_images(data_files(images), channels, stems)
+    ids = [case_id for case_id, _ in grouping.cases]
+    pairs, folders_of = pair_labels(ids, label_files), {folder.name: folder for folder in class_folders}
     cases = tuple(
-        Case(id=case_id, images=paths, labels=pairs[case_id][0] if case_id in pairs else None)
+        Case(
+            id=case_id,
+            images=paths,
+            labels=pairs[case_id][0] if case_id in pairs else None,
+            label_files=class_files(folders_of[case_id]) if case_id in folders_of else (),
+        )
         for case_id, paths in grouping.cases
     )
     return cases, grouping
@@ -184,6 +206,8 @@ def _assemble(
         raise DatasetError("holds no training image", where=root, remedy="Are the images elsewhere?")
     channels, channel_notes = _channel_names(declaration, cases)
     labels, label_notes = _label_table(declaration, cases, root)
+    _check_round_trip(labels, root)
+    cases, test = _annotated_cases(root, declaration, labels, cases, test)
     declared = declaration.cases_declared
     if declared is not None and declared != len(cases):
         label_notes += (f"dataset.json declares {declared} training cases, {len(cases)} were found",)
@@ -221,6 +245,44 @@ def _count_channels(cases: tuple[Case, ...]) -> int:
 
 
 def _label_table(declaration: Declaration, cases: tuple[Case, ...], root: Path) -> tuple[Labels, tuple[str, ...]]:
+    by_files = [case for case in cases if case.label_files]
+    by_map = [case for case in cases if case.labels is not None]
+    if by_files and by_map:
+        raise DatasetError(
+            f"case {by_map[0].id} has a label map, case {by_files[0].id} one file per label",
+            where=root,
+            remedy="Give all cases their labels in one way.",
+        )
+    if by_files:
+        return labels_of_files(by_files, declaration.labels, root)
     if declaration.labels is not None:
         return declaration.labels, ()
-    return labels_from_files([case.labels for case in cases if case.labels is not None], root)
+    return labels_from_files([case.labels for case in by_map if case.labels is not None], root)
+
+
+def _check_round_trip(labels: Labels, root: Path) -> None:
+    """Refuse labels of which a perfect prediction would not give the training labels back."""
+    faults = region_round_trip(labels)
+    if not faults:
+        return
+    by_order = labels.regions_class_order is not None
+    raise DatasetError(
+        f"field {'regions_class_order' if by_order else 'labels'}: a mask could not tell these values of the label "
+        f"files apart: {'; '.join(faults)}",
+        where=root / FILE_NAME,
+        remedy="Give each value a region of its own at its place in the order, or leave regions_class_order out."
+        if by_order
+        else "Declare a label for each value, so that no two values are in the same regions.",
+    )
+
+
+def _annotated_cases(
+    root: Path, declaration: Declaration, labels: Labels, cases: tuple[Case, ...], test: tuple[Case, ...]
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """The cases with what was drawn in each: by their label files, or as the user says."""
+    names = file_names(cases)
+    if names:
+        cases = tuple(with_drawn(chosen_files(case, labels), labels, names) for case in cases)
+        test = tuple(with_drawn(chosen_files(case, labels), labels, names) for case in test)
+    table = read_annotated(root, declaration.annotated)
+    return (cases, test) if table is None else with_annotated(cases, test, labels, table, root)

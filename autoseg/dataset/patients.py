@@ -1,4 +1,4 @@
-"""Datasets with one folder per patient: CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz."""
+"""Datasets with one folder per patient: CASE/CASE-t1.nii.gz, with CASE/CASE-seg.nii.gz or CASE/segmentations/."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoseg.dataset.label_files import class_files
 from autoseg.dataset.naming import data_files, is_label_name, safe_id, visible_folders
 from autoseg.dataset.readers import ending_of, stem_of
 from autoseg.errors import DatasetError
 from autoseg.records import Case
+
+#: Folders beside the images of a patient that hold one file per label.
+CLASS_FOLDERS = ("segmentations", "segmentation", "labels", "masks")
 
 #: A kind of image that fewer than this share of the patients have is an extra, not a channel.
 COMMON = 0.5
@@ -30,6 +34,12 @@ class _Patient:
     folder: Path
     images: dict[str, Path]  # kind ("t1") -> file
     labels: tuple[Path, ...]
+    label_files: tuple[tuple[str, Path], ...] = ()  # (label, file), one per label
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any label file belongs to the patient."""
+        return bool(self.labels or self.label_files)
 
 
 def find_patients(root: Path) -> Patients | None:
@@ -38,12 +48,14 @@ def find_patients(root: Path) -> Patients | None:
     Raises DatasetError where a patient has several label files, since which to learn is not ours to choose.
     """
     found = [_patient(folder) for folder in visible_folders(root)]
-    found = [patient for patient in found if patient.images or patient.labels]
-    if not any(patient.images and patient.labels for patient in found):
+    found = [patient for patient in found if patient.images or patient.labelled]
+    if not any(patient.images and patient.labelled for patient in found):
         return None
-    several = next((patient for patient in found if len(patient.labels) > 1), None)
+    several = next((patient for patient in found if len(patient.labels) + bool(patient.label_files) > 1), None)
     if several is not None:
-        names = ", ".join(path.name for path in several.labels)
+        names = ", ".join(
+            path.name for path in (*several.labels, *(path.parent for _, path in several.label_files[:1]))
+        )
         raise DatasetError(
             f"has several label files: {names}",
             where=several.folder,
@@ -66,7 +78,10 @@ def _patient(folder: Path) -> _Patient:
             labels.append(path)
         else:
             images.setdefault(kind, path)
-    return _Patient(safe_id(folder.name, folder), folder, images, tuple(labels))
+    beside = {sub.name: sub for sub in visible_folders(folder)}
+    classes = next((beside[name] for name in CLASS_FOLDERS if name in beside), None)
+    files = () if classes is None else class_files(classes)
+    return _Patient(safe_id(folder.name, folder), folder, images, tuple(labels), files)
 
 
 def kind_of(path: Path, case_id: str) -> str:
@@ -92,11 +107,12 @@ def _channels(found: list[_Patient]) -> tuple[tuple[str, ...], list[str]]:
 
 def _case(patient: _Patient, channels: tuple[str, ...]) -> Case:
     images = tuple(patient.images.get(kind) or _expected(patient, kind) for kind in channels)
-    return Case(id=patient.id, images=images, labels=patient.labels[0] if patient.labels else None)
+    labels = patient.labels[0] if patient.labels else None
+    return Case(id=patient.id, images=images, labels=labels, label_files=patient.label_files)
 
 
 def _expected(patient: _Patient, kind: str) -> Path:
     """The path that a missing image would have, from the names of its neighbours."""
-    neighbours = [*patient.images.values(), *patient.labels]
+    neighbours = [*patient.images.values(), *patient.labels, *(path for _, path in patient.label_files)]
     ending = ending_of(neighbours[0].name) or ""
     return patient.folder / f"{patient.id}-{kind}{ending}"

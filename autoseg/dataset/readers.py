@@ -57,13 +57,12 @@ READERS: dict[str, Reader] = {
     ".tiff": TIFF,
 }
 
-_LONGEST_FIRST = tuple(sorted(READERS, key=len, reverse=True))
-
 
 def ending_of(path: Path | str) -> str | None:
     """The longest known ending of a file name, in lower case (".nii.gz"), or None."""
     name = (path if isinstance(path, str) else path.name).lower()
-    return next((ending for ending in _LONGEST_FIRST if name.endswith(ending) and len(name) > len(ending)), None)
+    found = [ending for ending in READERS if name.endswith(ending) and len(name) > len(ending)]
+    return max(found, key=len, default=None)
 
 
 def stem_of(path: Path | str) -> str:

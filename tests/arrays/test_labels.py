@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoseg.arrays.labels import decode, encode
+from autoseg.arrays.labels import decode, encode, region_round_trip
 from autoseg.errors import DatasetError
 from autoseg.records import Labels
 
@@ -67,3 +67,32 @@ def test_fractions_are_refused(wrong):
 def test_booleans_and_empty_arrays():
     np.testing.assert_array_equal(encode(np.array([[[True, False]]]), PLAIN), [[[1, 0]]])
     assert encode(np.zeros((0, 2, 2), dtype=np.uint8), PLAIN).shape == (0, 2, 2)
+
+
+ORDERED = Labels(names={"background": 0, "whole": (1, 2, 3), "core": (2, 3), "tip": 3}, regions_class_order=(1, 2, 3))
+UNORDERED = Labels(names={"background": 0, "whole": (5, 2, 70_000), "core": (2, 70_000), "tip": 70_000})
+TWINS = Labels(names={"background": 0, "whole": (1, 2), "core": (3, 4)})
+
+
+@pytest.mark.parametrize("names", [PLAIN, GAPS, ORDERED, UNORDERED], ids=["plain", "gaps", "ordered", "unordered"])
+def test_labels_that_come_back(names):
+    assert region_round_trip(names) == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "faults"),
+    [
+        (REGIONS, ["value 3 (in whole, core) would become 2"]),
+        (TWINS, ["value 2 (in whole) would become 1", "value 4 (in core) would become 3"]),
+        (ORDERED.model_copy(update={"regions_class_order": (3, 2, 1)}), ["1 (in whole) would become 3", "3 (in whole"]),
+        (ORDERED.model_copy(update={"regions_class_order": (1, 2, 7)}), ["3 (in whole, core, tip) would become 7"]),
+        (
+            Labels(names={"background": 0, "all": (0, 1), "a": 1}, regions_class_order=(1, 1)),
+            ["0 (in all) would become 1"],
+        ),
+    ],
+)
+def test_what_would_be_lost_is_told(names, faults):
+    found = region_round_trip(names)
+    for fault, told in zip(faults, found, strict=True):
+        assert fault in told
