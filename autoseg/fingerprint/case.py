@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from autoseg.arrays.crop import Box, bounding_box, crop, nonzero_mask
 from autoseg.arrays.labels import encode
-from autoseg.arrays.orientation import STORED, closest_canonical, oriented_spacing
+from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, oriented_spacing
 from autoseg.dataset.geometry import axis_codes
 from autoseg.errors import DatasetError
+from autoseg.fingerprint.content import content_hash
 from autoseg.fingerprint.intensities import WeightedValues, weighted_values
+from autoseg.fingerprint.label_places import LabelPlaces, label_places
 from autoseg.records import CaseFingerprint, LabelMap, Labels, Volume
 
 
@@ -32,6 +34,7 @@ def measure_case(
     label_map: LabelMap | None,
     labels: Labels,
     orientation_mode: Literal["ras", "stored"] = "ras",
+    annotated: tuple[str, ...] | None = None,
 ) -> CaseMeasurement:
     """The measurement of one case.
 
@@ -44,7 +47,8 @@ def measure_case(
         volume: image (C, Z, Y, X) as stored.
         label_map: labels (Z, Y, X) as stored, file values; None leaves the intensities empty.
         labels: the dataset's labels.
-        orientation_mode: axes in which shape and spacing are given: oriented to RAS+ or as stored.
+        orientation_mode: axes in which shape, spacing and places are given: oriented to RAS+ or as stored.
+        annotated: names of the labels that were drawn in this case; None means all.
 
     Raises:
         DatasetError: image and labels differ in shape, a voxel is NaN or infinite, or a label is not declared.
@@ -57,6 +61,10 @@ def measure_case(
     z, y, x = (image.shape[1 + axis] for axis in orientation.axes)
     cropped_z, cropped_y, cropped_x = (box[axis][1] - box[axis][0] for axis in orientation.axes)
     encoded = None if label_map is None else _encoded(case_id, label_map, labels, image.shape[1:])
+    inside = None if encoded is None else crop(encoded, box)
+    # one search for the voxels serves labels and all channels
+    places = np.zeros(0, dtype=np.intp) if inside is None else _foreground_places(inside, labels)
+    found = LabelPlaces({}, {}) if inside is None else _label_places(inside, places, labels, orientation)
     fingerprint = CaseFingerprint(
         case=case_id,
         shape=(z, y, x),
@@ -65,11 +73,15 @@ def measure_case(
         orientation=axis_codes(volume.geometry),
         voxels_per_label={} if encoded is None else _voxels_per_label(encoded, labels),
         intensity_range=ranges,
+        label_centres=found.centres,
+        label_extents=found.extents,
+        annotated=annotated,
+        content=content_hash(image),
     )
     return CaseMeasurement(
         fingerprint=fingerprint,
         relative_size=(cropped_z * cropped_y * cropped_x) / (z * y * x),
-        intensities=() if encoded is None else _foreground_intensities(image, encoded, labels, box),
+        intensities=_foreground_intensities(image, places, box),
     )
 
 
@@ -104,15 +116,24 @@ def _voxels_per_label(encoded: NDArray[np.int16], labels: Labels) -> dict[str, i
     return {name: int(sum(counts[member] for member in members)) for name, members in names.items()}
 
 
-def _foreground_intensities(
-    image: NDArray[np.float32], encoded: NDArray[np.int16], labels: Labels, box: Box
-) -> tuple[WeightedValues, ...]:
-    inside = crop(encoded, box)
+def _foreground_places(inside: NDArray[np.int16], labels: Labels) -> NDArray[np.intp]:
+    """Places of the foreground in the flattened crop, ascending."""
     foreground = inside > 0
     if labels.ignore_index is not None:
         foreground &= inside != labels.ignore_index
-    # one search for the voxels serves all channels
-    places = np.flatnonzero(foreground)
+    return np.flatnonzero(foreground)
+
+
+def _label_places(
+    inside: NDArray[np.int16], places: NDArray[np.intp], labels: Labels, orientation: Orientation
+) -> LabelPlaces:
+    z, y, x = inside.shape
+    return label_places(inside.reshape(-1)[places], places, (z, y, x), labels, orientation)
+
+
+def _foreground_intensities(
+    image: NDArray[np.float32], places: NDArray[np.intp], box: Box
+) -> tuple[WeightedValues, ...]:
     if places.size == 0:
         return ()
     return tuple(weighted_values(crop(channel, box).reshape(-1)[places]) for channel in image)
