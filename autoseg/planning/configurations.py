@@ -7,51 +7,58 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoseg.planning.decision import Decision
+from autoseg.errors import PlanError
+from autoseg.planning.decision import Decision, given
+from autoseg.planning.divisibility import require_divisible
+from autoseg.planning.exposure import exposures
 from autoseg.planning.frame import Frame
 from autoseg.planning.memory import features_per_stage
 from autoseg.planning.patch import Fitted, batch_size
 from autoseg.planning.preparation import slice_preparation
-from autoseg.planning.reasons import Draft, configuration_reasons
-from autoseg.planning.schedule import steps_per_epoch
+from autoseg.planning.reasons import Draft, cascade_reasons, configuration_reasons
+from autoseg.planning.schedule import epochs, steps_per_epoch
 from autoseg.planning.spacing import coarsen, lowres_shape
 from autoseg.records import Configuration, Preparation, Reason, Spacing
+
+_SAMPLE_DICE = "A patch sees enough of the image for a Dice per sample."
+_BATCH_DICE_INSTEAD = "One Dice over the batch is for patches in which labels are often missing."
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A configuration with its reasons, and the size of the training images in patches."""
+    """A configuration with its reasons."""
 
     configuration: Configuration
     reasons: tuple[Reason, ...]
-    parts: float
 
 
 def plan_configurations(frame: Frame) -> list[Planned]:
     """All configurations that the data call for, in the order in which people read them."""
     has_volumes = frame.median_shape[0] != 1
     full_preparation = frame.preparation(frame.spacing)
-    flat = _draft_2d(frame, full_preparation, has_volumes)
-    planned = [_planned(frame, flat)]
+    flat = _planned(frame, _draft_2d(frame, full_preparation, has_volumes))
     if not has_volumes:
-        absent = Reason(field="3d_fullres", value="not planned", because="The images are single slices.")
-        return [Planned(planned[0].configuration, (*planned[0].reasons, absent), planned[0].parts)]
+        if frame.overrides.patch_size_3d is not None:
+            raise PlanError("a patch of three numbers was given, but the images are single slices")
+        because = "The images are single slices."
+        absent = Reason(field="3d_fullres", value="not planned", because=because, instead="There is no third axis.")
+        return [Planned(flat.configuration, (*flat.reasons, absent))]
     fitter = frame.fitter(3)
     full = fitter.fit(frame.spacing, frame.median_shape)
     low = coarsen(frame.spacing, frame.median_shape, full, fitter.fit, lambda fitted: fitted.patch_voxels)
-    full_draft = _draft_fullres(frame, full_preparation, full, has_lowres=low.value is not None)
+    whole = _planned(frame, _draft_fullres(frame, full_preparation, full, has_lowres=low.value is not None))
     if low.value is None:
-        whole = _planned(frame, full_draft)
-        absent = low.reason("3d_lowres", "not planned")
-        return [*planned, Planned(whole.configuration, (*whole.reasons, absent), whole.parts)]
+        return [flat, Planned(whole.configuration, (*whole.reasons, low.reason("3d_lowres", "not planned")))]
     if not frame.variant.lowres:
-        whole = _planned(frame, full_draft)
-        because = f"Preset {frame.preset.name!r} trains one stage; the presets named after nnU-Net plan the cascade."
-        absent = Reason(field="3d_lowres", value="not planned", because=because)
-        return [*planned, Planned(whole.configuration, (*whole.reasons, absent), whole.parts)]
-    low_draft = _draft_lowres(frame, *low.value, low.because)
-    planned += [_planned(frame, low_draft), _planned(frame, full_draft)]
-    return [*planned, _cascade(planned[-1])]
+        absent = Reason(
+            field="3d_lowres",
+            value="not planned",
+            because=f"Preset {frame.preset.name!r} trains one stage.",
+            instead=f"The presets named after nnU-Net plan a low-resolution stage and the cascade. {low.because}",
+        )
+        return [flat, Planned(whole.configuration, (*whole.reasons, absent))]
+    lowres = _planned(frame, _draft_lowres(frame, low.value, low))
+    return [flat, lowres, whole, _cascade(whole)]
 
 
 def _draft_2d(frame: Frame, volume: Preparation, has_volumes: bool) -> Draft:
@@ -61,49 +68,68 @@ def _draft_2d(frame: Frame, volume: Preparation, has_volumes: bool) -> Draft:
         name="2d",
         dimensions=2,
         preparation=slice_preparation(frame.fingerprint, volume, has_volumes),
-        spacing=spacing,
-        spacing_because="The in-plane part of the plan's spacing.",
+        spacing=Decision(
+            spacing,
+            "The in-plane part of the plan's spacing.",
+            "Slices of each case's own pixel size would show the same organ in many sizes.",
+        ),
         median_shape=shape,
         fitted=fitter.fit(spacing, shape),
         dataset_voxels=math.prod(frame.median_shape) * frame.fingerprint.cases_declared,
         batch_dice=Decision(
-            True, "Slices often lack a label: a Dice over the whole batch is steadier than one a slice."
+            True,
+            "Slices often lack a label: a Dice over the whole batch is steadier than one a slice.",
+            "A Dice per slice jumps between 0 and 1 where a label is absent.",
         ),
     )
 
 
 def _draft_fullres(frame: Frame, preparation: Preparation, fitted: Fitted, has_lowres: bool) -> Draft:
     because = (
-        "A patch sees so little of the image that labels are often missing in it (a low-resolution stage exists)."
+        "A patch sees so little of the image that labels are often missing in it (less than a quarter of the image)."
         if has_lowres
-        else "A patch sees enough of the image for a Dice per sample."
+        else _SAMPLE_DICE
     )
+    instead = "A Dice per sample is for patches that see enough of the image." if has_lowres else _BATCH_DICE_INSTEAD
     return Draft(
         name="3d_fullres",
         dimensions=3,
-        preparation=Decision(preparation, "All axes are resampled to the plan's spacing."),
-        spacing=frame.spacing,
-        spacing_because="The plan's spacing, in prepared axis order.",
+        preparation=Decision(
+            preparation,
+            "All axes are resampled to the plan's spacing.",
+            "Without resampling, sizes in voxels would mean other sizes in each case.",
+        ),
+        spacing=Decision(
+            frame.spacing,
+            "The plan's spacing, in prepared axis order.",
+            "A coarser one is for 3d_lowres, where patches see too little.",
+        ),
         median_shape=frame.median_shape,
         fitted=fitted,
         dataset_voxels=math.prod(frame.median_shape) * frame.fingerprint.cases_declared,
-        batch_dice=Decision(has_lowres, because),
+        batch_dice=Decision(has_lowres, because, instead),
     )
 
 
-def _draft_lowres(frame: Frame, spacing: Spacing, fitted: Fitted, because: str) -> Draft:
+def _draft_lowres(
+    frame: Frame, chosen: tuple[Spacing, Fitted], decision: Decision[tuple[Spacing, Fitted] | None]
+) -> Draft:
+    spacing, fitted = chosen
     # what enters the batch cap is the size before rounding to voxels
     scaled = np.asarray(frame.spacing) / np.asarray(spacing) * np.asarray(frame.median_shape)
     return Draft(
         name="3d_lowres",
         dimensions=3,
-        preparation=Decision(frame.preparation(spacing), "All axes are resampled to the low resolution."),
-        spacing=spacing,
-        spacing_because=because,
+        preparation=Decision(
+            frame.preparation(spacing),
+            "All axes are resampled to the low resolution.",
+            "Full resolution is for 3d_fullres and the second stage of the cascade.",
+        ),
+        spacing=Decision(spacing, decision.because, decision.instead),
         median_shape=lowres_shape(frame.spacing, spacing, frame.median_shape),
         fitted=fitted,
         dataset_voxels=float(np.prod(scaled)) * frame.fingerprint.cases_declared,
-        batch_dice=Decision(False, "A patch sees enough of the image for a Dice per sample."),
+        batch_dice=Decision(False, _SAMPLE_DICE, _BATCH_DICE_INSTEAD),
         next_stage="3d_cascade_fullres",
     )
 
@@ -112,19 +138,22 @@ def _planned(frame: Frame, draft: Draft) -> Planned:
     """The complete configuration of a draft."""
     variant, fitted = frame.variant, draft.fitted
     fitter = frame.fitter(draft.dimensions)
+    if fitter.given is not None:
+        require_divisible(draft.name, draft.spacing.value, fitter.given, fitted.topology)
     stages = fitted.topology.stages
-    batch = batch_size(fitter, fitted, draft.dataset_voxels)
+    batch = _batch(frame, draft)
     parts = max(draft.dataset_voxels / fitted.patch_voxels, 1.0)
     steps = steps_per_epoch(variant.length, parts, batch.value)
+    length = _epochs(frame, draft, batch.value, steps.value)
     configuration = Configuration(
         name=draft.name,
         dimensions=draft.dimensions,
         preparation=draft.preparation.value,
-        spacing=draft.spacing,
+        spacing=draft.spacing.value,
         median_shape=draft.median_shape,
         patch_size=fitted.patch_size,
         batch_size=batch.value,
-        network=variant.architecture.network,
+        network=frame.overrides.network or variant.architecture.network,
         strides=fitted.topology.strides,
         kernel_sizes=fitted.topology.kernel_sizes,
         features_per_stage=features_per_stage(variant.architecture.base_features, fitter.limits.max_features, stages),
@@ -132,19 +161,40 @@ def _planned(frame: Frame, draft: Draft) -> Planned:
         blocks_per_stage_decoder=(variant.architecture.decoder_blocks,) * (stages - 1),
         batch_dice=draft.batch_dice.value,
         steps_per_epoch=steps.value,
+        epochs=length.value,
         previous_stage=draft.previous_stage,
         next_stage=draft.next_stage,
     )
-    return Planned(configuration, configuration_reasons(frame, draft, configuration, batch, steps), parts)
+    return Planned(configuration, configuration_reasons(frame, draft, configuration, batch, steps, length))
+
+
+def _batch(frame: Frame, draft: Draft) -> Decision[int]:
+    ruled = batch_size(frame.fitter(draft.dimensions), draft.fitted, draft.dataset_voxels)
+    chosen = frame.overrides.batch_size
+    if chosen is None:
+        return ruled
+    return Decision(chosen, *given("batch_size", str(chosen), ruled, str(ruled.value)))
+
+
+def _epochs(frame: Frame, draft: Draft, batch: int, steps: int) -> Decision[int]:
+    spacing = frame.spacing if draft.dimensions == 2 else draft.spacing.value
+    patch = (1, *draft.fitted.patch_size)[-3:]
+    seen = exposures(
+        frame.boxes,
+        [size * length for size, length in zip(patch, spacing, strict=True)],
+        frame.image_mm,
+        frame.fingerprint.cases_declared,
+        frame.training.foreground_share,
+    )
+    ruled = epochs(frame.variant.length, seen, batch, steps)
+    if "epochs" not in frame.overrides.training:
+        return ruled
+    chosen = frame.training.epochs
+    return Decision(chosen, *given("epochs", str(chosen), ruled, str(ruled.value)))
 
 
 def _cascade(full: Planned) -> Planned:
     """The second stage of the cascade: 3d_fullres with the low-resolution labels as further input."""
-    name = "3d_cascade_fullres"
-    configuration = full.configuration.model_copy(update={"name": name, "previous_stage": "3d_lowres"})
-    reason = Reason(
-        field=f"{name}.previous_stage",
-        value="3d_lowres",
-        because="As 3d_fullres, but it also sees the labels that 3d_lowres found around and inside its patch.",
-    )
-    return Planned(configuration, (reason,), full.parts)
+    update = {"name": "3d_cascade_fullres", "previous_stage": "3d_lowres"}
+    configuration = full.configuration.model_copy(update=update)
+    return Planned(configuration, cascade_reasons(configuration, full.reasons))

@@ -13,14 +13,15 @@ ValueT = TypeVar("ValueT")
 
 @dataclass(frozen=True)
 class Decision(Generic[ValueT]):
-    """A value and, in one or two sentences, the rule, the numbers that entered and the alternative it beat."""
+    """A value, in one or two sentences the rule and the numbers that entered, and the alternative it beat."""
 
     value: ValueT
     because: str
+    instead: str = ""
 
     def reason(self, field: str, value: str) -> Reason:
         """The record for the plan; `value` is how a person reads the value."""
-        return Reason(field=field, value=value, because=self.because)
+        return Reason(field=field, value=value, because=self.because, instead=self.instead)
 
 
 def times(numbers: Iterable[float]) -> str:
@@ -36,3 +37,9 @@ def millimetres(spacing: Iterable[float]) -> str:
 def millions(number: float) -> str:
     """A large number as people read it: "452.8 million"."""
     return f"{number / 1e6:,.1f} million"
+
+
+def given(option: str, words: str, ruled: Decision[ValueT], ruled_words: str) -> tuple[str, str]:
+    """`because` and `instead` of a value that a person gave where the rule gives `ruled`."""
+    because = f"Given by --set {option}={words} instead of what the rule gives: {ruled_words}."
+    return because, f"By the rule {ruled_words}: {ruled.because}"

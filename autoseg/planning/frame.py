@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from autoseg.planning.decision import Decision
+from autoseg.planning.exposure import LabelBox, label_boxes
+from autoseg.planning.overrides import Overrides
 from autoseg.planning.patch import Fitter, work_factor
 from autoseg.planning.preparation import volume_preparation
 from autoseg.planning.presets import DeviceBudget, Preset, Variant
-from autoseg.records import Fingerprint, Preparation, Spacing
+from autoseg.records import Fingerprint, Preparation, Spacing, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,43 @@ class Frame:
     median_shape: tuple[float, float, float]
     schemes: tuple[str, ...]
     masks: tuple[bool, ...]
+    overrides: Overrides
+    training: TrainSettings  # but for its epochs
+
+    @property
+    def image_mm(self) -> tuple[float, ...]:
+        """Edges of the median image in mm, prepared axis order."""
+        return tuple(size * length for size, length in zip(self.median_shape, self.spacing, strict=True))
+
+    @cached_property
+    def boxes(self) -> tuple[LabelBox, ...]:
+        """Where the labels lie, the background first."""
+        return label_boxes(self.fingerprint, self.order, self.image_mm)
 
     def preparation(self, spacing: Spacing) -> Preparation:
         """The preparation of a 3D configuration at this spacing."""
         return volume_preparation(self.fingerprint, self.order, spacing, self.schemes, self.masks)
 
     def fitter(self, dimensions: Literal[2, 3]) -> Fitter:
-        """What finds patches for these dimensions."""
-        return Fitter(self.variant, dimensions, self.work(dimensions).value, self.fingerprint.labels_with_entries)
+        """What finds patches for these dimensions, or takes the given one."""
+        factor = self.work(dimensions).value
+        return Fitter(
+            variant=self.variant,
+            dimensions=dimensions,
+            factor=factor,
+            outputs=self.fingerprint.labels_with_entries,
+            given=self.overrides.patch_size(dimensions),
+            batch_factor=min(factor, 1.0) if self.variant.work.per == "memory" else None,
+        )
 
     def work(self, dimensions: Literal[2, 3]) -> Decision[float]:
         """What the preset's budget is multiplied by on this device."""
-        return work_factor(self.variant.work, self.variant.limits(dimensions), self.device)
+        whole = work_factor(
+            self.variant.work, self.variant.limits(dimensions), self.device, memory_gb=self.overrides.memory_gb
+        )
+        scale = self.overrides.budget_scale
+        if scale >= 1:
+            return whole
+        return Decision(
+            whole.value * scale, f"{whole.because}; {scale:.0%} of that, since a real step with more did not fit"
+        )

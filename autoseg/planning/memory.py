@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from autoseg.planning.presets import Architecture
 from autoseg.planning.topology import Topology
@@ -14,6 +15,8 @@ def features_per_stage(base: int, largest: int, stages: int) -> tuple[int, ...]:
     return tuple(min(largest, base * 2**stage) for stage in range(stages))
 
 
+# the search for a low resolution comes by the same networks again and again
+@lru_cache(maxsize=4096)
 def feature_map_elements(architecture: Architecture, topology: Topology, max_features: int, outputs: int) -> int:
     """Elements of all convolution outputs for one sample: encoder, decoder and the full-resolution head.
 

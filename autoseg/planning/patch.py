@@ -28,6 +28,8 @@ class Fitted:
     first: Topology  # before anything was cut for the budget
     first_elements: int
     cuts: int  # how often an axis was cut
+    larger: tuple[Topology, int] | None = None  # patch and elements before the last cut
+    start: tuple[float, ...] = ()  # what it began with, before it was padded
 
     @property
     def patch_size(self) -> tuple[int, ...]:
@@ -48,6 +50,8 @@ class Fitter:
     dimensions: Literal[2, 3]
     factor: float  # what the preset's elements are multiplied by on this device
     outputs: int
+    given: tuple[int, ...] | None = None  # a patch that a person chose
+    batch_factor: float | None = None  # the same for the batch, where memory beyond the reference is for patches only
 
     @property
     def limits(self) -> Limits:
@@ -58,6 +62,12 @@ class Fitter:
     def budget(self) -> float:
         """Elements that each sample of the reference batch may hold."""
         return self.limits.elements * self.factor
+
+    @property
+    def batch_budget(self) -> float:
+        """Elements that the samples of a batch may hold together."""
+        factor = self.factor if self.batch_factor is None else self.batch_factor
+        return self.limits.elements * factor * self.limits.reference_batch
 
     @property
     def largest_sample(self) -> float:
@@ -82,20 +92,26 @@ class Fitter:
 
         Rule (nnU-Net): begin with the box of equal physical edges that has edge³ (2D: edge²) voxels, no longer than
         the median image; while it does not fit, cut the axis that covers most of the image. Where the preset limits
-        the share of the image that a patch may have, cut for that as well, down to 16 voxels an axis.
+        the share of the image that a patch may have, cut for that as well, down to 16 voxels an axis. A given patch is
+        taken as it is (padded, where it is not divisible: who calls looks at that).
         """
+        if self.given is not None:
+            chosen = stages_of(in_classes(spacing), tuple(float(length) for length in self.given))
+            size = self.elements(chosen)
+            return Fitted(chosen, size, chosen, size, cuts=0)
         start = np.minimum(_isotropic_box(spacing, self.limits.edge), np.asarray(median_shape, dtype=np.float64))
         classes = in_classes(spacing)
         first = topology = stages_of(classes, tuple(float(length) for length in start))
         first_elements = elements = self.elements(topology)
-        cuts = 0
+        cuts, larger = 0, None
         while not self.fits(elements) or (
             self.covers_too_much(topology, median_shape) and min(topology.patch_size) > SMALLEST_COVERING_EDGE
         ):
+            larger = (topology, elements)
             topology = _cut(topology, classes, median_shape)
             elements = self.elements(topology)
             cuts += 1
-        return Fitted(topology, elements, first, first_elements, cuts)
+        return Fitted(topology, elements, first, first_elements, cuts, larger, tuple(float(length) for length in start))
 
 
 def _isotropic_box(spacing: Sequence[float], edge: int) -> list[int]:
@@ -127,7 +143,10 @@ def _cut(topology: Topology, classes: tuple[float, ...], median_shape: Sequence[
 def batch_size(fitter: Fitter, fitted: Fitted, dataset_voxels: float) -> Decision[int]:
     """Samples per step: what the budget holds, but only a small share of the dataset, and at least two (nnU-Net)."""
     variant, limits = fitter.variant, fitter.limits
-    held = round(fitter.budget / fitted.elements * limits.reference_batch)
+    if fitter.batch_factor is None:
+        held = round(fitter.budget / fitted.elements * limits.reference_batch)  # nnU-Net's order: it can decide a half
+    else:
+        held = round(fitter.batch_budget / fitted.elements)
     bounds = {
         f"{variant.dataset_share:.0%} of the dataset's voxels": round(
             dataset_voxels * variant.dataset_share / fitted.patch_voxels
@@ -137,31 +156,49 @@ def batch_size(fitter: Fitter, fitted: Fitted, dataset_voxels: float) -> Decisio
         bounds["the preset's largest useful batch"] = limits.largest_batch
     name, bound = min(bounds.items(), key=lambda entry: entry[1])
     batch = max(min(held, bound), variant.smallest_batch)
-    memory = f"The budget holds {held} samples of {millions(fitted.elements)} elements"
+    memory = f"the budget holds {held} {'sample' if held == 1 else 'samples'} of {millions(fitted.elements)} elements"
+    more = (
+        f"{batch + 1} samples would hold {millions((batch + 1) * fitted.elements)} of {millions(fitter.batch_budget)}"
+    )
     if min(held, bound) < variant.smallest_batch:
-        return Decision(batch, f"The least that training needs. {memory}; {name}: {bound}.")
+        return Decision(
+            batch,
+            f"The least that training needs: {memory}, and the bound is {bound} ({name}).",
+            f"One sample alone gives a loss too unsteady to follow. {more}.",
+        )
     if held <= bound:
-        return Decision(batch, f"{memory}; the upper bound was {bound} ({name}).")
+        return Decision(batch, f"{_upper(memory)}; the upper bound was {bound} ({name}).", f"{more}.")
     return Decision(
         batch,
-        f"{memory}, but the bound is {bound} ({name}): larger batches make each step slower and did not help where "
-        f"that was measured (Hippocampus, published nnU-Net runs: 58 instead of 9 lost 0.3 Dice points).",
+        f"{_upper(memory)}, but the bound is {bound} ({name}).",
+        "Larger batches make each step slower and did not help where that was measured (Hippocampus, published nnU-Net "
+        "runs: 58 instead of 9 lost 0.3 Dice points, 178 lost 0.4, at 4 and 13 times the hours).",
     )
 
 
-def work_factor(work: Work, limits: Limits, device: DeviceBudget) -> Decision[float]:
-    """What the preset's elements are multiplied by on a device, and why."""
+def _upper(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def work_factor(work: Work, limits: Limits, device: DeviceBudget, memory_gb: float | None = None) -> Decision[float]:
+    """What the preset's elements are multiplied by, and why.
+
+    `memory_gb` is what a person gave: a preset that does not ask the device scales its budget by it.
+    """
     if work.per == "preset":
-        return Decision(1.0, "the preset's own budget, whatever the device")
+        if memory_gb is None:
+            return Decision(1.0, "the preset's own budget, whatever the device")
+        own = work.reference_gb
+        return Decision(memory_gb / own, f"the preset's own budget for {own} GB, scaled to the given {memory_gb:g} GB")
     if work.per == "memory":
         # Apple's GPU shares its memory with everything else that runs
         usable = device.memory_gb if device.kind == "cuda" else device.memory_gb / 2
-        counted = max(min(usable, work.reference_gb), 1)
-        more = f", more ({usable:g} GB) is not spent on larger steps" if usable > counted else ""
+        counted = max(min(usable, work.largest_gb), 1)
+        more = f", more ({usable:g} GB) is not spent: no published result used it" if usable > counted else ""
         return Decision(counted / work.reference_gb, f"{counted:g} GB of device memory{more}")
     cores = min(device.cores, work.largest_cores)
     step = limits.elements * limits.reference_batch
     by_memory = max(device.memory_gb, 1) / work.reference_gb * work.step_elements / step
     if by_memory < cores:
-        return Decision(by_memory, f"{device.memory_gb} GB of memory, less than {cores} cores could use")
+        return Decision(by_memory, f"{device.memory_gb:g} GB of memory, less than {cores} cores could use")
     return Decision(float(cores), f"{millions(step)} a step for each of {cores} CPU cores, so that it stays short")

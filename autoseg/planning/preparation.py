@@ -23,8 +23,10 @@ def normalization(fingerprint: Fingerprint) -> Decision[tuple[str, ...]]:
     listing = ", ".join(f"{name}: {scheme}" for name, scheme in zip(fingerprint.channels, schemes, strict=True))
     return Decision(
         schemes,
-        f"By channel name ({listing}): CT values mean the same in every case and are scaled by the statistics of the "
-        f"dataset's foreground, everything else case by case.",
+        f"By channel name ({listing}).",
+        "Only a channel called CT is scaled by the statistics of the dataset's foreground: its values mean the same in "
+        "every case. Everything else is brought to mean 0 and deviation 1 case by case, unless its name is noNorm, "
+        "rescale_to_0_1 or rgb_to_0_1.",
     )
 
 
@@ -34,12 +36,10 @@ def mask_use(fingerprint: Fingerprint, schemes: tuple[str, ...]) -> Decision[tup
     masked = size < MASKED_BELOW
     return Decision(
         tuple(masked and scheme == _Z_SCORE for scheme in schemes),
-        f"Cropping to what is not zero leaves {size:.0%} of the median image; "
-        + (
-            f"below {MASKED_BELOW:.0%} the zeros around would spoil mean and deviation of z-scored channels."
-            if masked
-            else f"only below {MASKED_BELOW:.0%} the zeros around would spoil the statistics."
-        ),
+        f"Cropping to what is not zero leaves {size:.0%} of the median image; the bound is {MASKED_BELOW:.0%}.",
+        "Over the whole box the zeros around would spoil mean and deviation of z-scored channels."
+        if masked
+        else f"Statistics inside the mask alone are for images of which cropping leaves less than {MASKED_BELOW:.0%}.",
     )
 
 
@@ -71,10 +71,17 @@ def slice_preparation(fingerprint: Fingerprint, volume: Preparation, has_volumes
             volume,
             f"All cases have the target's slice spacing ({volume.spacing[0]:.4g} mm), so slices resampled in their "
             f"plane are those of 3d_fullres: one prepared copy serves both.",
+            "A copy of its own would hold the same voxels.",
         )
     own = volume.model_copy(update={"spacing": (None, *volume.spacing[1:])})
     why = "slices are never resampled across" if has_volumes else "the images are flat"
-    return Decision(own, f"Slices keep their own spacing: {why}.")
+    return Decision(
+        own,
+        f"Slices keep their own spacing: {why}.",
+        "The prepared copy of 3d_fullres has other slices: their spacings differ between cases."
+        if has_volumes
+        else "There is no other slice to resample with.",
+    )
 
 
 def _same_slices(fingerprint: Fingerprint, volume: Preparation) -> bool:

@@ -20,14 +20,14 @@ class DeviceBudget:
 
     kind: Literal["cpu", "cuda", "mps"]
     cores: int
-    memory_gb: int
+    memory_gb: float  # what was measured is whole; a person may give any number
 
     @property
     def description(self) -> str:
         """One phrase for the plan: "cpu, 2 cores, 23 GB"."""
         if self.kind == "cpu":
-            return f"cpu, {self.cores} {'core' if self.cores == 1 else 'cores'}, {self.memory_gb} GB"
-        return f"{self.kind}, {self.memory_gb} GB"
+            return f"cpu, {self.cores} {'core' if self.cores == 1 else 'cores'}, {self.memory_gb:g} GB"
+        return f"{self.kind}, {self.memory_gb:g} GB"
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,17 @@ class Limits:
 class Work:
     """What `Limits.elements` is measured by.
 
-    per "preset": it stands as it is, whatever the device (nnU-Net). per "memory": it is for `reference_gb`, less memory
-    gives proportionally less, more memory no more. per "core": it is for one CPU core, since on a CPU time runs out
-    before memory does; at most `largest_cores` count, and a step never holds more than memory (`step_elements` in
-    `reference_gb`: half of what nnU-Net puts there, since a CPU mostly computes in full precision).
+    per "preset": it stands as it is, whatever the device (nnU-Net); memory that a person gives scales it from
+    `reference_gb`, as nnU-Net's -gpu_memory_target does. per "memory": it is for `reference_gb`; less memory gives
+    proportionally less, more memory (up to `largest_gb`) larger patches, but never larger batches. per "core": it is
+    for one CPU core, since on a CPU time runs out before memory does; at most `largest_cores` count, and a step never
+    holds more than memory (`step_elements` in `reference_gb`: half of what nnU-Net puts there, since a CPU mostly
+    computes in full precision).
     """
 
     per: Literal["preset", "memory", "core"]
     reference_gb: int = 8
+    largest_gb: int = 40  # the largest budget for which results were published (nnU-Net's residual encoder XL)
     step_elements: float = 560e6
     largest_cores: int = 16
 
@@ -79,8 +82,14 @@ class Length:
 
     steps_per_epoch: tuple[int, int]
     epochs: tuple[int, int]
-    visits: float = 0.0  # how often each patch-sized part of the training images is to be seen in all
+    visits: float = 0.0  # how many patches of a training are to contain each voxel of the training images
+    label_patches: float = 0.0  # how many patches are to show something of each label
     fewest_samples: int = 0  # patches that a training sees at least
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the number of epochs is the preset's, for any dataset."""
+        return self.epochs[0] == self.epochs[1]
 
 
 @dataclass(frozen=True)
@@ -116,14 +125,21 @@ class Preset:
         return self.cpu if device.kind == "cpu" else self.accelerator
 
 
-_NNUNET_TRAINING = TrainSettings(
-    epochs=1000,
-    optimizer="sgd",
-    learning_rate=1e-2,
-    momentum=0.99,
-    weight_decay=3e-5,
-    decay_power=0.9,
-)
+#: Settings that belong to an optimizer: who changes the optimizer changes them as well, unless they are given.
+OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "sgd": {"learning_rate": 1e-2, "momentum": 0.99, "weight_decay": 3e-5, "warmup_steps": 0},
+    "adamw": {"learning_rate": 3e-3, "momentum": 0.99, "weight_decay": 1e-2, "warmup_steps": 50},
+}
+
+
+def _training(optimizer: str, **settings: float) -> TrainSettings:
+    # epochs are replaced by what `Length` gives
+    return TrainSettings.model_validate(
+        {"epochs": 1, "optimizer": optimizer, **OPTIMIZER_DEFAULTS[optimizer], "decay_power": 0.9, **settings}
+    )
+
+
+_NNUNET_TRAINING = _training("sgd")
 _NNUNET_LENGTH = Length(steps_per_epoch=(250, 250), epochs=(1000, 1000))
 _PLAIN = Architecture("unet", blocks=(2,), decoder_blocks=2, base_features=32)
 _RESIDUAL = Architecture("resenc", blocks=(1, 3, 4, 6), decoder_blocks=1, base_features=32)
@@ -139,34 +155,28 @@ _NNUNET = Variant(
 )
 
 
-def _residual_encoder(elements_2d: float, elements_3d: float) -> Variant:
+def _residual_encoder(elements_2d: float, elements_3d: float, gb: int) -> Variant:
     return Variant(
         architecture=_RESIDUAL,
         limits_2d=Limits(edge=2048, max_features=512, elements=elements_2d, reference_batch=12, fitted_samples=12),
         limits_3d=Limits(edge=256, max_features=320, elements=elements_3d, reference_batch=2, fitted_samples=2),
-        work=Work(per="preset"),
+        work=Work(per="preset", reference_gb=gb),
         dataset_share=1.0,
         length=_NNUNET_LENGTH,
         training=_NNUNET_TRAINING,
     )
 
 
-_AUTO_TRAINING = TrainSettings(
-    epochs=1,
-    optimizer="adamw",
-    learning_rate=3e-3,
-    weight_decay=1e-2,
-    warmup_steps=50,
-    decay_power=0.9,
-    ema_decay=0.99,
-)
+_AUTO_TRAINING = _training("adamw", ema_decay=0.99)
 _AUTO_ACCELERATOR = Variant(
     architecture=_PLAIN,
     limits_2d=Limits(2048, max_features=512, elements=85e6, reference_batch=12, fitted_samples=2, largest_batch=64),
     limits_3d=Limits(256, max_features=320, elements=560e6, reference_batch=2, fitted_samples=2, largest_batch=9),
     work=Work(per="memory"),
     dataset_share=0.05,
-    length=Length(steps_per_epoch=(25, 250), epochs=(50, 1000), visits=200, fewest_samples=40_000),
+    # visits and bounds so that ten tasks with published training curves get about what they needed
+    # (docs/explanation/training-length.md)
+    length=Length((100, 250), epochs=(50, 1000), visits=200, label_patches=4_000, fewest_samples=100_000),
     training=_AUTO_TRAINING,
     lowres=False,
 )
@@ -181,16 +191,16 @@ _AUTO_CPU = Variant(
     ),
     work=Work(per="core"),
     dataset_share=0.05,
-    length=Length(steps_per_epoch=(25, 250), epochs=(20, 300), visits=100, fewest_samples=4_000),
+    length=Length((25, 250), epochs=(20, 300), visits=67, label_patches=400, fewest_samples=4_000),
     training=_AUTO_TRAINING,
     lowres=False,
 )
 
-_RESENC_M = _residual_encoder(elements_2d=135e6, elements_3d=680e6)
-_RESENC_L = _residual_encoder(elements_2d=380e6, elements_3d=2.1e9)
-_RESENC_XL = _residual_encoder(elements_2d=560e6, elements_3d=3.6e9)
+_RESENC_M = _residual_encoder(elements_2d=135e6, elements_3d=680e6, gb=8)
+_RESENC_L = _residual_encoder(elements_2d=380e6, elements_3d=2.1e9, gb=24)
+_RESENC_XL = _residual_encoder(elements_2d=560e6, elements_3d=3.6e9, gb=40)
 
-PRESETS: Mapping[str, Preset] = {
+PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset("auto", "fits data and device; the default", accelerator=_AUTO_ACCELERATOR, cpu=_AUTO_CPU),

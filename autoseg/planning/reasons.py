@@ -1,13 +1,16 @@
-"""Why a configuration is what it is, in sentences."""
+"""Why a configuration is what it is, in sentences: the rule and its numbers, and the alternative that was beaten."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from autoseg.planning.decision import Decision, millimetres, millions, times
+from autoseg.planning.decision import Decision, given, millimetres, millions, times
+from autoseg.planning.divisibility import divisors
 from autoseg.planning.frame import Frame
 from autoseg.planning.patch import Fitted
+from autoseg.planning.topology import SMALLEST_EDGE
 from autoseg.records import Configuration, Preparation, Reason
 
 
@@ -18,8 +21,7 @@ class Draft:
     name: str
     dimensions: Literal[2, 3]
     preparation: Decision[Preparation]
-    spacing: tuple[float, ...]
-    spacing_because: str
+    spacing: Decision[tuple[float, ...]]
     median_shape: tuple[float, ...]
     fitted: Fitted
     dataset_voxels: float
@@ -28,78 +30,166 @@ class Draft:
     next_stage: str | None = None
 
 
+#: Value in words, because, instead.
+Told = tuple[str, str, str]
+
+
 def configuration_reasons(
-    frame: Frame, draft: Draft, configuration: Configuration, batch: Decision[int], steps: Decision[int]
+    frame: Frame,
+    draft: Draft,
+    configuration: Configuration,
+    batch: Decision[int],
+    steps: Decision[int],
+    epochs: Decision[int],
 ) -> tuple[Reason, ...]:
     """A reason for every derived field of a configuration."""
-    entries = {
-        "preparation": (_prepared_spacing(configuration.preparation), draft.preparation.because),
-        "spacing": (millimetres(configuration.spacing), draft.spacing_because),
-        "patch_size": (times(configuration.patch_size), _patch(frame, draft)),
-        "batch_size": (str(batch.value), batch.because),
+    preparation, spacing, dice = draft.preparation, draft.spacing, draft.batch_dice
+    entries: dict[str, Told] = {
+        "preparation": (_prepared_spacing(preparation.value), preparation.because, preparation.instead),
+        "spacing": (millimetres(spacing.value), spacing.because, spacing.instead),
+        "median_shape": _median_shape(configuration),
+        "patch_size": _patch(frame, draft),
+        "batch_size": (str(batch.value), batch.because, batch.instead),
         **_network(frame, draft, configuration),
-        "batch_dice": ("yes" if configuration.batch_dice else "no", draft.batch_dice.because),
-        "steps_per_epoch": (str(steps.value), steps.because),
+        "batch_dice": ("yes" if dice.value else "no", dice.because, dice.instead),
+        "steps_per_epoch": (str(steps.value), steps.because, steps.instead),
+        "epochs": (str(epochs.value), epochs.because, epochs.instead),
     }
-    return tuple(
-        Reason(field=f"{draft.name}.{field}", value=value, because=because)
-        for field, (value, because) in entries.items()
-    )
-
-
-def _patch(frame: Frame, draft: Draft) -> str:
-    fitted, fitter = draft.fitted, frame.fitter(draft.dimensions)
-    power = "²" if draft.dimensions == 2 else "³"
-    begin = (
-        f"Begins as the box of equal physical edges with {fitter.limits.edge}{power} voxels, no longer than the median "
-        f"image ({times(draft.median_shape)}), padded to multiples of {times(fitted.first.divisor)}: "
-        f"{times(fitted.first.patch_size)}, {millions(fitted.first_elements)} elements of feature maps a sample. "
-    )
-    budget = (
-        f"a sample may hold {millions(fitter.largest_sample)} ({frame.work(draft.dimensions).because}; "
-        f"{fitter.limits.fitted_samples} samples must fit)"
-    )
-    if fitter.limits.largest_coverage is not None:
-        budget += (
-            f", and its voxels should be at most {fitter.limits.largest_coverage:.0%} of the median image's, since "
-            "smaller patches give more steps in the same time"
+    if configuration.next_stage is not None:
+        entries["next_stage"] = (
+            configuration.next_stage,
+            "Its labels go to a second stage at full resolution.",
+            "Alone, it would give masks as coarse as its voxels.",
         )
-    if fitted.cuts == 0:
-        return f"{begin}It fits: {budget}."
-    count = "once" if fitted.cuts == 1 else f"{fitted.cuts} times"
-    return (
-        f"{begin}Too large: {budget}. Cut {count}, each time along the axis that covers most of the image, down to "
-        f"{millions(fitted.elements)}."
+    return tuple(
+        Reason(field=f"{draft.name}.{field}", value=value, because=because, instead=instead)
+        for field, (value, because, instead) in entries.items()
     )
 
 
-def _network(frame: Frame, draft: Draft, configuration: Configuration) -> dict[str, tuple[str, str]]:
+def cascade_reasons(cascade: Configuration, full: Sequence[Reason]) -> tuple[Reason, ...]:
+    """The reasons of the second stage: those of 3d_fullres, and why there is one."""
+    own = Reason(
+        field=f"{cascade.name}.previous_stage",
+        value=str(cascade.previous_stage),
+        because="As 3d_fullres, but it also sees the labels that 3d_lowres found around and inside its patch.",
+        instead="3d_fullres alone sees less than a quarter of the image at once.",
+    )
+    alike = [
+        reason.model_copy(update={"field": reason.field.replace("3d_fullres", cascade.name, 1)}) for reason in full
+    ]
+    return own, *alike
+
+
+def _median_shape(configuration: Configuration) -> Told:
+    return (
+        times(configuration.median_shape),
+        "Median over the cases of the cropped shape, resampled.",
+        "The largest case would make room that most cases do not fill.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------ patch and network
+
+
+def _patch(frame: Frame, draft: Draft) -> Told:
+    fitter = frame.fitter(draft.dimensions)
+    chosen = times(draft.fitted.patch_size)
+    if fitter.given is None:
+        return (chosen, *_ruled_patch(frame, draft))
+    ruled = replace(fitter, given=None).fit(draft.spacing.value, draft.median_shape)
+    because, instead = _ruled_patch(frame, replace(draft, fitted=ruled))
+    decision = Decision(ruled.patch_size, f"{because} {instead}")
+    option = ",".join(map(str, draft.fitted.patch_size))
+    return (chosen, *given("patch_size", option, decision, times(ruled.patch_size)))
+
+
+def _ruled_patch(frame: Frame, draft: Draft) -> tuple[str, str]:
+    """Because and instead of a patch that the rule gave."""
+    fitted, fitter = draft.fitted, replace(frame.fitter(draft.dimensions), given=None)
+    budget = f"{millions(fitter.largest_sample)} fit ({frame.work(draft.dimensions).because})"
+    shape = times(draft.median_shape)
+    power = "²" if draft.dimensions == 2 else "³"
+    limited = any(size < length for size, length in zip(fitted.start, draft.median_shape, strict=True))
+    begin = (
+        f"the box of equal edges in mm with {fitter.limits.edge}{power} voxels, within the median image ({shape})"
+        if limited
+        else f"the median image ({shape}), padded to multiples of {times(fitted.first.divisor)}"
+    )
+    if fitted.larger is None:
+        instead = (
+            f"No larger patch begins than {fitter.limits.edge}{power} voxels."
+            if limited
+            else "A larger patch would see only more padding around the image."
+        )
+        return f"It is {begin}: {millions(fitted.elements)} feature-map elements a sample, {budget}.", instead
+    larger, elements = fitted.larger
+    count = "once" if fitted.cuts == 1 else f"{fitted.cuts} times"
+    because = (
+        f"From {begin}, cut {count} along the axis that covers most of the image, to {millions(fitted.elements)} "
+        f"feature-map elements a sample; {budget}."
+    )
+    if not fitter.fits(elements):
+        return because, f"{times(larger.patch_size)}, the next larger, needs {millions(elements)}."
+    share = fitter.limits.largest_coverage or 1.0
+    return because, (
+        f"{times(larger.patch_size)}, the next larger, has more than {share:.0%} of the median image's voxels: smaller "
+        "patches give more steps in the same time."
+    )
+
+
+def _network(frame: Frame, draft: Draft, configuration: Configuration) -> Mapping[str, Told]:
     architecture, topology = frame.variant.architecture, draft.fitted.topology
     largest = frame.variant.limits(draft.dimensions).max_features
-    bottom = [size // cell for size, cell in zip(topology.patch_size, topology.divisor, strict=True)]
+    bottom = [size // cell for size, cell in zip(topology.patch_size, divisors(topology.strides), strict=True)]
     preset = frame.preset
     kind = "a CPU" if frame.variant is preset.cpu else "an accelerator"
     source = f"preset {preset.name!r}" + ("" if preset.cpu == preset.accelerator else f" on {kind}")
+    unbounded = architecture.base_features * 2 ** (topology.stages - 1)
     waiting = any(1 in kernel for kernel in topology.kernel_sizes)
+    measured = "lighter networks learned more in the same time on CPUs, heavier ones gain a little on large images"
     return {
+        "network": (
+            configuration.network,
+            f"Constant of {source}."
+            if frame.overrides.network is None
+            else f"Given by --set network={configuration.network}.",
+            f"Of the two families, {measured}."
+            if frame.overrides.network is None
+            else f"{source[0].upper()}{source[1:]} has {architecture.network!r}.",
+        ),
         "strides": (
             " ".join("x".join(map(str, stride)) for stride in configuration.strides),
-            f"Each stage halves the axes that keep at least 4 voxels and are less than twice as coarse as the finest "
-            f"of them: {topology.stages} stages, {times(bottom)} voxels at the bottom.",
+            f"Each stage halves the axes that keep at least {SMALLEST_EDGE} voxels and are less than twice as coarse "
+            f"as the finest of them: {topology.stages} stages.",
+            f"One stage more would halve {times(bottom)} voxels: an axis keeps at least {SMALLEST_EDGE}, and a single "
+            "short axis is not halved alone.",
         ),
         "kernel_sizes": (
             " ".join("x".join(map(str, kernel)) for kernel in configuration.kernel_sizes),
             "1 along an axis at least twice as coarse as the finest until halving has made them alike, else 3."
             if waiting
-            else "3 everywhere: no axis is twice as coarse as another (it would get 1).",
+            else "3 everywhere: no axis is twice as coarse as another.",
+            "3 there would mix voxels that lie far apart in mm."
+            if waiting
+            else "1 is for an axis at least twice as coarse as the finest.",
         ),
         "features_per_stage": (
             ", ".join(map(str, configuration.features_per_stage)),
             f"{architecture.base_features}, doubled with each halving up to {largest}: constants of {source}.",
+            f"Without that bound the last stage would have {unbounded}, and hold nearly all weights."
+            if unbounded > largest
+            else f"The bound is not reached: the last stage has {unbounded}.",
         ),
         "blocks_per_stage": (
             ", ".join(map(str, configuration.blocks_per_stage)),
             f"Constants of network {architecture.network!r} in {source}.",
+            f"Other presets have other numbers; {measured}.",
+        ),
+        "blocks_per_stage_decoder": (
+            ", ".join(map(str, configuration.blocks_per_stage_decoder)) or "none",
+            f"Constant of {source}, for each level on the way up.",
+            f"Other presets have another number; {measured}.",
         ),
     }
 

@@ -46,9 +46,9 @@ def target_spacing(spacings: NDArray[np.float64], shapes: NDArray[np.float64]) -
         z, y, x = (float(value) for value in median)
         return Decision(
             (z, y, x),
-            f"Median of the {len(spacings)} cases per axis. The 10th percentile, which spares thin slices, is for an "
-            f"axis more than {ANISOTROPIC:g} times as coarse as the others (here {ratio:.2f}) and less than a third as "
-            f"long (median shape {times(shape)}).",
+            f"Median of the {len(spacings)} cases per axis.",
+            f"The 10th percentile, which spares thin slices, is for an axis more than {ANISOTROPIC:g} times as coarse "
+            f"as the others (here {ratio:.2f}) and less than a third as long (median shape {times(shape)}).",
         )
     percentile = np.percentile(spacings[:, worst], ANISOTROPIC_PERCENTILE)
     finest_allowed = float(median[others].max())
@@ -58,10 +58,10 @@ def target_spacing(spacings: NDArray[np.float64], shapes: NDArray[np.float64]) -
     floor = "" if percentile >= finest_allowed else f", not finer than the other axes ({finest_allowed:.4g} mm)"
     return Decision(
         (z, y, x),
-        f"Median of the {len(spacings)} cases per axis, except axis {'ZYX'[worst]}: its median "
-        f"({median[worst]:.4g} mm) is {median[worst] / finest_allowed:.1f} times as coarse as the next and its images "
-        f"are short there (median shape {times(shape)}), so the 10th percentile ({percentile:.4g} mm) keeps the detail "
-        f"of the finer cases{floor}.",
+        f"Median of the {len(spacings)} cases per axis; of axis {'ZYX'[worst]}, which is "
+        f"{median[worst] / finest_allowed:.1f} times as coarse as the next and short (median shape {times(shape)}), "
+        f"the 10th percentile ({percentile:.4g} mm){floor}.",
+        f"The median of that axis ({median[worst]:.4g} mm) would lose the detail of the finer cases.",
     )
 
 
@@ -69,10 +69,15 @@ def axis_order(spacing: Spacing) -> Decision[tuple[int, int, int]]:
     """The order of axes in prepared arrays: the coarsest first, the others as they are (nnU-Net)."""
     coarsest = int(np.argmax(spacing))
     first, second = (axis for axis in range(3) if axis != coarsest)
+    finest = int(np.argmin(spacing))
     return Decision(
         (coarsest, first, second),
         f"The coarsest axis ({'ZYX'[coarsest]}, {spacing[coarsest]:.4g} mm) comes first, so that 2D slices lie in the "
         f"plane of the highest resolution.",
+        "All axes are alike: any other order would do as well."
+        if min(spacing) == max(spacing)
+        else f"With {'ZYX'[finest]} ({spacing[finest]:.4g} mm) first, slices would have pixels of up to "
+        f"{spacing[coarsest]:.4g} mm.",
     )
 
 
@@ -108,7 +113,10 @@ def coarsen(
     all_voxels = float(np.prod(shape))
     voxels = all_voxels
     seen = f"a patch covers {patch_voxels(full) / voxels:.1%} of the median image"
+    before = ""
     while patch_voxels(fitted) / voxels < LOWRES_COVERAGE:
+        z, y, x = (float(value) for value in current)
+        before = f"At {millimetres((z, y, x))}, a step less, it covers {patch_voxels(fitted) / voxels:.1%}."
         behind = current.max() / current > 2
         current[behind if behind.any() else slice(None)] *= LOWRES_STEP
         scaled = fine / current * shape
@@ -116,18 +124,23 @@ def coarsen(
         z, y, x = (float(value) for value in current)
         fitted = fit((z, y, x), lowres_shape(spacing, (z, y, x), median_shape))
     if fitted is full:
-        return Decision(None, f"No low-resolution stage: {seen}, and a quarter is enough.")
+        return Decision(
+            None,
+            f"At full resolution {seen}, and a quarter is enough.",
+            "A low-resolution stage and the cascade are for images of which a patch covers less.",
+        )
     if all_voxels / voxels < LOWRES_SAVING:
         return Decision(
             None,
-            f"No low-resolution stage: {seen}, but it would be a quarter with {all_voxels / voxels:.2f} times fewer "
-            f"voxels already, and below {LOWRES_SAVING:g} times the stage adds too little.",
+            f"At full resolution {seen}, but a quarter already with {all_voxels / voxels:.2f} times fewer voxels.",
+            f"A low-resolution stage is worth having from {LOWRES_SAVING:g} times fewer voxels on.",
         )
     z, y, x = (float(value) for value in current)
     return Decision(
         ((z, y, x), fitted),
         f"At full resolution {seen} ({times(shape)}); from {millimetres(spacing)} the spacing grew by 3 % at a time, "
         f"finer axes first, until it covered a quarter.",
+        before,
     )
 
 

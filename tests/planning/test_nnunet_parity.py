@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from autoseg.interop.nnunet_fingerprint import fingerprint_from_nnunet
+from autoseg.planning.memory import feature_map_elements
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
 from autoseg.planning.topology import stages_of
@@ -106,6 +107,7 @@ def test_planning_takes_milliseconds() -> None:
 def seconds_to_plan(fingerprint: Fingerprint, preset: str, device: DeviceBudget) -> float:
     """Processor time for all configurations, nothing remembered from plans before."""
     stages_of.cache_clear()
+    feature_map_elements.cache_clear()
     began = time.process_time()
     make_plan(fingerprint, preset, device)
     return time.process_time() - began

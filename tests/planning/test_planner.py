@@ -9,7 +9,7 @@ import pytest
 from autoseg.errors import PlanError
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import PRESETS, DeviceBudget
-from autoseg.records import Fingerprint, Labels, Plan
+from autoseg.records import Configuration, Fingerprint, Labels, Plan, TrainSettings
 
 Make = Callable[..., Fingerprint]
 CPU = DeviceBudget("cpu", 2, 15)
@@ -65,26 +65,43 @@ def test_same_input_same_bytes(make_fingerprint: Make) -> None:
     assert Plan.model_validate_json(first).model_dump_json() == first
 
 
-def test_every_derived_number_has_a_reason(make_fingerprint: Make) -> None:
-    for preset in PRESETS:
-        plan = make_plan(ct(make_fingerprint), preset, CPU)
-        fields = [reason.field for reason in plan.reasons]
-        assert len(fields) == len(set(fields))
-        cascade = PRESETS[preset].cpu.lowres
-        for name in ("2d", "3d_lowres", "3d_fullres") if cascade else ("2d", "3d_fullres"):
-            for field in (
-                *("preparation", "spacing", "patch_size", "batch_size", "strides", "kernel_sizes"),
-                *("features_per_stage", "blocks_per_stage", "batch_dice", "steps_per_epoch"),
-            ):
-                assert f"{name}.{field}" in fields
-        assert {
-            "spacing",
-            "axis_order",
-            "normalization",
-            "training.epochs",
-            "3d_cascade_fullres.previous_stage" if cascade else "3d_lowres",
-        } <= set(fields)
-        assert all(reason.value and reason.because.endswith(".") for reason in plan.reasons)
+#: Fields of a configuration that say what it is, and need no reason.
+NAMES = {"name", "dimensions", "previous_stage", "next_stage"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_derived_value_has_a_reason(make_fingerprint: Make, preset: str) -> None:
+    plan = make_plan(ct(make_fingerprint), preset, CPU)
+    fields = [reason.field for reason in plan.reasons]
+    assert len(fields) == len(set(fields))
+    expected = {"spacing", "axis_order", "normalization", "use_mask_for_normalization", "mirror_axes"}
+    for name, entry in plan.configurations.items():
+        expected |= {f"{name}.{field}" for field in Configuration.model_fields if field not in NAMES}
+        stages = {"previous_stage": entry.previous_stage, "next_stage": entry.next_stage}
+        expected |= {f"{name}.{field}" for field, stage in stages.items() if stage is not None}
+    settings = [name for name in TrainSettings.model_fields if getattr(plan.training, name) is not None]
+    expected |= {f"training.{name}" for name in settings}
+    if not PRESETS[preset].cpu.lowres:
+        expected.add("3d_lowres")
+    assert set(fields) == expected
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_reason_tells_rule_and_alternative(make_fingerprint: Make, preset: str) -> None:
+    for fingerprint in (ct(make_fingerprint), hippocampus(make_fingerprint)):
+        for device in (CPU, GPU):
+            for reason in make_plan(fingerprint, preset, device).reasons:
+                assert reason.value, reason.field
+                assert reason.because.endswith("."), reason.field
+                assert reason.instead.endswith("."), reason.field
+
+
+def test_the_next_larger_patch_and_batch_are_told(make_fingerprint: Make) -> None:
+    reasons = {reason.field: reason for reason in make_plan(ct(make_fingerprint), "nnunet", GPU).reasons}
+    patch = reasons["3d_fullres.patch_size"]
+    assert "560.0 million fit" in patch.because
+    assert patch.instead == "128 × 160 × 128, the next larger, needs 566.0 million."
+    assert reasons["2d.batch_size"].instead == "13 samples would hold 1,077.5 million of 1,020.0 million."
 
 
 def test_absent_configurations_are_explained(make_fingerprint: Make) -> None:
@@ -131,13 +148,33 @@ def test_coarsest_axis_comes_first(make_fingerprint: Make) -> None:
     assert full.median_shape == (20, 300, 280)
 
 
-def test_auto_never_inflates_the_batch(make_fingerprint: Make) -> None:
-    fingerprint = hippocampus(make_fingerprint)
-    batches = {
-        gb: make_plan(fingerprint, "auto", DeviceBudget("cuda", 8, gb)).configuration("3d_fullres").batch_size
-        for gb in (8, 24, 80)
+@pytest.mark.parametrize("memory_gb", [4, 8, 16, 24, 40, 80])
+def test_auto_never_inflates_the_batch_of_small_images(make_fingerprint: Make, memory_gb: int) -> None:
+    def planned(gb: int) -> dict[str, Configuration]:
+        return make_plan(hippocampus(make_fingerprint), "auto", DeviceBudget("cuda", 8, gb)).configurations
+
+    assert planned(memory_gb) == planned(2 * memory_gb)
+
+
+def test_more_memory_gives_larger_patches_of_large_images(make_fingerprint: Make) -> None:
+    def full(gb: int) -> Configuration:
+        return make_plan(ct(make_fingerprint), "auto", DeviceBudget("cuda", 8, gb)).configuration("3d_fullres")
+
+    voxels = [math.prod(full(gb).patch_size) for gb in (4, 8, 16, 24, 40)]
+    assert voxels == sorted(set(voxels))
+    assert {full(gb).batch_size for gb in (4, 8, 16, 24, 40, 80)} == {2}
+    # no published result used more
+    assert full(80) == full(40)
+
+
+def test_memory_beyond_the_reference_goes_to_patches_alone(make_fingerprint: Make) -> None:
+    """Images that fit a patch with room for several samples: the batch is what 8 GB hold."""
+    middling = make_fingerprint([(1.0, 1.0, 1.0)], [(90, 100, 90)], cases_declared=500)
+    entries = {
+        gb: make_plan(middling, "auto", DeviceBudget("cuda", 8, gb)).configuration("3d_fullres") for gb in (8, 16, 80)
     }
-    assert set(batches.values()) == {9}
+    assert len({entry.batch_size for entry in entries.values()}) == 1
+    assert len({entry.patch_size for entry in entries.values()}) == 1
 
 
 def test_auto_is_lighter_on_a_cpu_and_grows_with_its_cores(make_fingerprint: Make) -> None:

@@ -1,0 +1,123 @@
+"""What one training step of a configuration needs, in closed form: elements, weights, operations, bytes.
+
+The probe measures; these figures tell beforehand whether measuring would be safe, and stand in where nothing could be
+measured. Nothing is built or allocated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from autoseg.records import Configuration, Labels, NetworkSpec
+
+#: Tensors that stay in memory for every feature map until its gradient: the convolution's output and what
+#: normalization and rectifier make of it.
+_KEPT_PER_FEATURE = 2.0
+
+#: Copies of the largest feature map that are alive at once while its gradient is computed.
+_TRANSIENT_COPIES = 4.0
+
+#: Float32 copies of the finest scores that the loss holds: log-probabilities, probabilities, gradient, and the rest.
+_SCORE_COPIES = 4.0
+
+#: Float32 numbers per weight: the weight itself, its gradient and its running average; and what an optimizer adds.
+_COPIES_OF_WEIGHTS = 3
+_OPTIMIZER_STATE = {"sgd": 1, "adamw": 2}
+
+#: Passes over the network in one step, counted in forward passes: the gradients of inputs and weights cost one each.
+_PASSES_PER_STEP = 3
+
+#: Bytes that libraries need whatever the network.
+_FIXED_BYTES = 100e6
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution, for one sample."""
+
+    inputs: int  # feature maps
+    outputs: int
+    taps: int  # products per pair of feature maps for each output voxel
+    weights: int  # per pair of feature maps
+    voxels: int  # of the output
+    normalized: bool  # whether normalization follows
+
+
+def network_channels(configuration: Configuration, channels: int, labels: Labels) -> int:
+    """Channels that the network reads: the image's, and for a later stage of a cascade a map per foreground label."""
+    return channels if configuration.previous_stage is None else channels + len(labels.values) - 1
+
+
+def layers(spec: NetworkSpec, patch_size: tuple[int, ...]) -> Iterator[Layer]:
+    """All convolutions of a network on a patch, heads of deep supervision included."""
+    voxels = [math.prod(patch_size)]
+    for stride in spec.strides[1:]:
+        voxels.append(voxels[-1] // math.prod(stride))
+    before = spec.channels
+    residual = spec.network == "resenc"
+    if residual:
+        taps = math.prod(spec.kernel_sizes[0])
+        yield Layer(before, spec.features_per_stage[0], taps, taps, voxels[0], True)
+        before = spec.features_per_stage[0]
+    for stage, features in enumerate(spec.features_per_stage):
+        taps = math.prod(spec.kernel_sizes[stage])
+        for number in range(spec.blocks_per_stage[stage]):
+            yield Layer(before, features, taps, taps, voxels[stage], True)
+            if residual:
+                yield Layer(features, features, taps, taps, voxels[stage], True)
+                if before != features:
+                    yield Layer(before, features, 1, 1, voxels[stage], True)
+                elif number == 0 and max(spec.strides[stage]) > 1:
+                    yield Layer(before, features, 0, 0, voxels[stage], True)  # the shortcut averages, and that is all
+            before = features
+    yield from _decoder(spec, voxels)
+
+
+def _decoder(spec: NetworkSpec, voxels: list[int]) -> Iterator[Layer]:
+    for stage in range(len(spec.strides) - 1):
+        features, below = spec.features_per_stage[stage], spec.features_per_stage[stage + 1]
+        # every output voxel of the transposed convolution comes from one input voxel: its kernel is its stride
+        yield Layer(below, features, 1, math.prod(spec.strides[stage + 1]), voxels[stage], False)
+        taps = math.prod(spec.kernel_sizes[stage])
+        for number in range(spec.blocks_per_stage_decoder[stage]):
+            yield Layer(2 * features if number == 0 else features, features, taps, taps, voxels[stage], True)
+        yield Layer(features, spec.heads, 1, 1, voxels[stage], False)
+
+
+def weights(spec: NetworkSpec) -> int:
+    """Trained numbers of a network, without the biases that normalization subtracts again."""
+    total = 0
+    for layer in layers(spec, spec.strides[0]):
+        if layer.weights:
+            total += layer.inputs * layer.outputs * layer.weights + layer.outputs * (2 if layer.normalized else 1)
+    return total
+
+
+def step_operations(configuration: Configuration, channels: int, labels: Labels) -> float:
+    """Multiplications and additions of one training step with the whole batch."""
+    spec = configuration.network_spec(network_channels(configuration, channels, labels), labels.heads)
+    forward = sum(
+        2.0 * layer.inputs * layer.outputs * layer.taps * layer.voxels
+        for layer in layers(spec, configuration.patch_size)
+    )
+    return _PASSES_PER_STEP * forward * configuration.batch_size
+
+
+def step_bytes(
+    configuration: Configuration, channels: int, labels: Labels, optimizer: str, *, half_precision: bool
+) -> int:
+    """Memory that a training step takes at its peak, about: feature maps, scores, weights and their companions.
+
+    The measure is nnU-Net's (elements of all convolution outputs), each kept as often as the training here keeps it;
+    `half_precision` stores features in two bytes instead of four.
+    """
+    spec = configuration.network_spec(network_channels(configuration, channels, labels), labels.heads)
+    size = 2 if half_precision else 4
+    found = list(layers(spec, configuration.patch_size))
+    maps = [layer.outputs * layer.voxels for layer in found if layer.outputs != spec.heads or layer.normalized]
+    kept = _KEPT_PER_FEATURE * sum(maps) + _TRANSIENT_COPIES * max(maps)
+    scores = _SCORE_COPIES * 4 * spec.heads * math.prod(configuration.patch_size)
+    copies = _COPIES_OF_WEIGHTS + _OPTIMIZER_STATE.get(optimizer, 2)
+    return round(configuration.batch_size * (kept * size + scores) + 4 * copies * weights(spec) + _FIXED_BYTES)
