@@ -127,5 +127,10 @@ _SCHEME_OF_CHANNEL = {
 
 
 def scheme_for_channel(name: str) -> str:
-    """The key of NORMALIZATIONS for a channel name of dataset.json; any unknown name gets z-scores (nnU-Net)."""
+    """The key of NORMALIZATIONS for a channel name of dataset.json; any unknown name gets z-scores (nnU-Net).
+
+    A channel may also be called by the key itself, which is how one that a module added is asked for.
+    """
+    if name in NORMALIZATIONS:
+        return name
     return _SCHEME_OF_CHANNEL.get(name.casefold(), "ZScoreNormalization")

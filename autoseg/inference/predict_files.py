@@ -1,6 +1,6 @@
 """Many cases, file to file: while the network works on one case the next is read and the last is written.
 
-Three lanes: reading and preparing (a thread), the network (the caller's thread), export and writing (a thread). At
+Three lanes: reading and preparing (a thread), the network (the caller's thread), writing (a thread). At
 most one case waits before and one after the network, so memory does not grow with the number of cases.
 """
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from autoseg.dataset.readers import mask_ending, read_image, write_labels
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.inference.predictor import LoadedModel
-from autoseg.inference.volume import export_labels, prepare_volume, score_prepared
-from autoseg.records import Case, Geometry, Placement, PreparedCase
+from autoseg.inference.volume import mask_of_prepared, prepare_volume
+from autoseg.records import Case, Geometry, PreparedCase
 
 Value = TypeVar("Value")
 
@@ -108,8 +108,7 @@ class _Scored:
     """A case that waits to be written."""
 
     case: Case
-    scores: tuple[NDArray[np.float32], ...]
-    placements: tuple[Placement, ...]
+    labels: NDArray[np.integer]  # (k, j, i), the file's grid and values
     geometry: Geometry
     notes: tuple[str, ...]
     seconds: dict[str, float]
@@ -121,7 +120,7 @@ def _read(model: LoadedModel, case: Case) -> _Loaded | CaseOutcome:
     def work() -> _Loaded:
         began = time.perf_counter()
         volume = read_image(case.images)
-        prepared = prepare_volume(model, case.id, volume)
+        prepared = prepare_volume(model, case.id, volume, case.missing)
         return _Loaded(prepared, volume.geometry, volume.notes, time.perf_counter() - began)
 
     loaded = _guarded(case, work)
@@ -138,24 +137,22 @@ def _score(
     mirror: bool,
     on_tile: Callable[[int], None] | None,
 ) -> Future[CaseOutcome]:
-    """Run the network on one case (caller's thread) and hand the scores to the writing thread."""
+    """Run the network on one case (caller's thread) and hand the mask to the writing thread."""
     began = time.perf_counter()
-    scores = _guarded(case, lambda: score_prepared(model, loaded.prepared, step=step, mirror=mirror, on_tile=on_tile))
+    labels = _guarded(case, lambda: mask_of_prepared(model, loaded.prepared, step=step, mirror=mirror, on_tile=on_tile))
     seconds = {"read": loaded.seconds, "network": time.perf_counter() - began}
-    if isinstance(scores, AutosegError):
-        return _finished(CaseOutcome(case, error=scores, seconds=seconds, notes=loaded.notes))
-    placements = tuple(prepared.placement for prepared in loaded.prepared)
-    scored = _Scored(case, scores, placements, loaded.geometry, loaded.notes, seconds)
-    return writer.submit(_write, model, scored, mask_path(case, masks_folder))
+    if isinstance(labels, AutosegError):
+        return _finished(CaseOutcome(case, error=labels, seconds=seconds, notes=loaded.notes))
+    scored = _Scored(case, labels, loaded.geometry, loaded.notes, seconds)
+    return writer.submit(_write, scored, mask_path(case, masks_folder))
 
 
-def _write(model: LoadedModel, scored: _Scored, mask: Path) -> CaseOutcome:
-    """Export and write one mask (writing thread)."""
+def _write(scored: _Scored, mask: Path) -> CaseOutcome:
+    """Write one mask (writing thread)."""
     began = time.perf_counter()
 
     def work() -> Path:
-        labels = export_labels(scored.scores, scored.placements, model.labels)
-        write_labels(mask, labels, scored.geometry, scored.case.images[0])
+        write_labels(mask, scored.labels, scored.geometry, scored.case.images[0])
         return mask
 
     written = _guarded(scored.case, work)

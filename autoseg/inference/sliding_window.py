@@ -73,38 +73,6 @@ def count_passes(shape: Sequence[int], patch_size: Sequence[int], step: float, m
     return tile_grid(shape, patch_size, step).tiles * len(mirror_sets(mirror_axes))
 
 
-def predict_scores(
-    forward: Forward,
-    image: NDArray[np.float32],
-    patch_size: Sequence[int],
-    *,
-    heads: int,
-    step: float = 0.5,
-    mirror_axes: Sequence[int] = (),
-    batch_size: int = 1,
-    device: torch.device,
-    on_tile: Callable[[int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Scores (K, Z, Y, X), float32, of an image (C, Z, Y, X) in network space.
-
-    The slabs of `score_slabs` put together; see there for the arguments and errors.
-    """
-    scores = np.empty((heads, *image.shape[1:]), dtype=np.float32)
-    slabs = score_slabs(
-        forward,
-        image,
-        tile_grid(image.shape[1:], patch_size, step),
-        heads=heads,
-        mirror_axes=mirror_axes,
-        batch_size=batch_size,
-        device=device,
-        on_tile=on_tile,
-    )
-    for first, slab in slabs:
-        torch.from_numpy(scores[:, first : first + slab.shape[1]]).copy_(slab)
-    return scores
-
-
 def score_slabs(
     forward: Forward,
     image: NDArray[np.float32],
@@ -115,6 +83,7 @@ def score_slabs(
     batch_size: int = 1,
     device: torch.device,
     accumulator: torch.device | None = None,
+    precise: Forward | None = None,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Finished scores in order along axis 0: (first plane, slab (K, planes, Y, X) float32 on the accumulator's device).
@@ -122,6 +91,7 @@ def score_slabs(
     `forward` maps a batch (B, C, *patch) on `device` to (B, heads, *patch) in any float type. `mirror_axes` are axes of
     (Z, Y, X); for a 2D network axis 0 cannot be one. `batch_size` is how many patches (tiles or their mirrored copies)
     go through the network together. Scores are summed in float32 on `accumulator` (by default the network's device).
+    Patches whose scores are not finite go through `precise` once more, the network in full precision, if that is given.
     `on_tile` is told the number of tiles finished since its last call. Raises PredictionError when a score is not
     finite, ValueError when a 2D network is to be mirrored across slices.
     """
@@ -136,7 +106,7 @@ def score_slabs(
     for begin in range(0, len(passes), max(1, batch_size)):
         batch = passes[begin : begin + max(1, batch_size)]
         with torch.inference_mode():
-            scores = forward(_patches(volume, batch, grid))
+            scores = _finite(forward, precise, _patches(volume, batch, grid))
             scores = scores if grid.dimensions == 3 else scores.unsqueeze(2)
             for (start, mirror), passed in zip(batch, scores.to(window.device), strict=True):
                 window.add(start, passed.flip([axis + 1 for axis in mirror]) if mirror else passed)
@@ -149,6 +119,14 @@ def score_slabs(
             slab = window.take(next_plane, len(mirrors))
         if slab is not None:
             yield slab
+
+
+def _finite(forward: Forward, precise: Forward | None, patches: Tensor) -> Tensor:
+    """Scores of patches; again in full precision where half precision ran out of range."""
+    scores = forward(patches)
+    if precise is None or bool(torch.isfinite(scores).all()):
+        return scores
+    return precise(patches)
 
 
 class _Window:

@@ -40,6 +40,20 @@ class UNet(nn.Module):
         scores: list[Tensor] = self.decoder(self.encoder(image), self.deep_supervision)
         return scores if self.deep_supervision else scores[0]
 
+    @property
+    def feature_channels(self) -> int:
+        """Channels F of what `features` gives."""
+        channels: int = self.decoder.finest.head.in_channels
+        return channels
+
+    def features(self, image: Tensor) -> Tensor:
+        """Features (B, F, *space) of which the scores are a linear map, the same at every voxel."""
+        return self.decoder.features(self.encoder(image))
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Scores (B, K, *space) of `features`, of weighted means of them too: weighting first gives the same."""
+        return self.decoder.finest.scores(features)
+
 
 class Encoder(nn.Module):
     """A stem (possibly nothing), then stages, the first module of each carrying its stride."""
@@ -89,6 +103,18 @@ class Decoder(nn.Module):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.levels = nn.ModuleList(DecoderLevel(spec, stage) for stage in range(len(spec.strides) - 1))
+
+    @property
+    def finest(self) -> DecoderLevel:
+        """The level of the full resolution."""
+        return cast("DecoderLevel", self.levels[0])
+
+    def features(self, features: Sequence[Tensor]) -> Tensor:
+        """Features of the full resolution, from those of the encoder."""
+        x = features[-1]
+        for number, level in reversed(list(enumerate(self.levels))):
+            x = level(x, features[number])
+        return x
 
     def forward(self, features: Sequence[Tensor], every_level: bool) -> list[Tensor]:
         """Scores per level, finest first; only the finest unless `every_level`."""

@@ -8,7 +8,8 @@ so that the inverse needs neither the image nor the plan.
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,12 @@ from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, o
 from autoseg.arrays.resample import resample_image, resampled_shape
 from autoseg.arrays.resample_labels import resample_labels
 from autoseg.errors import DatasetError, PlanError
-from autoseg.preprocessing.export import labels_on_grid, probabilities_on_grid
+from autoseg.preprocessing.export import in_slabs, labels_on_grid, probabilities_in_planes, whole_probabilities
 from autoseg.preprocessing.locations import class_locations
-from autoseg.records import OUTSIDE, LabelMap, Labels, Placement, Preparation, PreparedCase, Spacing, Volume
+from autoseg.records import OUTSIDE, LabelMap, Labels, Placement, Preparation, PreparedCase, Shape, Spacing, Volume
+
+if TYPE_CHECKING:  # only who predicts has to wait for torch
+    from autoseg.arrays.resample_scores_torch import Slab
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -31,13 +35,18 @@ ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 def to_network_space(
-    case_id: str, volume: Volume, label_map: LabelMap | None, preparation: Preparation
+    case_id: str,
+    volume: Volume,
+    label_map: LabelMap | None,
+    preparation: Preparation,
+    nonzero: NDArray[np.bool_] | None = None,
 ) -> PreparedCase:
     """The case as the network sees it: image (C, Z, Y, X) float32, training labels (Z, Y, X) int16.
 
     The same arrays come out whatever the axis order in which the file stores the volume. Voxels that are zero in all
-    channels and carry no label get OUTSIDE in the label map. Raises DatasetError where image, labels and preparation
-    do not fit together or a label value is not declared.
+    channels and carry no label get OUTSIDE in the label map. `nonzero` is `nonzero_mask(volume.image)`, for who has it
+    already. Raises DatasetError where image, labels and preparation do not fit together or a label value is not
+    declared.
     """
     _check_fit(volume, label_map, preparation)
     orientation = closest_canonical(volume.geometry) if preparation.orientation == "ras" else STORED
@@ -46,16 +55,16 @@ def to_network_space(
         return _transpose(orient(array, orientation), preparation.axis_order)
 
     # holes are the same in every orientation: the mask is made on the array as it lies in memory
-    mask = turned(nonzero_mask(volume.image))
+    mask = turned(nonzero_mask(volume.image) if nonzero is None else nonzero)
     placement = _place(volume, preparation, orientation, bounding_box(mask))
-    image = np.ascontiguousarray(crop(turned(volume.image), placement.box))
+    image = np.array(crop(turned(volume.image), placement.box), order="C")  # a copy: it is normalized in place
     inside = np.ascontiguousarray(crop(mask, placement.box))
     labels = None
     if label_map is not None:
         labels = np.array(crop(turned(encode(label_map.labels, preparation.labels)), placement.box), order="C")
         labels[(labels == 0) & ~inside] = OUTSIDE
         inside = labels >= 0  # a labelled voxel counts as inside even where the image is zero
-    image = _normalize(image, preparation, inside)
+    _normalize(image, preparation, inside)
     shape, spacing, new_spacing = placement.prepared_shape, placement.transposed_spacing, placement.prepared_spacing
     image = resample_image(image, shape, spacing, new_spacing, preparation.image_order)
     if labels is not None:
@@ -99,44 +108,48 @@ def _place(volume: Volume, preparation: Preparation, orientation: Orientation, b
     )
 
 
-def _normalize(image: NDArray[np.float32], preparation: Preparation, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The image (C, Z, Y, X) with each channel normalized by its scheme, before resampling (nnU-Net's order)."""
-    normalized = np.empty_like(image)
+def _normalize(image: NDArray[np.float32], preparation: Preparation, inside: NDArray[np.bool_]) -> None:
+    """Normalize each channel of the image (C, Z, Y, X), in place, before it is resampled (nnU-Net's order)."""
     for channel, scheme in enumerate(preparation.normalization):
         if scheme not in NORMALIZATIONS:
             raise PlanError(f"unknown normalization {scheme!r}", remedy=f"Known are: {', '.join(NORMALIZATIONS)}.")
         where = inside if preparation.use_mask_for_normalization[channel] else None
-        normalized[channel] = NORMALIZATIONS[scheme](image[channel], preparation.intensities[channel], where)
-    return normalized
+        image[channel] = NORMALIZATIONS[scheme](image[channel], preparation.intensities[channel], where)
 
 
 # -------------------------------------------------------------------------------------------------------- inverse
 
 
 def to_image_space(
-    scores: NDArray[np.float32], placement: Placement, labels: Labels, *, order: Literal[0, 1] = 1
+    scores: NDArray[np.float32] | Iterable[Slab], placement: Placement, labels: Labels, *, order: Literal[0, 1] = 1
 ) -> NDArray[np.integer]:
-    """The label map of scores (K, Z, Y, X), on the grid of the file and with the file's values: (k, j, i) as stored.
+    """The label map of scores, on the grid of the file and with the file's values: (k, j, i) as stored.
 
-    Scores are interpolated (linearly by default), then the largest wins; with regions each positive score writes its
-    value, later ones over earlier ones. Beside the scores memory holds the label map and one slab, whatever K is.
-    Outside the crop box all is background. Raises ValueError if the scores do not have the prepared shape.
+    Scores (K, Z, Y, X) come whole, or in slabs (K, planes, Y, X) in order along Z; of slabs only those still needed are
+    held. They are interpolated (linearly by default), then the largest wins; with regions each positive score writes
+    its value, later ones over earlier ones. Outside the crop box all is background. Raises ValueError if whole scores
+    do not have the prepared shape.
     """
-    _check_scores(scores, placement, labels)
-    found = labels_on_grid(scores, placement.cropped_shape, *_spacings_back(placement), labels, order)
+    slabs = _slabs(scores, placement, labels)
+    found = labels_on_grid(slabs, *_grids(placement), labels, order)
+    return labels_to_image_space(found, placement, labels)
+
+
+def labels_to_image_space(found: NDArray[np.integer], placement: Placement, labels: Labels) -> NDArray[np.integer]:
+    """Training labels (Z, Y, X) on the cropped grid as a label map (k, j, i) of the file, with the file's values."""
     return np.ascontiguousarray(_to_stored(decode(found, labels), placement, fill=0))
 
 
 def probabilities_to_image_space(
-    scores: NDArray[np.float32], placement: Placement, labels: Labels, *, order: Literal[0, 1] = 1
+    scores: NDArray[np.float32] | Iterable[Slab], placement: Placement, labels: Labels, *, order: Literal[0, 1] = 1
 ) -> NDArray[np.float32]:
-    """Probabilities (K, k, j, i) of scores (K, Z, Y, X), on the grid of the file, axes as stored.
+    """Probabilities (K, k, j, i) of scores (whole or in slabs), on the grid of the file, axes as stored.
 
     Softmax over the labels, or one sigmoid per region, of the interpolated scores. Outside the crop box background is
-    1 and everything else 0. Raises ValueError if the scores do not have the prepared shape.
+    1 and everything else 0. Raises ValueError if whole scores do not have the prepared shape.
     """
-    _check_scores(scores, placement, labels)
-    found = probabilities_on_grid(scores, placement.cropped_shape, *_spacings_back(placement), labels, order)
+    slabs = _slabs(scores, placement, labels)
+    found = whole_probabilities(slabs, *_grids(placement), labels, order)
     whole = _to_stored(found, placement, fill=0)
     if not labels.has_regions:
         outside = _to_stored(np.zeros(placement.cropped_shape, dtype=np.bool_), placement, fill=1)
@@ -144,15 +157,55 @@ def probabilities_to_image_space(
     return np.ascontiguousarray(whole)
 
 
-def _check_scores(scores: NDArray[np.float32], placement: Placement, labels: Labels) -> None:
+def averaged_to_image_space(
+    groups: Sequence[Iterable[Slab]],
+    placements: Sequence[Placement],
+    labels: Labels,
+    decide: Callable[[NDArray[np.float32]], NDArray[np.integer]],
+) -> NDArray[np.integer]:
+    """The label map (k, j, i) of the mean probabilities of several groups of slabs, side by side, plane by plane.
+
+    `decide` turns probabilities (K, planes, Y, X) into training labels. The groups must crop the file alike (their
+    grids in network space may differ); raises ValueError where they do not.
+    """
+    first = placements[0]
+    if not all(same_crop(placement, first) for placement in placements):
+        raise ValueError("the groups do not crop the file alike")
+    streams = [
+        probabilities_in_planes(slabs, *_grids(placement), labels, 1)
+        for slabs, placement in zip(groups, placements, strict=True)
+    ]
+    found = np.zeros(first.cropped_shape, dtype=np.min_scalar_type(len(labels.values)))
+    for portions in zip(*streams, strict=True):
+        start = portions[0][0]
+        mean = sum((planes for _, planes in portions[1:]), start=portions[0][1]) / len(portions)
+        found[start : start + mean.shape[1]] = decide(mean)
+    return labels_to_image_space(found, first, labels)
+
+
+def same_crop(one: Placement, other: Placement) -> bool:
+    """Whether two preparations turned and cropped the file alike, so that their crops are one grid."""
+    fields = ("geometry", "orientation_axes", "orientation_flips", "axis_order", "box")
+    return all(getattr(one, field) == getattr(other, field) for field in fields)
+
+
+def _slabs(scores: NDArray[np.float32] | Iterable[Slab], placement: Placement, labels: Labels) -> Iterable[Slab]:
+    if not isinstance(scores, np.ndarray):
+        return scores
     expected = (labels.heads, *placement.prepared_shape)
     if scores.shape != expected:
         raise ValueError(f"scores of shape {scores.shape} do not fit a case and labels that need {expected}")
+    return in_slabs(scores)
 
 
-def _spacings_back(placement: Placement) -> tuple[Spacing, Spacing]:
-    """Current and new spacing of the way back: the prepared one is asked first whether an axis lies apart."""
-    return placement.prepared_spacing, placement.transposed_spacing
+def _grids(placement: Placement) -> tuple[Shape, Shape, Spacing, Spacing]:
+    """Shapes and spacings of the way back: the prepared spacing is asked first whether an axis lies apart."""
+    return (
+        placement.prepared_shape,
+        placement.cropped_shape,
+        placement.prepared_spacing,
+        placement.transposed_spacing,
+    )
 
 
 def _to_stored(array: NDArray[ScalarT], placement: Placement, fill: float) -> NDArray[ScalarT]:

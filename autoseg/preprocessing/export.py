@@ -1,93 +1,114 @@
-"""Scores on another grid, turned into labels or probabilities slab by slab."""
+"""Scores on another grid, turned into labels or probabilities as they come: never the scores of the whole grid."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.resample import apply_maps, axis_maps, separate_axis, slab_maps
+from autoseg.arrays.resample import separate_axis
 from autoseg.errors import PlanError
 from autoseg.records import Labels, Shape, Spacing
 
-#: Voxels of the output that are worked on at a time.
-_SLAB_VOXELS = 1 << 20
+if TYPE_CHECKING:  # only who predicts has to wait for torch
+    from autoseg.arrays.resample_scores_torch import Slab
+
+#: Planes of scores that are handed on together where all are there at once.
+SLAB_PLANES = 8
+
+
+def in_slabs(scores: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Scores (K, Z, Y, X) in slabs along Z."""
+    for start in range(0, scores.shape[1], SLAB_PLANES):
+        yield scores[:, start : start + SLAB_PLANES]
 
 
 def labels_on_grid(
-    scores: NDArray[np.float32],
+    slabs: Iterable[Slab],
+    source_shape: Shape,
     shape: Shape,
     current_spacing: Spacing,
     new_spacing: Spacing,
     labels: Labels,
     order: Literal[0, 1],
-) -> NDArray[np.unsignedinteger]:
-    """Training labels (Z, Y, X) on a grid of `shape` from scores (K, Z, Y, X) on another.
+) -> NDArray[np.integer]:
+    """Training labels (Z, Y, X) on a grid of `shape` from slabs of scores (K, planes, Y, X) on one of `source_shape`.
 
-    Of equal scores the first label wins. Regions: a probability above 1/2 is a score above 0.
+    Of equal scores the first label wins. Regions with an order write their values one after the other where their
+    probability is above 1/2, a score above 0; without an order the most likely value wins (`score_terms`).
     """
+    from autoseg.arrays.resample_scores_torch import added, grid_taps, highest, last_positive, winners_on_grid
+
+    taps = grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order))
     values = _region_values(labels)
-    found = np.zeros(shape, dtype=np.min_scalar_type(len(labels.values)))
-    for rows, slab in _slabs(scores, shape, current_spacing, new_spacing, order):
-        winner = found[rows]
-        best: NDArray[np.float32] | None = None
-        for head, part in enumerate(slab):
-            if values is not None:
-                winner[part > 0] = values[head]
-            elif best is None:
-                best = part.copy()
-            else:
-                higher = part > best
-                # heads ascend, so the maximum writes this one: several times faster than a masked assignment
-                np.maximum(winner, np.multiply(higher, head, dtype=winner.dtype), out=winner)
-                np.maximum(best, part, out=best)
-    return found
+    if values is not None:
+        regions = winners_on_grid(slabs, taps, last_positive, labels.heads + 1)
+        table: NDArray[np.integer] = np.asarray((0, *values), dtype=np.min_scalar_type(len(labels.values)))
+        return table[regions]
+    terms = score_terms(labels)
+    return winners_on_grid(added(slabs, terms) if labels.has_regions else slabs, taps, highest, len(terms))
 
 
-def probabilities_on_grid(
-    scores: NDArray[np.float32],
+def probabilities_in_planes(
+    slabs: Iterable[Slab],
+    source_shape: Shape,
+    shape: Shape,
+    current_spacing: Spacing,
+    new_spacing: Spacing,
+    labels: Labels,
+    order: Literal[0, 1],
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Probabilities (K, planes, Y, X) on a grid of `shape` with their first plane; the same portions for all slabs.
+
+    Softmax of the interpolated scores, sigmoid with regions.
+    """
+    from autoseg.arrays.resample_scores_torch import grid_taps, probabilities_on_grid
+
+    taps = grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order))
+    return probabilities_on_grid(slabs, taps, independent=labels.has_regions)
+
+
+def whole_probabilities(
+    slabs: Iterable[Slab],
+    source_shape: Shape,
     shape: Shape,
     current_spacing: Spacing,
     new_spacing: Spacing,
     labels: Labels,
     order: Literal[0, 1],
 ) -> NDArray[np.float32]:
-    """Probabilities (K, Z, Y, X) on a grid of `shape`: softmax of the interpolated scores, sigmoid with regions."""
-    found = np.empty((scores.shape[0], *shape), dtype=np.float32)
-    for rows, slab in _slabs(scores, shape, current_spacing, new_spacing, order):
-        part = found[:, rows]
-        for head, values in enumerate(slab):
-            part[head] = values
-        if labels.has_regions:
-            # tanh never overflows, unlike the exponential of a large negative score
-            part[...] = 0.5 * (1 + np.tanh(0.5 * part))
-        else:
-            part -= part.max(axis=0)
-            np.exp(part, out=part)
-            part /= part.sum(axis=0)
+    """Probabilities (K, Z, Y, X) on a grid of `shape`, all at once."""
+    found = np.empty((labels.heads, *shape), dtype=np.float32)
+    for first, planes in probabilities_in_planes(
+        slabs, source_shape, shape, current_spacing, new_spacing, labels, order
+    ):
+        found[:, first : first + planes.shape[1]] = planes
     return found
 
 
-def _slabs(
-    scores: NDArray[np.float32],
-    shape: Shape,
-    current_spacing: Spacing,
-    new_spacing: Spacing,
-    order: Literal[0, 1],
-) -> Iterator[tuple[slice, Iterator[NDArray[np.float32]]]]:
-    """Slabs of output slices: which, and the interpolated scores (z, Y, X) of one head after the other."""
-    maps = axis_maps(scores.shape[1:], shape, order, separate_axis(current_spacing, new_spacing))
-    thickness = max(1, _SLAB_VOXELS // (shape[1] * shape[2]))
-    for start in range(0, shape[0], thickness):
-        stop = min(start + thickness, shape[0])
-        columns, local = slab_maps(maps, start, stop)
-        yield slice(start, stop), (apply_maps(head[columns], local) for head in scores)
+def _orders(current_spacing: Spacing, new_spacing: Spacing, order: Literal[0, 1]) -> tuple[Literal[0, 1], ...]:
+    """The order per axis: an axis that is much coarser than the others takes its nearest planes."""
+    apart = separate_axis(current_spacing, new_spacing)
+    return tuple(0 if axis == apart else order for axis in range(3))
+
+
+def score_terms(labels: Labels) -> tuple[tuple[int, ...], ...]:
+    """For each score that competes or writes, the network outputs that are added up to make it.
+
+    Plain labels and ordered regions: the outputs themselves. Regions without an order: one score per value of the
+    labels, the sum of the logits of its regions. That is the log-likelihood of the value, up to what all values have
+    in common, where regions are independent given the image: sum of log p over its regions and of log(1 - p) over the
+    others, less the sum of log(1 - p) over all.
+    """
+    if labels.has_regions and labels.regions_class_order is None:
+        return tuple(tuple(int(region) for region in np.flatnonzero(row)) for row in labels.value_membership)
+    return tuple((head,) for head in range(labels.heads))
 
 
 def _region_values(labels: Labels) -> tuple[int, ...] | None:
-    """For each region the training label that it writes; None without regions."""
+    """For each region the training label that it writes; None without regions or without their order."""
     if not labels.has_regions or labels.regions_class_order is None:
         return None
     unknown = [value for value in labels.regions_class_order if value not in labels.values]

@@ -5,8 +5,9 @@
                    locations.b2nd  int32 (N, 3): the voxels of all names, one after the other
                    case.json       StoredEntry
 
-An entry is written aside as a folder and renamed, so a folder under a case's name is complete. It remembers size and
-time of the files that it was made from: `is_current` compares them, which costs no reading of arrays.
+An entry is written aside as a folder and renamed, so a folder under a case's name is complete. Its record carries its
+own checksum, and size, time and checksum of every file beside it. `is_current` compares sizes and times, and reads a
+file only where its time has changed; `read_case` reads and checks everything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -25,9 +28,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.errors import AutosegError, RecordError
-from autoseg.files import aside_name, disk_full, file_hash, read_record, written_aside
+from autoseg.files import (
+    ASIDE_PREFIX,
+    aside_name,
+    disk_full,
+    file_hash,
+    read_record,
+    written_aside,
+)
 from autoseg.preprocessing.chunks import chunks_and_blocks
-from autoseg.records import Case, Placement, PreparedCase, Record, Shape
+from autoseg.preprocessing.entry import SourceFile, StoredEntry, StoredFile
+from autoseg.records import Case, Placement, PreparedCase, Shape
 
 RECORD_NAME = "case.json"
 _IMAGE, _LABELS, _LOCATIONS = "image.b2nd", "labels.b2nd", "locations.b2nd"
@@ -36,35 +47,12 @@ _IMAGE, _LABELS, _LOCATIONS = "image.b2nd", "labels.b2nd", "locations.b2nd"
 _COMPRESSION = {"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
 
 
+#: Seconds after which a half-written entry has been given up by whoever began it.
+_ABANDONED_SECONDS = 3600.0
+
+
 class StoreError(AutosegError):
     """A prepared entry that is missing or damaged."""
-
-
-class StoredFile(Record):
-    """One array file of an entry."""
-
-    bytes: int
-    sha256: str
-
-
-class SourceFile(Record):
-    """What a file looked like when the entry was made from it."""
-
-    name: str
-    bytes: int
-    modified_ns: int
-
-
-class StoredEntry(Record):
-    """What an entry says of itself."""
-
-    format: int = 1
-    case: str
-    placement: Placement
-    channels: int
-    locations: dict[str, int]  # name -> number of voxels, in the order in which they are stored
-    files: dict[str, StoredFile]
-    sources: tuple[SourceFile, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +85,17 @@ class StoredCase:
                 return self._image[(slice(None), *box)], self._labels[box]
         except (RuntimeError, OSError, ValueError) as error:
             raise _damaged(Path(self._image.urlpath), str(error)) from error
+
+    def read_labels(self) -> NDArray[np.int16]:
+        """All labels (Z, Y, X). Raises StoreError as `read_patch`."""
+        if self._labels is None:
+            raise StoreError("was prepared without labels", where=f"prepared case {self.case}")
+        try:
+            with self._lock:
+                labels: NDArray[np.int16] = self._labels[...]
+        except (RuntimeError, OSError, ValueError) as error:
+            raise _damaged(Path(self._labels.urlpath), str(error)) from error
+        return labels
 
 
 # --------------------------------------------------------------------------------------------------------- writing
@@ -141,12 +140,15 @@ def _fill(aside: Path, prepared: PreparedCase, sources: tuple[SourceFile, ...], 
         placement=prepared.placement,
         channels=prepared.image.shape[0],
         locations={name: len(found) for name, found in zip(prepared.locations, voxels, strict=True)},
-        files={
-            path.name: StoredFile(bytes=path.stat().st_size, sha256=file_hash(path)) for path in sorted(aside.iterdir())
-        },
+        files={path.name: _stored_file(path) for path in sorted(aside.iterdir())},
         sources=sources,
     )
-    (aside / RECORD_NAME).write_text(record.model_dump_json(), encoding="utf-8")
+    (aside / RECORD_NAME).write_text(record.signed().model_dump_json(), encoding="utf-8")
+
+
+def _stored_file(path: Path) -> StoredFile:
+    status = path.stat()
+    return StoredFile(bytes=status.st_size, modified_ns=status.st_mtime_ns, sha256=file_hash(path))
 
 
 def _write_array(path: Path, array: NDArray[Any], patch_hint: Shape | None) -> None:
@@ -166,18 +168,43 @@ def remove_case(folder: Path, case_id: str) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes that were killed left half written."""
+    limit = time.time() - _ABANDONED_SECONDS
+    with suppress(FileNotFoundError):
+        for path in folder.glob(f"{ASIDE_PREFIX}*"):
+            with suppress(OSError):
+                if path.stat().st_mtime < limit:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
 # --------------------------------------------------------------------------------------------------------- reading
 
 
 def is_current(folder: Path, case: Case) -> bool:
-    """Whether there is a complete entry made from the case's files as they are now. Reads no array."""
+    """Whether there is an undamaged entry made from the case's files as they are now.
+
+    Reads the record, and of the arrays only those whose time is not the one at which they were written: they may have
+    been damaged since, or merely copied.
+    """
     entry = entry_folder(folder, case.id)
     try:
-        record = read_record(entry / RECORD_NAME, StoredEntry)
-        sizes_fit = all((entry / name).stat().st_size == file.bytes for name, file in record.files.items())
-        return sizes_fit and record.sources == _stamp(case)
-    except (RecordError, FileNotFoundError):
+        record = _read_entry(folder, case.id, check=False)
+        return record.sources == _stamp(case) and all(
+            _is_untouched(entry / name, file) for name, file in record.files.items()
+        )
+    except (StoreError, FileNotFoundError):
         return False
+
+
+def _is_untouched(path: Path, file: StoredFile) -> bool:
+    if path.stat().st_mtime_ns == file.modified_ns:
+        return True
+    if file_hash(path) != file.sha256:
+        return False
+    with suppress(OSError):  # a folder that may only be read is checked again the next time
+        os.utime(path, ns=(file.modified_ns, file.modified_ns))
+    return True
 
 
 def read_case(folder: Path, case_id: str) -> PreparedCase:
@@ -221,6 +248,8 @@ def _read_entry(folder: Path, case_id: str, check: bool) -> StoredEntry:
     entry = entry_folder(folder, case_id)
     try:
         record = read_record(entry / RECORD_NAME, StoredEntry)
+        if not record.is_intact:
+            raise _damaged(entry / RECORD_NAME, "its checksum does not fit")
         for name, file in record.files.items():
             path = entry / name
             if path.stat().st_size != file.bytes:
@@ -260,7 +289,8 @@ def _damaged(path: Path, why: str) -> StoreError:
 
 def _stamp(case: Case) -> tuple[SourceFile, ...]:
     """Name, size and time of the case's files. Raises FileNotFoundError if one is gone."""
-    paths = case.images if case.labels is None else (*case.images, case.labels)
+    labels = () if case.labels is None else (case.labels,)
+    paths = (*case.images, *labels, *(path for _, path in case.label_files))
     found = []
     for path in paths:
         status = path.stat()

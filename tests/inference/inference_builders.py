@@ -57,6 +57,7 @@ def make_configuration(
         blocks_per_stage_decoder=(1,),
         batch_dice=False,
         steps_per_epoch=1,
+        epochs=1,
     )
 
 

@@ -11,9 +11,16 @@ from torch import Tensor
 
 from autoseg.arrays.tiles import gaussian_window
 from autoseg.errors import PredictionError
-from autoseg.inference.sliding_window import count_passes, mirror_sets, predict_scores, score_slabs, tile_grid
+from autoseg.inference.sliding_window import count_passes, mirror_sets, score_slabs, tile_grid
 
 CPU = torch.device("cpu")
+
+
+def predict_scores(forward, image, patch_size, *, step=0.5, **options) -> np.ndarray:
+    """All slabs of a volume put together; they come in order and without gaps."""
+    slabs = list(score_slabs(forward, image, tile_grid(image.shape[1:], patch_size, step), **options))
+    assert [first for first, _ in slabs] == np.cumsum([0, *(slab.shape[1] for _, slab in slabs[:-1])]).tolist()
+    return torch.cat([slab for _, slab in slabs], dim=1).numpy()
 
 
 def random_image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -143,3 +150,21 @@ def test_sums_are_float32_when_the_network_is_not() -> None:
 def test_a_2d_network_is_not_mirrored_across_slices() -> None:
     with pytest.raises(ValueError, match="slices"):
         predict_scores(pointwise, random_image((1, 2, 8, 8)), (8, 8), heads=2, mirror_axes=(0,), device=CPU)
+
+
+def test_scores_that_overflow_are_computed_again_in_full_precision() -> None:
+    image = random_image((1, 8, 8, 8))
+    calls = []
+
+    def overflowing(batch: Tensor) -> Tensor:
+        return pointwise(batch) * torch.tensor([1.0, torch.inf])[None, :, None, None, None]
+
+    def precise(batch: Tensor) -> Tensor:
+        calls.append(len(batch))
+        return pointwise(batch)
+
+    found = predict_scores(overflowing, image, (8, 8, 8), heads=2, device=CPU, precise=precise)
+    np.testing.assert_allclose(found, pointwise(torch.from_numpy(image)[None])[0].numpy(), rtol=1e-5, atol=1e-6)
+    assert calls == [1]
+    predict_scores(pointwise, image, (8, 8, 8), heads=2, device=CPU, precise=precise)
+    assert calls == [1]

@@ -14,17 +14,18 @@ from inference_builders import (
     threshold_tensors,
 )
 
-from autoseg.errors import ModelError, PredictionError
+from autoseg.arrays.labels import decode
+from autoseg.errors import PredictionError
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.inference.volume import (
     expected_passes,
-    export_labels,
-    labels_of_probabilities,
-    predict_prepared,
+    mask_of_prepared,
     predict_volume,
     prepare_volume,
     score_prepared,
+    training_labels_of,
 )
+from autoseg.networks.catalog import build_network
 from autoseg.records import Configuration, Geometry, Labels, Volume
 
 CPU = torch.device("cpu")
@@ -84,8 +85,7 @@ def test_configurations_are_averaged_on_probabilities() -> None:
     flat = make_configuration(dimensions=2, spacing=(None, 1.0, 1.0), patch=(12, 10))
     model = a_model(make_configuration(), flat, biases=(-9.0, 9.0))
     prepared = prepare_volume(model, "a", a_volume())
-    scores = score_prepared(model, prepared)
-    mask = export_labels(scores, [case.placement for case in prepared], LABELS)
+    mask = mask_of_prepared(model, prepared)
     image = phantom().T
     # the second network is sure of label 1 (score 9), the first of what the intensity says
     inside = image > 0
@@ -97,8 +97,33 @@ def test_configurations_are_averaged_on_probabilities() -> None:
         weights.append(np.exp(logits) / np.exp(logits).sum(0))
     expected = np.array(LABELS.values)[np.mean(weights, axis=0).argmax(0)]
     np.testing.assert_array_equal(mask[inside], expected[inside])
-    with pytest.raises(ModelError, match="several configurations"):
-        predict_prepared(model, prepared[0].image)
+
+
+def test_models_that_turn_the_file_differently_are_averaged_in_its_own_space() -> None:
+    """A model that sees axes as stored and one that sees them oriented: their crops are no common grid."""
+    entry = make_configuration()
+    stored = entry.model_copy(update={"preparation": entry.preparation.model_copy(update={"orientation": "stored"})})
+    volume = a_volume(orientations()[7])
+    alone = predict_volume(a_model(entry), volume)
+    np.testing.assert_array_equal(predict_volume(a_model(entry, stored), volume), alone)
+
+
+def test_many_labels_are_summed_as_features() -> None:
+    """More scores than features: the last layer comes after the sum over tiles, and nothing else changes."""
+    labels = Labels(names={"background": 0, **{f"l{value}": value for value in range(1, 9)}})
+    entry = make_configuration(network="unet", patch=(8, 8, 8), labels=labels)
+    header = make_header(entry, entry, labels=labels)
+    torch.manual_seed(0)
+    weights = {member.name: build_network(entry.network_spec(1, 9)).state_dict() for member in header.members}
+    model = build_model(header, weights, torch.device("cpu"), "float32")
+    prepared = prepare_volume(model, "a", a_volume())
+    assert sum(network.feature_channels for network in model.groups[0].networks) < labels.heads
+    (late,) = score_prepared(model, prepared)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autoseg.inference.volume._summed_as_features", lambda group, heads: False)
+        (early,) = score_prepared(model, prepared)
+    assert late.shape == early.shape
+    np.testing.assert_allclose(late, early, rtol=1e-4, atol=1e-5)
 
 
 def test_groups_with_one_preparation_share_the_prepared_image() -> None:
@@ -110,7 +135,16 @@ def test_groups_with_one_preparation_share_the_prepared_image() -> None:
 def test_regions_overwrite_in_order() -> None:
     labels = Labels(names={"background": 0, "whole": (1, 3), "core": (3,)}, regions_class_order=(1, 3))
     probabilities = np.array([[0.9, 0.9, 0.2, 0.5], [0.1, 0.8, 0.7, 0.5]], dtype=np.float32).reshape(2, 1, 2, 2)
-    np.testing.assert_array_equal(labels_of_probabilities(probabilities, labels).ravel(), [1, 3, 3, 0])
+    np.testing.assert_array_equal(decode(training_labels_of(probabilities, labels), labels).ravel(), [1, 3, 3, 0])
+
+
+def test_regions_without_an_order_take_the_most_likely_value() -> None:
+    labels = Labels(names={"background": 0, "whole": (1, 3), "core": (3,)})
+    sure = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]], dtype=np.float32).reshape(2, 1, 2, 2)
+    # a core outside the whole is as unlikely as nothing at all: the first wins
+    np.testing.assert_array_equal(decode(training_labels_of(sure, labels), labels).ravel(), [1, 3, 0, 0])
+    doubtful = np.array([[0.4, 0.6, 0.45], [0.7, 0.45, 0.45]], dtype=np.float32).reshape(2, 1, 1, 3)
+    np.testing.assert_array_equal(decode(training_labels_of(doubtful, labels), labels).ravel(), [3, 1, 0])
 
 
 def test_missing_channels_are_named() -> None:
