@@ -1,0 +1,108 @@
+"""Segmenting from a program: a model that stays loaded, arrays in, arrays out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from autoseg import devices
+from autoseg.dataset.geometry import affine_rows
+from autoseg.dataset.itk import mask_like_image, volume_of_image
+from autoseg.dataset.readers import read_image, write_labels
+from autoseg.errors import PredictionError
+from autoseg.inference.predictor import load_models
+from autoseg.inference.volume import predict_volume
+from autoseg.records import Geometry, Volume
+
+
+class Predictor:
+    """A model ready to segment; the second call loads nothing, and several threads may call it.
+
+    Args:
+        model: a model file, or several whose scores or probabilities are averaged.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        precision: "auto", "float32", "bfloat16" or "float16".
+        mirror: average over mirrored copies: a little better, several times slower.
+        step: distance of neighbouring tiles, as a share of the patch.
+
+    Raises ModelError when a file cannot be used, UsageError for a device or precision that is not there.
+    """
+
+    def __init__(
+        self,
+        model: Path | str | Sequence[Path | str],
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        mirror: bool = True,
+        step: float = 0.5,
+    ) -> None:
+        files = [model] if isinstance(model, (str, Path)) else list(model)
+        target = devices.choose_device(device)
+        self._model = load_models([Path(file) for file in files], target, devices.choose_precision(precision, target))
+        self._mirror = mirror
+        self._step = step
+        # one volume at a time: two would only wait for each other's cores and hold twice the memory
+        self._lock = threading.Lock()
+
+    @property
+    def labels(self) -> dict[str, int | tuple[int, ...]]:
+        """Names of the labels and their values in masks."""
+        return dict(self._model.labels.names)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels, in the order in which images need them."""
+        return self._model.header.channels
+
+    def predict(self, array: ArrayLike, affine: ArrayLike) -> NDArray[np.integer]:
+        """The mask of an image, in the image's own axes.
+
+        Args:
+            array: intensities (i, j, k) or (channels, i, j, k), in the affine's axis order, as nibabel gives them.
+            affine: 4x4, from indices (i, j, k) to millimetres in RAS+, NIfTI's convention.
+
+        Returns:
+            Label values (i, j, k).
+        """
+        image = np.asarray(array)
+        if image.ndim == 3:
+            image = image[None]
+        if image.ndim != 4:
+            raise PredictionError(f"the array has {image.ndim} axes", remedy="Give (i, j, k) or (channels, i, j, k).")
+        matrix = np.asarray(affine, dtype=np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) == 0:
+            raise PredictionError("the affine is no 4x4 matrix that maps voxels to millimetres", remedy="Correct it.")
+        stored = np.ascontiguousarray(image.transpose(0, 3, 2, 1), dtype=np.float32)
+        _, z, y, x = stored.shape
+        return self._mask(Volume(stored, Geometry(shape=(z, y, x), affine=affine_rows(matrix)))).transpose(2, 1, 0)
+
+    def predict_image(self, image: Any) -> Any:
+        """The mask of a SimpleITK image, as a SimpleITK image on the same grid."""
+        return mask_like_image(self._mask(volume_of_image(image)), image)
+
+    def predict_file(
+        self, image: Path | str | Sequence[Path | str], mask: Path | str | None = None
+    ) -> NDArray[np.integer]:
+        """The mask of an image file, or of one file per channel; written to `mask` if that is given.
+
+        Returns label values (k, j, i) = (Z, Y, X) as stored in the file. A mask that is there already is not replaced:
+        raises PredictionError.
+        """
+        files = [Path(file) for file in ([image] if isinstance(image, (str, Path)) else image)]
+        if mask is not None and Path(mask).exists():
+            raise PredictionError("exists already", where=mask, remedy="Name another file, or remove this one.")
+        volume = read_image(files)
+        found = self._mask(volume)
+        if mask is not None:
+            write_labels(Path(mask), found, volume.geometry, files[0])
+        return found
+
+    def _mask(self, volume: Volume) -> NDArray[np.integer]:
+        with self._lock:
+            return predict_volume(self._model, volume, step=self._step, mirror=self._mirror)
