@@ -24,6 +24,16 @@ from typing import Any, Generic, TypeVar
 import psutil
 
 from autoseg.errors import AutosegError, WorkerDied
+from autoseg.plugins import imported_plugins, load_plugins
+
+#: Share of the free memory that one training step may take: training keeps its cases in the rest (training.cases).
+STEP_SHARE = 0.6
+
+#: Share of the free memory that the workers of a pool may fill.
+POOL_SHARE = 0.7
+
+#: Seconds between two looks at the memory of a process that must not grow too large.
+_LOOK_EVERY = 0.02
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -53,7 +63,7 @@ def default_workers(items: int, bytes_per_item: float = 0.0) -> int:
     """Processes worth starting: one per core, no more than items, no more than fit in free memory."""
     cores = available_cores()
     if bytes_per_item > 0:
-        fitting = int(psutil.virtual_memory().available * 0.7 / bytes_per_item)
+        fitting = int(psutil.virtual_memory().available * POOL_SHARE / bytes_per_item)
         cores = min(cores, max(1, fitting))
     return max(1, min(cores, items))
 
@@ -65,9 +75,48 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def usable_memory() -> int:
+    """Bytes of main memory that a training step may take at this moment."""
+    return int(STEP_SHARE * psutil.virtual_memory().available)
+
+
 def process_seconds() -> float:
     """Wall time since this process was started."""
     return max(0.0, time.time() - float(psutil.Process().create_time()))
+
+
+def run_apart(
+    function: Callable[[Item], Value], item: Item, *, seconds: float, resident_bytes: float
+) -> Outcome[Item, Value]:
+    """Call the function in a process of its own, which is ended when it takes too long or too much memory.
+
+    Its death is an outcome (WorkerDied) and harms nobody; the call is not repeated. An interrupt ends it at once.
+    """
+    worker = _Worker()
+    try:
+        worker.send(function, item)
+        deadline = time.monotonic() + seconds
+        while not wait([worker.pipe, worker.process.sentinel], timeout=_LOOK_EVERY):
+            if time.monotonic() > deadline:
+                return Outcome(0, item, error=WorkerDied(f"it took more than {seconds:.0f} s and was ended"))
+            if _resident_bytes(worker) > resident_bytes:
+                taken = f"{resident_bytes / 2**30:.1f} GB"
+                return Outcome(0, item, error=WorkerDied(f"it took more than {taken} of memory and was ended"))
+        answer = worker.receive()
+        if answer is None:
+            code = worker.process.exitcode
+            return Outcome(
+                0, item, error=WorkerDied(f"its process was killed, most often for memory (exit code {code})")
+            )
+        return _outcome(0, item, answer)
+    finally:
+        worker.kill()
+
+
+def _resident_bytes(worker: _Worker) -> int:
+    with suppress(psutil.Error):
+        return int(psutil.Process(worker.process.pid).memory_info().rss)
+    return 0
 
 
 class WorkerPool:
@@ -153,7 +202,7 @@ class _Worker:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(far_end,), daemon=True)
+        self.process: SpawnProcess = context.Process(target=_serve, args=(far_end, imported_plugins()), daemon=True)
         self.process.start()
         far_end.close()
 
@@ -192,9 +241,10 @@ def _ready(workers: list[_Worker]) -> list[_Worker]:
     return list(dict.fromkeys(by_handle[handle] for handle in wait(list(by_handle))))  # type: ignore[arg-type]
 
 
-def _serve(pipe: Connection) -> None:
-    """The loop of a worker process. Ctrl-C is the parent's to handle."""
+def _serve(pipe: Connection, plugins: Sequence[str] = ()) -> None:
+    """The loop of a worker process, which knows the modules that its parent imported. Ctrl-C is the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    load_plugins(plugins)
     while True:
         try:
             message = pipe.recv()

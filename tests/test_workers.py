@@ -6,10 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autoseg.errors import ReadError, WorkerDied
-from autoseg.workers import Outcome, WorkerFault, WorkerPool, default_workers
+from autoseg.workers import Outcome, WorkerFault, WorkerPool, default_workers, run_apart
 
 
 def square(number: int) -> int:
@@ -89,3 +90,58 @@ def test_workers_follow_cores_items_and_memory() -> None:
     assert default_workers(1) == 1
     assert default_workers(1000) >= 1
     assert default_workers(1000, bytes_per_item=1e15) == 1
+
+
+def sleep_long(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def fill_memory(megabytes: int) -> int:
+    block = bytearray(megabytes << 20)
+    block[:: 1 << 12] = b"x" * len(block[:: 1 << 12])
+    time.sleep(30)
+    return len(block)
+
+
+def spawned() -> list[psutil.Process]:
+    """Processes that this one has spawned and that live."""
+    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_a_call_apart_gives_value_or_error() -> None:
+    limits = {"seconds": 60.0, "resident_bytes": 1e12}
+    assert run_apart(square, 7, **limits).unwrap() == 49
+    assert isinstance(run_apart(fail_on_three, 3, **limits).error, ReadError)
+    died = run_apart(die_on_two, 2, **limits).error
+    assert isinstance(died, WorkerDied)
+    assert "exit code 137" in str(died)
+
+
+@pytest.mark.parametrize(
+    ("function", "item", "limits", "told"),
+    [
+        (sleep_long, 30.0, {"seconds": 0.5, "resident_bytes": 1e12}, "took more than 0 s"),
+        (fill_memory, 600, {"seconds": 30.0, "resident_bytes": 400e6}, "took more than 0.4 GB"),
+    ],
+)
+def test_a_call_apart_ends_when_it_takes_too_much(function, item, limits, told) -> None:
+    began = time.monotonic()
+    error = run_apart(function, item, **limits).error
+    assert isinstance(error, WorkerDied)
+    assert told in str(error)
+    assert time.monotonic() - began < 20
+    assert not spawned()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_ends_a_call_apart() -> None:
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.7)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_apart(sleep_long, 30.0, seconds=60.0, resident_bytes=1e12)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not spawned()

@@ -1,26 +1,52 @@
-"""`plan`: check, measure, plan; and what guards an existing work folder and plan."""
+"""`plan`: check, measure, plan, try one step, and tell what it will cost."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.dataset.folds import make_folds, write_splits
+from autoseg.dataset.folds import read_splits, write_splits
 from autoseg.dataset.layouts import open_dataset
-from autoseg.errors import DatasetError, PlanError, WorkspaceError
-from autoseg.files import read_record, text_hash, write_record
+from autoseg.errors import DatasetError, UsageError, WorkspaceError
+from autoseg.files import read_record, write_record
 from autoseg.fingerprint.merge import merge
 from autoseg.hardware import device_budget
 from autoseg.pipeline.check import examine
+from autoseg.pipeline.fingerprints import read_fingerprint, read_json_object
+from autoseg.pipeline.fitting import fitting_plan
+from autoseg.pipeline.plans import require_replaceable, signed
+from autoseg.pipeline.probe import probed
 from autoseg.pipeline.reports import PlanReport
-from autoseg.planning.planner import make_plan
+from autoseg.pipeline.splits import SplitOptions, planned_splits
+from autoseg.planning.costs import preview
+from autoseg.planning.evidence import normalization_doubts
+from autoseg.planning.overrides import Overrides
+from autoseg.planning.planner import NONE_GIVEN, make_plan
+from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import Dataset, Plan, Problem
+from autoseg.records import Dataset, Fingerprint, Plan, Probe, Problem
 from autoseg.workers import WorkerPool, default_workers
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 #: Findings written out in an error; the rest is counted (`autoseg check` prints all).
 SHOWN = 20
+
+#: Folds as nnU-Net makes them, unless the data speak against it.
+DEFAULT_SPLITS = SplitOptions()
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What is asked of a plan, beside the data."""
+
+    preset: str = "auto"
+    name: str = DEFAULT_PLAN
+    device: str = "auto"
+    overrides: Overrides = NONE_GIVEN
+    nnunet_plans: Path | None = None  # an nnU-Net plans file to take instead of planning
+    probe: bool = True  # whether to try one real step of each configuration
+    plugins: tuple[str, ...] = ()  # modules to import, and to name in the plan
 
 
 def plan(
@@ -30,53 +56,189 @@ def plan(
     preset: str = "auto",
     name: str = DEFAULT_PLAN,
     device: str = "auto",
+    overrides: Overrides = NONE_GIVEN,
+    nnunet_plans: Path | None = None,
+    probe: bool = True,
+    splits: SplitOptions = DEFAULT_SPLITS,
     skip_bad: bool = False,
+    use: tuple[str, ...] = (),
     workers: int | None = None,
     progress: Progress,
 ) -> PlanReport:
     """Check the dataset, measure it on all cores, plan, and write what was found into the work folder."""
-    seconds = {}
+    load_plugins(use)
+    request = PlanRequest(preset, name, device, overrides, nnunet_plans, probe, use)
+    require_planned_or_given(request)
     began = time.monotonic()
     found = open_dataset(dataset)
     require_same_dataset(work, found)
     for note in found.notes:
         progress.say(note)
+    measured = measured_dataset(found, skip_bad, workers, progress)
+    seconds = {"check and measure": time.monotonic() - began}
+    made, probe_record = made_plan(measured.fingerprint, request, seconds, progress)
+    require_replaceable(work, made)
+    notes = keep_or_write_splits(work, measured, splits)
+    write_record(work.dataset, measured.usable)
+    path = write_plan(work, measured.fingerprint, made, probe_record)
+    return PlanReport(
+        dataset=measured.usable,
+        problems=(*measured.problems, *normalization_doubts(measured.fingerprint)),
+        fingerprint=measured.fingerprint,
+        plan=made,
+        path=path,
+        left_out=measured.left_out,
+        seconds=seconds,
+        probe=probe_record,
+        costs=preview(made, measured.fingerprint, probe_record),
+        notes=notes,
+    )
+
+
+def plan_from_fingerprint(
+    file: Path,
+    work: Workspace,
+    *,
+    preset: str = "auto",
+    name: str = DEFAULT_PLAN,
+    device: str = "auto",
+    overrides: Overrides = NONE_GIVEN,
+    nnunet_plans: Path | None = None,
+    use: tuple[str, ...] = (),
+    progress: Progress,
+) -> PlanReport:
+    """Plan without images. No step is tried: it is arithmetic, often for a machine other than this one.
+
+    Args:
+        file: a record `{"dataset_json": …, "fingerprint": …}` with nnU-Net's own files in it, or our fingerprint.json.
+        work: folder for fingerprint.json and plan.json.
+        preset, name, device, overrides, nnunet_plans, use: as for `plan`.
+        progress: told nothing lasting; planning takes milliseconds.
+    """
+    load_plugins(use)
+    request = PlanRequest(preset, name, device, overrides, nnunet_plans, probe=False, plugins=use)
+    require_planned_or_given(request)
+    seconds: dict[str, float] = {}
+    fingerprint = read_fingerprint(file)
+    require_same_fingerprint(work, fingerprint, name)
+    made, _ = made_plan(fingerprint, request, seconds, progress)
+    require_replaceable(work, made)
+    path = write_plan(work, fingerprint, made, None)
+    return PlanReport(
+        dataset=None,
+        problems=normalization_doubts(fingerprint),
+        fingerprint=fingerprint,
+        plan=made,
+        path=path,
+        left_out=(),
+        seconds=seconds,
+        costs=preview(made, fingerprint, None),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- the data
+
+
+@dataclass(frozen=True)
+class MeasuredDataset:
+    """A dataset, read once."""
+
+    usable: Dataset  # without the cases that have errors
+    left_out: tuple[str, ...]  # these cases
+    problems: tuple[Problem, ...]
+    fingerprint: Fingerprint
+
+
+def measured_dataset(found: Dataset, skip_bad: bool, workers: int | None, progress: Progress) -> MeasuredDataset:
+    """Read, check and measure every case. Raises DatasetError for cases with errors, unless they may be skipped."""
     with WorkerPool(default_workers(len(found.cases)) if workers is None else workers) as pool:
         problems, measurements = examine(found, pool, progress)
-    measured = {measurement.fingerprint.case for measurement in measurements}
-    left_out = tuple(case.id for case in found.cases if case.id not in measured)
+    good = {measurement.fingerprint.case for measurement in measurements}
+    left_out = tuple(case.id for case in found.cases if case.id not in good)
     if left_out and not skip_bad:
         raise _refusal(found, problems, left_out)
     if not measurements:
         raise DatasetError("no case can be used", where=found.root, remedy="`autoseg check` lists what is wrong.")
-    seconds["check and measure"] = time.monotonic() - began
-    usable = found.model_copy(update={"cases": tuple(case for case in found.cases if case.id in measured)})
-    fingerprint = merge(usable, measurements)
+    usable = found.model_copy(update={"cases": tuple(case for case in found.cases if case.id in good)})
+    return MeasuredDataset(usable, left_out, problems, merge(usable, measurements))
+
+
+def _refusal(found: Dataset, problems: tuple[Problem, ...], left_out: tuple[str, ...]) -> DatasetError:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    lines = [f"  {problem.case or found.name}: {problem.what}" for problem in errors[:SHOWN]]
+    if len(errors) > SHOWN:
+        lines.append(f"  … and {len(errors) - SHOWN} more (`autoseg check` lists all)")
+    return DatasetError(
+        f"{len(left_out)} of {len(found.cases)} cases cannot be used:\n" + "\n".join(lines),
+        where=found.root,
+        remedy="\nMend or remove them, or plan with the good ones only: --skip-bad.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- the plan
+
+
+def made_plan(
+    fingerprint: Fingerprint, request: PlanRequest, seconds: dict[str, float], progress: Progress
+) -> tuple[Plan, Probe | None]:
+    """The plan, signed, and what was measured; `seconds` gets the time of each stage."""
+    budget = device_budget(request.device)
     began = time.monotonic()
-    made = signed(make_plan(fingerprint, preset, device_budget(device), name=name))
+
+    def make(overrides: Overrides) -> Plan:
+        if request.nnunet_plans is not None:
+            planned = plan_from_file(request.nnunet_plans, fingerprint, request.name)
+        else:
+            planned = make_plan(fingerprint, request.preset, budget, name=request.name, overrides=overrides)
+        return planned.model_copy(update={"plugins": request.plugins})
+
+    made, probe = make(request.overrides), None
     seconds["plan"] = time.monotonic() - began
-    path = work.plan(name)
-    require_replaceable(work, made)
-    write_record(work.dataset, usable)
+    if request.probe:
+        began = time.monotonic()
+        partly = any(case.annotated is not None for case in fingerprint.cases)
+        if request.nnunet_plans is not None:
+            probe = probed(made, request.device, progress, partly_annotated=partly)
+            _warn_of_misfits(probe, progress)
+        else:
+            made, probe = fitting_plan(make, request.overrides, request.device, progress, partly_annotated=partly)
+        seconds["try a step"] = time.monotonic() - began
+    return signed(made), probe
+
+
+def plan_from_file(file: Path, fingerprint: Fingerprint, name: str) -> Plan:
+    """The plan in an nnU-Net plans file, for the dataset of the fingerprint."""
+    from autoseg.interop.nnunet_plans import plan_from_nnunet
+
+    return plan_from_nnunet(read_json_object(file), fingerprint, name, source=file.name)
+
+
+def require_planned_or_given(request: PlanRequest) -> None:
+    """Refuse planning options beside a plans file, which leaves nothing to plan."""
+    if request.nnunet_plans is not None and (request.overrides != NONE_GIVEN or request.preset != "auto"):
+        raise UsageError(
+            "--nnunet-plans leaves nothing to plan: --preset, --set and --memory-gb would say otherwise",
+            remedy="Change the values in the plans file, or in plan.json afterwards.",
+        )
+
+
+def _warn_of_misfits(probe: Probe, progress: Progress) -> None:
+    for step in probe.steps:
+        if not step.fits:
+            progress.warn(f"{step.configuration} does not fit this device: {step.why}")
+
+
+def write_plan(work: Workspace, fingerprint: Fingerprint, made: Plan, probe: Probe | None) -> Path:
+    """Write fingerprint, plan and measurements; the path of the plan."""
     write_record(work.fingerprint, fingerprint)
-    if not work.splits.exists() or _cases_changed(work, usable):
-        write_splits(work.splits, make_folds([case.id for case in usable.cases]))
+    path = work.plan(made.name)
     write_record(path, made)
-    return PlanReport(usable, problems, fingerprint, made, path, left_out, seconds)
+    if probe is not None:
+        write_record(work.probe(made.name), probe)
+    return path
 
 
-def signed(plan: Plan) -> Plan:
-    """The plan with the digest by which an edit is noticed."""
-    return plan.model_copy(update={"digest": _digest(plan)})
-
-
-def _decided(plan: Plan) -> Plan:
-    """The plan without the words that explain it."""
-    return plan.model_copy(update={"digest": "", "reasons": ()})
-
-
-def _digest(plan: Plan) -> str:
-    return text_hash(_decided(plan).model_dump_json(), length=16)
+# ------------------------------------------------------------------------------------------------ the work folder
 
 
 def require_same_dataset(work: Workspace, dataset: Dataset) -> None:
@@ -92,46 +254,42 @@ def require_same_dataset(work: Workspace, dataset: Dataset) -> None:
         )
 
 
-def require_replaceable(work: Workspace, made: Plan) -> None:
-    """Refuse to replace a plan from which something was trained, or that a person edited."""
-    path = work.plan(made.name)
-    if not path.exists():
-        return
-    before = read_record(path, Plan)
-    if _decided(before) == _decided(made):
-        return
-    trained = any(run.plan == made.name for run in work.all_runs())
-    edited = bool(before.digest) and before.digest != _digest(before)
-    if trained or edited:
-        raise PlanError(
-            "a network was trained from this plan" if trained else "this plan was edited by hand",
-            where=path,
-            remedy="It is kept. Give the new plan a name of its own: --name NAME.",
-        )
-
-
-def _cases_changed(work: Workspace, dataset: Dataset) -> bool:
-    """Whether the folds on disk speak of other cases and nothing was trained with them yet."""
-    from autoseg.dataset.folds import read_splits
-
-    split = {case for fold in read_splits(work.splits) for case in (*fold.train, *fold.val)}
-    changed = split != {case.id for case in dataset.cases}
-    if changed and work.all_runs():
+def require_same_fingerprint(work: Workspace, fingerprint: Fingerprint, name: str) -> None:
+    """Refuse a work folder with a dataset, or with other plans that were made from another fingerprint."""
+    if work.dataset.exists():
         raise WorkspaceError(
-            "the dataset has other cases than when its folds were made, and networks were trained with these folds",
-            where=work.splits,
-            remedy="Use a new work folder (--work), so that no held-out case becomes a training case unseen.",
+            "this work folder belongs to a dataset with images",
+            where=work.root,
+            remedy="Name another one with --work.",
         )
-    return changed
+    others = [other for other in work.plan_names() if other != name]
+    if others and work.fingerprint.exists() and read_record(work.fingerprint, Fingerprint) != fingerprint:
+        raise WorkspaceError(
+            f"this work folder has plans made from another fingerprint ({', '.join(others)})",
+            where=work.root,
+            remedy="Name another one with --work.",
+        )
 
 
-def _refusal(dataset: Dataset, problems: tuple[Problem, ...], left_out: tuple[str, ...]) -> DatasetError:
-    errors = [problem for problem in problems if problem.severity == "error"]
-    lines = [f"  {problem.case or dataset.name}: {problem.what}" for problem in errors[:SHOWN]]
-    if len(errors) > SHOWN:
-        lines.append(f"  … and {len(errors) - SHOWN} more (`autoseg check` lists all)")
-    return DatasetError(
-        f"{len(left_out)} of {len(dataset.cases)} cases cannot be used:\n" + "\n".join(lines),
-        where=dataset.root,
-        remedy="\nMend or remove them, or plan with the good ones only: --skip-bad.",
-    )
+def keep_or_write_splits(work: Workspace, measured: MeasuredDataset, asked: SplitOptions) -> tuple[str, ...]:
+    """Write the folds; those on disk are kept while the cases are the same and no others are asked for.
+
+    Returns what is to be told of them. Raises WorkspaceError where networks were trained with the folds on disk.
+    """
+    on_disk = read_splits(work.splits) if work.splits.exists() else None
+    if on_disk is not None:
+        split = {case for fold in on_disk for case in (*fold.train, *fold.val)}
+        same_cases = split == {case.id for case in measured.usable.cases}
+        if same_cases and asked == DEFAULT_SPLITS:
+            return ()
+    planned = planned_splits(measured.usable, measured.fingerprint, asked, measured.left_out)
+    if on_disk is not None and on_disk != planned.folds and work.all_runs():
+        raise WorkspaceError(
+            "the folds would change" if same_cases else "the dataset has other cases than when its folds were made",
+            where=work.splits,
+            remedy="Networks were trained with these folds: use a new work folder (--work), so that no held-out case "
+            "becomes a training case unseen.",
+        )
+    if on_disk != planned.folds:
+        write_splits(work.splits, planned.folds)
+    return planned.notes

@@ -7,20 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.dataset.readers import read_image, read_labels
+from autoseg.arrays.crop import nonzero_mask
+from autoseg.dataset.label_files import read_case_labels
+from autoseg.dataset.readers import read_image
 from autoseg.files import read_record
+from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.reports import PrepareReport
+from autoseg.planning.costs import preparing_bytes
 from autoseg.preprocessing.case import to_network_space
-from autoseg.preprocessing.store import is_current, write_case
+from autoseg.preprocessing.store import is_current, remove_abandoned, remove_case, write_case
 from autoseg.progress import Progress
-from autoseg.records import Case, Configuration, Dataset, Fingerprint, Plan, Preparation, Shape
+from autoseg.records import Case, Configuration, Fingerprint, Preparation, Shape
 from autoseg.workers import WorkerPool, default_workers
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 
 @dataclass(frozen=True)
 class PrepareTask:
-    """What a worker needs to prepare one case."""
+    """One case, and how and where it is to be prepared."""
 
     case: Case
     preparation: Preparation
@@ -37,9 +41,9 @@ def prepare(
     progress: Progress,
 ) -> PrepareReport:
     """Fill `prepared/` for the named configurations of a plan, or for all of them."""
-    chosen = read_record(work.require_plan(plan), Plan)
+    chosen = read_plan(work, plan)
     names = configurations or tuple(chosen.configurations)
-    dataset = read_record(work.dataset, Dataset)
+    dataset = read_dataset(work)
     return prepare_cases(work, [chosen.configuration(name) for name in names], dataset.cases, workers, progress)
 
 
@@ -53,30 +57,57 @@ def prepare_cases(
     """Prepare what is missing or stale; configurations with the same preparation share one copy."""
     began = time.monotonic()
     wanted = {work.prepared_folder(entry.preparation): entry for entry in configurations}
-    tasks, reused = [], 0
-    for folder, configuration in wanted.items():
-        for case in cases:
-            if is_current(folder, case):
-                reused += 1
-            else:
-                tasks.append(PrepareTask(case, configuration.preparation, folder, full_patch(configuration)))
+    for folder in wanted:
+        remove_abandoned(folder)
+    groups, reused = [], 0
+    for case in cases:
+        tasks = tuple(
+            PrepareTask(case, configuration.preparation, folder, full_patch(configuration))
+            for folder, configuration in wanted.items()
+            if not is_current(folder, case)
+        )
+        reused += len(wanted) - len(tasks)
+        if tasks:
+            groups.append(tasks)
     failures: dict[str, str] = {}
-    if tasks:
-        count = default_workers(len(tasks), _bytes_per_case(work, configurations)) if workers is None else workers
-        with WorkerPool(count) as pool, progress.stage("Preparing cases", len(tasks)) as advance:
-            for outcome in pool.map(prepare_case, tasks):
-                if outcome.error is not None:
-                    failures[outcome.item.case.id] = str(outcome.error)
+    prepared = 0
+    if groups:
+        count = default_workers(len(groups), _bytes_per_case(work, configurations)) if workers is None else workers
+        with WorkerPool(count) as pool, progress.stage("Preparing cases", len(groups)) as advance:
+            for outcome in pool.map(prepare_together, groups):
+                if outcome.error is None:
+                    prepared += len(outcome.item)
+                else:
+                    failures[outcome.item[0].case.id] = str(outcome.error)
                 advance(1)
-    return PrepareReport(len(tasks) - len(failures), reused, failures, time.monotonic() - began)
+    return PrepareReport(prepared, reused, failures, time.monotonic() - began)
+
+
+def prepare_together(tasks: tuple[PrepareTask, ...]) -> None:
+    """Prepare and store one case in several ways (runs in a worker); its files are read once."""
+    case, labels = tasks[0].case, tasks[0].preparation.labels
+    volume = read_image(case.images)
+    label_map = read_case_labels(case, labels) if case.labelled else None
+    nonzero = nonzero_mask(volume.image)
+    for task in tasks:
+        # no name for what comes back: it must not stay in memory while the next one is made
+        write_case(
+            task.folder,
+            to_network_space(case.id, volume, label_map, task.preparation, nonzero),
+            case,
+            task.patch_size,
+        )
 
 
 def prepare_case(task: PrepareTask) -> None:
-    """Read, prepare and store one case (runs in a worker)."""
-    volume = read_image(task.case.images)
-    label_map = None if task.case.labels is None else read_labels(task.case.labels)
-    prepared = to_network_space(task.case.id, volume, label_map, task.preparation)
-    write_case(task.folder, prepared, task.case, task.patch_size)
+    """Read, prepare and store one case."""
+    prepare_together((task,))
+
+
+def prepare_again(folder: Path, case: Case, configuration: Configuration) -> None:
+    """Replace the entry of one case, which was found to be damaged."""
+    remove_case(folder, case.id)
+    prepare_case(PrepareTask(case, configuration.preparation, folder, full_patch(configuration)))
 
 
 def full_patch(configuration: Configuration) -> Shape:
@@ -85,17 +116,7 @@ def full_patch(configuration: Configuration) -> Shape:
     return (1, patch[0], patch[1]) if len(patch) == 2 else (patch[0], patch[1], patch[2])
 
 
-def _bytes_per_case(work: Workspace, configurations: Sequence[Configuration]) -> float:
-    """Memory one worker needs for the largest case: image, labels and the copies that resampling makes."""
+def _bytes_per_case(work: Workspace, configurations: Sequence[Configuration]) -> int:
+    """Memory that one worker needs for the most demanding case."""
     fingerprint = read_record(work.fingerprint, Fingerprint)
-    largest = 0.0
-    for case in fingerprint.cases:
-        voxels = float(case.shape[0] * case.shape[1] * case.shape[2])
-        for configuration in configurations:
-            scale = 1.0
-            target = [configuration.preparation.spacing[axis] for axis in range(3)]
-            source = [case.spacing[axis] for axis in configuration.preparation.axis_order]
-            for new, old in zip(target, source, strict=True):
-                scale *= 1.0 if new is None else max(old / new, 1.0)
-            largest = max(largest, voxels * scale)
-    return 200e6 + largest * (4.0 * len(configurations[0].preparation.normalization) * 4 + 16)
+    return max(preparing_bytes(fingerprint, entry.preparation) for entry in configurations)

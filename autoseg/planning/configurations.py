@@ -53,8 +53,10 @@ def plan_configurations(frame: Frame) -> list[Planned]:
         absent = Reason(
             field="3d_lowres",
             value="not planned",
-            because=f"Preset {frame.preset.name!r} trains one stage.",
-            instead=f"The presets named after nnU-Net plan a low-resolution stage and the cascade. {low.because}",
+            because=f"Preset {frame.preset.name!r} plans no cascade for a {frame.device.kind.upper()}: its two stages, "
+            "the first trained on every fold, would share the few steps that there is time for.",
+            instead="Presets named after nnU-Net plan a low-resolution stage and the cascade for every device, auto "
+            f"for GPUs. {low.because}",
         )
         return [flat, Planned(whole.configuration, (*whole.reasons, absent))]
     lowres = _planned(frame, _draft_lowres(frame, low.value, low))

@@ -178,7 +178,6 @@ _AUTO_ACCELERATOR = Variant(
     # (docs/explanation/training-length.md)
     length=Length((100, 250), epochs=(50, 1000), visits=200, label_patches=4_000, fewest_samples=100_000),
     training=_AUTO_TRAINING,
-    lowres=False,
 )
 _AUTO_CPU = Variant(
     # One convolution at full resolution and on each way up, and patches that leave part of a small image out: on two
@@ -193,7 +192,7 @@ _AUTO_CPU = Variant(
     dataset_share=0.05,
     length=Length((25, 250), epochs=(20, 300), visits=67, label_patches=400, fewest_samples=4_000),
     training=_AUTO_TRAINING,
-    lowres=False,
+    lowres=False,  # three trainings for one: the steps that a CPU makes in a day are too few to share
 )
 
 _RESENC_M = _residual_encoder(elements_2d=135e6, elements_3d=680e6, gb=8)

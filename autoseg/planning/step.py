@@ -22,6 +22,10 @@ _TRANSIENT_COPIES = 4.0
 #: Float32 copies of the finest scores that the loss holds: log-probabilities, probabilities, gradient, and the rest.
 _SCORE_COPIES = 4.0
 
+#: Bytes per voxel of the patch beside all that: batches cropped ahead, larger than the patch, and what augmentation
+#: makes of them (measured).
+_BYTES_PER_VOXEL = 250.0
+
 #: Float32 numbers per weight: the weight itself, its gradient and its running average; and what an optimizer adds.
 _COPIES_OF_WEIGHTS = 3
 _OPTIMIZER_STATE = {"sgd": 1, "adamw": 2}
@@ -30,7 +34,7 @@ _OPTIMIZER_STATE = {"sgd": 1, "adamw": 2}
 _PASSES_PER_STEP = 3
 
 #: Bytes that libraries need whatever the network.
-_FIXED_BYTES = 100e6
+_FIXED_BYTES = 105e6
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,6 @@ def step_bytes(
     found = list(layers(spec, configuration.patch_size))
     maps = [layer.outputs * layer.voxels for layer in found if layer.outputs != spec.heads or layer.normalized]
     kept = _KEPT_PER_FEATURE * sum(maps) + _TRANSIENT_COPIES * max(maps)
-    scores = _SCORE_COPIES * 4 * spec.heads * math.prod(configuration.patch_size)
+    beside = math.prod(configuration.patch_size) * (_SCORE_COPIES * 4 * spec.heads + _BYTES_PER_VOXEL)
     copies = _COPIES_OF_WEIGHTS + _OPTIMIZER_STATE.get(optimizer, 2)
-    return round(configuration.batch_size * (kept * size + scores) + 4 * copies * weights(spec) + _FIXED_BYTES)
+    return round(configuration.batch_size * (kept * size + beside) + 4 * copies * weights(spec) + _FIXED_BYTES)

@@ -108,6 +108,14 @@ def _place(volume: Volume, preparation: Preparation, orientation: Orientation, b
     )
 
 
+def placement_for(placement: Placement, preparation: Preparation) -> Placement:
+    """Where the case lies in another preparation that turns the file alike: the same crop on another grid."""
+    spacing = placement.transposed_spacing
+    z, y, x = (own if wanted is None else wanted for own, wanted in zip(spacing, preparation.spacing, strict=True))
+    shape = resampled_shape(placement.cropped_shape, spacing, (z, y, x))
+    return placement.model_copy(update={"prepared_shape": shape, "prepared_spacing": (z, y, x)})
+
+
 def _normalize(image: NDArray[np.float32], preparation: Preparation, inside: NDArray[np.bool_]) -> None:
     """Normalize each channel of the image (C, Z, Y, X), in place, before it is resampled (nnU-Net's order)."""
     for channel, scheme in enumerate(preparation.normalization):

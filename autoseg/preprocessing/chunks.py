@@ -12,6 +12,10 @@ BLOCK_BYTES = 128 * 1024
 #: A chunk is read from disk as a whole and should stay in the shared cache.
 CHUNK_BYTES = 6 * 1024 * 1024
 
+#: Slices of 2D patches share a chunk up to this size: writing costs by the chunk, and reading one slice unpacks its
+#: blocks alone (measured: half the time of writing a chunk per slice, reading as fast).
+SLICES_BYTES = 1024 * 1024
+
 #: Chunks reach this far beyond the patch: what augmentation crops is larger than what the network sees.
 MARGIN = 1.5
 
@@ -21,7 +25,7 @@ def chunks_and_blocks(shape: Sequence[int], patch_hint: Shape, itemsize: int) ->
 
     A block begins as powers of two around the patch and loses, step by step, half of the axis that is largest for the
     patch, until it fits BLOCK_BYTES; a chunk is made of whole blocks and grows along the axis that covers least of the
-    patch, up to CHUNK_BYTES (nnU-Net's scheme). Channels lie in chunks of their own.
+    patch, up to CHUNK_BYTES (nnU-Net's scheme, but for the slices of 2D patches). Channels lie in chunks of their own.
     """
     space = [int(size) for size in shape[-3:]]
     wanted = [
@@ -42,6 +46,8 @@ def chunks_and_blocks(shape: Sequence[int], patch_hint: Shape, itemsize: int) ->
             chunk = larger
         if chunk != larger or chunk[axis] >= wanted[axis]:
             growing.discard(axis)  # no room, or enough of it
+    if patch_hint[0] == 1:
+        chunk[0] = min(space[0], max(chunk[0], SLICES_BYTES // (_product(chunk[1:]) * itemsize)))
     lead = (1,) * (len(shape) - 3)
     return {"chunks": (*lead, *chunk), "blocks": (*lead, *block)}
 

@@ -44,3 +44,9 @@ def test_chunks_are_as_recorded_for_nnunet(patch, itemsize, chunk):
 def test_a_label_map_has_no_channel_axis():
     found = chunks_and_blocks((36, 50, 35), (40, 56, 40), 2)
     assert found == {"chunks": (36, 50, 35), "blocks": (36, 50, 35)}
+
+
+def test_slices_of_2d_patches_share_a_chunk_but_no_block():
+    found = chunks_and_blocks((1, 100, 128, 128), (1, 128, 128), 4)
+    assert found == {"chunks": (1, 16, 128, 128), "blocks": (1, 1, 128, 128)}
+    assert chunks_and_blocks((5, 128, 128), (1, 128, 128), 2)["chunks"] == (5, 128, 128)
