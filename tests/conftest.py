@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from autoseg.threads import sleep_while_waiting
+
+sleep_while_waiting()  # before any test module loads torch
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

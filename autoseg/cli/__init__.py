@@ -6,13 +6,14 @@ from autoseg.cli.app import main, register
 from autoseg.cli.data import check, plan, prepare
 from autoseg.cli.exchange import export, import_nnunet
 from autoseg.cli.learning import train
+from autoseg.cli.looking import preview
 from autoseg.cli.overview import demo, status
 from autoseg.cli.segmenting import evaluate, predict
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
 #: In the order in which `autoseg --help` lists them.
-COMMANDS = (check, plan, prepare, train, predict, evaluate, import_nnunet, export, status, demo)
+COMMANDS = (check, plan, prepare, preview, train, predict, evaluate, import_nnunet, export, status, demo)
 
 for _command in COMMANDS:
     register(_command)

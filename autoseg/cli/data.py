@@ -28,6 +28,7 @@ from autoseg.options import (
     Probe,
     SplitsFile,
     Stratify,
+    Use,
     Work,
     Workers,
     positive,
@@ -36,7 +37,7 @@ from autoseg.options import (
 )
 
 
-def check(dataset: DatasetFolder, workers: Workers = None) -> int:
+def check(dataset: DatasetFolder, workers: Workers = None, use: Use = None) -> int:
     """Read a dataset and list everything that is wrong with it.
 
     Every file is read once; each finding names the file, the cause and what to do. Nothing is changed. Exit code 2:
@@ -45,7 +46,9 @@ def check(dataset: DatasetFolder, workers: Workers = None) -> int:
     Example: autoseg check my-dataset
     """
     from autoseg.pipeline.check import check as run
+    from autoseg.plugins import load_plugins
 
+    load_plugins(use or ())
     report = run(dataset, workers=workers, progress=console.RichProgress())
     tables.show_check(console.results_console(), report)
     return outcome([problem for problem in report.problems if problem.severity == "error"], report.cases_ok)
@@ -71,6 +74,7 @@ def plan(
         bool, typer.Option("--skip-bad", help="Plan with the good cases when others have errors.")
     ] = False,
     workers: Workers = None,
+    use: Use = None,
 ) -> int:
     """Measure a dataset and decide how to train on it.
 
@@ -107,6 +111,7 @@ def plan(
             device=device,
             overrides=overrides,
             nnunet_plans=nnunet_plans,
+            use=tuple(use or ()),
             progress=progress,
         )
         tables.show_plan(console.results_console(), report, f"autoseg plan DATASET{work_option(work)}")
@@ -127,6 +132,7 @@ def plan(
         probe=probe,
         splits=SplitOptions(folds=folds, stratify=stratify, groups=not no_groups, splits=splits),
         skip_bad=skip_bad,
+        use=tuple(use or ()),
         workers=workers,
         progress=progress,
     )

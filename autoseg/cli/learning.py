@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from autoseg import console, tables
 from autoseg.cli.app import DONE, SOME_FAILED
-from autoseg.options import DEFAULT_WORK, Device, PlanName, Precision, Work, Workers, parse_budget, parse_settings
+from autoseg.errors import UsageError
+from autoseg.options import DEFAULT_WORK, Device, PlanName, Precision, Use, Work, Workers, parse_budget, parse_settings
 
 
 def train(
     fold: Annotated[
         str,
         typer.Option(
-            "--fold", metavar="K", help="Which part of the cases is held out to score: 0 to 4, or all for none."
+            "--fold",
+            metavar="K",
+            help="Which part of the cases is held out to score: 0 to 4, all for none, or every for one after the "
+            "other, of every configuration.",
         ),
     ] = "0",
     configuration: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--configuration", metavar="NAME", help="2d or 3d_fullres (default: 3d_fullres where planned, else 2d)."
+            "--configuration",
+            metavar="NAME",
+            help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres, as planned (default: 3d_fullres, else 2d). With "
+            "--fold every it may be given several times (default: all).",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Train so many epochs.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs",
+            min=1,
+            metavar="N",
+            help="Train so many epochs (default: the plan's). A larger number makes a run that has ended go on.",
+        ),
+    ] = None,
     budget: Annotated[
         float | None,
         typer.Option(
             "--budget",
             parser=parse_budget,
             metavar="TIME",
-            help="Wall time of the whole command, scoring included: 10min, 90s, 1.5h.",
+            help="Wall time of the whole command, scoring included: 10min, 90s, 1.5h. The training is as long as "
+            "fits, however many epochs the plan has.",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            min=0,
+            metavar="N",
+            help="End the run when N epochs have not improved it (its held-out patches; with --fold all its loss); "
+            "0 never does.",
         ),
     ] = None,
     optimizer: Annotated[
@@ -54,34 +81,88 @@ def train(
     work: Work = DEFAULT_WORK,
     plan: PlanName = "default",
     workers: Workers = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            "--init",
+            metavar="MODEL",
+            help="Begin with this model: its spacing, normalization, patch, network, and all weights that fit.",
+        ),
+    ] = None,
+    channel_dropout: Annotated[
+        float | None,
+        typer.Option(
+            "--channel-dropout",
+            min=0.0,
+            max=0.9,
+            metavar="P",
+            help="Chance of each channel of a sample to be zeros, so that the model can do without it later.",
+        ),
+    ] = None,
+    focus: Annotated[
+        str | None,
+        typer.Option("--focus", metavar="small", help="small: draw every lesion (connected component) alike."),
+    ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            metavar="NAME",
+            help="Send each epoch to tensorboard, mlflow or wandb as well (an extra to install); may be given "
+            "several times.",
+        ),
+    ] = None,
+    use: Use = None,
 ) -> int:
     """Train a network and score it on held-out cases.
 
     Prepares what is missing, trains, then predicts and scores the cases of the fold, which training never saw. The
     same command again goes on where an interrupted one stopped.
 
-    Examples: autoseg train --fold 0 --budget 10min; autoseg train --fold 0 --configuration 2d --epochs 50
+    Ctrl-C, or a file named STOP in the run's folder or the work folder, brings a run to a good end: the learning rate
+    falls to 0 in at most two minutes, the model is written and scored; the same command later goes on from before.
+    A second Ctrl-C stops at once, with the state saved.
+
+    With --fold every each fold of each configuration is trained, first stages of cascades first, and the cost is told
+    before; what is finished is left alone, and --budget is that of each.
+
+    Examples: autoseg train --fold 0 --budget 10min; autoseg train --fold 0 --configuration 2d --epochs 50; autoseg
+    train --fold every
     """
     overrides = parse_settings(setting or ())
-    from autoseg.pipeline.train import train as run
+    overrides |= {} if channel_dropout is None else {"channel_dropout": str(channel_dropout)}
+    overrides |= {} if focus is None else {"sampling": focus}
+    names = tuple(configuration or ())
+    if fold != "every" and len(names) > 1:
+        raise UsageError("several configurations are trained with --fold every", remedy="Or give --configuration once.")
     from autoseg.workers import process_seconds
     from autoseg.workspace import Workspace
 
-    report = run(
-        Workspace(work),
-        plan=plan,
-        configuration=configuration,
-        fold=fold,
-        epochs=epochs,
-        budget_seconds=budget,
-        optimizer=optimizer,
-        device=device,
-        precision=precision,
-        seed=seed,
-        overrides=overrides,
-        workers=workers,
-        spent_seconds=process_seconds(),
-        progress=console.RichProgress(),
-    )
-    tables.show_train(console.results_console(), report)
+    results, progress = console.results_console(), console.RichProgress()
+    options: dict[str, Any] = {
+        "epochs": epochs,
+        "budget_seconds": budget,
+        "patience": patience,
+        "optimizer": optimizer,
+        "device": device,
+        "precision": precision,
+        "seed": seed,
+        "overrides": overrides,
+        "init": init,
+        "use": tuple(use or ()),
+        "log": tuple(log or ()),
+        "workers": workers,
+        "spent_seconds": process_seconds(),
+    }
+    if fold == "every":
+        from autoseg.pipeline.every import train_every
+
+        series = train_every(Workspace(work), plan=plan, configurations=names, options=options, progress=progress)
+        tables.show_every(results, series)
+        return SOME_FAILED if series.failures else DONE
+    from autoseg.pipeline.train import train as run
+
+    one = names[0] if names else None
+    report = run(Workspace(work), plan=plan, configuration=one, fold=fold, progress=progress, **options)
+    tables.show_train(results, report)
     return SOME_FAILED if report.failures else DONE
