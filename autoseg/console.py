@@ -7,14 +7,18 @@ code page) it is plain ASCII, as Markdown tables. Words from files are never rea
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from autoseg.errors import AutosegError
+from autoseg.progress import LiveView
 
 #: Columns of output that goes to no terminal.
 PLAIN_WIDTH = 120
@@ -103,6 +107,30 @@ class RichProgress:
         amount = f": {done} in " if done else ": "
         self.say(f"{title}{amount}{duration(self._clock() - began)}")
 
+    @contextmanager
+    def live(self, title: str, total: int) -> Iterator[LiveView]:
+        """A bar with figures below it, redrawn in place; elsewhere lines."""
+        if not self._console.is_terminal:
+            with self._lines(title, total) as show:
+                yield _Lines(show, self.say)
+            return
+        bars = _bars(self._console, total, foresight=False)  # what is left stands among the figures
+        task = bars.add_task(text(self._console, title).plain, total=total)
+        drawn = Live(bars, console=self._console, transient=True, refresh_per_second=4)
+
+        def redraw(done: int, figures: Mapping[str, str]) -> None:
+            bars.update(task, completed=done)
+            drawn.update(Group(bars, self._figures(figures)))
+
+        with drawn:
+            yield _Redrawn(redraw)
+
+    def _figures(self, figures: Mapping[str, str]) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for name, value in figures.items():
+            table.add_row(text(self._console, name, "dim"), text(self._console, value))
+        return table
+
     def say(self, words: str) -> None:
         """A line that stays."""
         say(self._console, words)
@@ -114,15 +142,7 @@ class RichProgress:
     @contextmanager
     def _bar(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         outermost = self._bars is None
-        bars = self._bars or Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn() if total is not None else TaskProgressColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=self._console,
-            transient=True,
-            speed_estimate_period=120.0,
-        )
+        bars = self._bars or _bars(self._console, total)
         if outermost:
             self._bars = bars
             bars.start()
@@ -151,6 +171,45 @@ class RichProgress:
             self.say(f"{title}: {done}{'' if total is None else f' of {total}'}{left}")
 
         yield show
+
+
+def _bars(console: Console, total: int | None, foresight: bool = True) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn() if total is not None else TaskProgressColumn(),
+        *([TimeRemainingColumn(elapsed_when_finished=True)] if foresight else []),
+        console=console,
+        transient=True,
+        speed_estimate_period=120.0,
+    )
+
+
+@dataclass(frozen=True)
+class _Redrawn:
+    """A live view on a terminal: the latest figures alone."""
+
+    redraw: Callable[[int, Mapping[str, str]], None]
+
+    def show(self, done: int, figures: Mapping[str, str]) -> None:
+        self.redraw(done, figures)
+
+    def line(self, words: str) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A live view where nothing can be redrawn: lines."""
+
+    advance: Callable[[int], None]
+    say: Callable[[str], None]
+
+    def show(self, done: int, figures: Mapping[str, str]) -> None:  # noqa: ARG002
+        self.advance(done)
+
+    def line(self, words: str) -> None:
+        self.say(words)
 
 
 # --------------------------------------------------------------------------------------------------------- errors

@@ -9,7 +9,13 @@ import psutil
 import torch
 
 from autoseg.errors import UsageError
-from autoseg.workers import available_cores
+from autoseg.workers import available_cores, usable_memory
+
+#: Memory of an accelerator that training leaves alone: for the driver's own needs, libraries and the screen.
+MARGIN_BYTES = 2**30
+
+#: Share of Apple's recommended memory that training takes at most: the rest of the system lives there too.
+APPLE_SHARE = 0.9
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -42,6 +48,40 @@ def memory_gb(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory / 2**30)
     return int(psutil.virtual_memory().total / 2**30)
+
+
+def memory_limit(device: torch.device) -> int:
+    """Bytes of the device that a training step may take."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory) - MARGIN_BYTES
+    if device.type == "mps":
+        return int(APPLE_SHARE * torch.mps.recommended_max_memory())
+    return usable_memory()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of the device that nobody uses now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return int(psutil.virtual_memory().available)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def release_memory(device: torch.device) -> None:
+    """Give memory that is kept in reserve back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def describe(device: torch.device) -> str:

@@ -33,10 +33,11 @@ def aside_name(path: Path) -> Path:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, needed: int | None = None) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success rename it to `path`, on failure remove it.
 
-    Works for a file and for a folder (a folder must not exist yet under the final name).
+    Works for a file and for a folder (a folder must not exist yet under the final name). `needed` bytes, where they
+    are known, stand in the error for a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = aside_name(path)
@@ -45,8 +46,8 @@ def written_aside(path: Path) -> Iterator[Path]:
         _flush(aside)
         os.replace(aside, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            raise disk_full(path) from error
+        if is_disk_full(error):
+            raise disk_full(path, needed) from error
         raise
     finally:
         if aside.is_dir():
@@ -55,14 +56,33 @@ def written_aside(path: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
-def disk_full(path: Path) -> DiskFullError:
-    """The error for a file that did not fit, with the free space in it."""
+def is_disk_full(error: OSError) -> bool:
+    """Whether the disk, or what the user may take of it, is full."""
+    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def disk_full(path: Path, needed: int | None = None) -> DiskFullError:
+    """The error for a file that did not fit, with the free space in it, and the needed bytes where they are known."""
     free = shutil.disk_usage(path.parent).free
+    wants = "" if needed is None else f"{_megabytes(needed)} are needed, "
     return DiskFullError(
-        f"no room to write it: {free / 1e6:.0f} MB are free on this disk",
+        f"no room to write it: {wants}{_megabytes(free)} are free on this disk",
         where=path,
         remedy="Free some space and run the same command again; what was written before is intact.",
     )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.0f} MB" if count >= 10e6 else f"{count / 1e6:.2f} MB"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder; only for who holds the folder alone."""
+    for path in folder.glob(f"{ASIDE_PREFIX}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -15,8 +15,9 @@ from autoseg.dataset.geometry import affine_rows
 from autoseg.dataset.itk import mask_like_image, volume_of_image
 from autoseg.dataset.readers import read_image, write_labels
 from autoseg.errors import PredictionError
-from autoseg.inference.predictor import load_models
+from autoseg.inference.predictor import asked_precision, load_models
 from autoseg.inference.volume import predict_volume
+from autoseg.model_file import read_header
 from autoseg.records import Geometry, Volume
 
 
@@ -26,7 +27,7 @@ class Predictor:
     Args:
         model: a model file, or several whose scores or probabilities are averaged.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        precision: "auto", "float32", "bfloat16" or "float16".
+        precision: "auto" (what the model asks for, else what is fast), "float32", "bfloat16" or "float16".
         mirror: average over mirrored copies: a little better, several times slower.
         step: distance of neighbouring tiles, as a share of the patch.
 
@@ -42,9 +43,10 @@ class Predictor:
         mirror: bool = True,
         step: float = 0.5,
     ) -> None:
-        files = [model] if isinstance(model, (str, Path)) else list(model)
+        files = [Path(file) for file in ([model] if isinstance(model, (str, Path)) else model)]
         target = devices.choose_device(device)
-        self._model = load_models([Path(file) for file in files], target, devices.choose_precision(precision, target))
+        asked = asked_precision(precision, [read_header(file) for file in files])
+        self._model = load_models(files, target, devices.choose_precision(asked, target))
         self._mirror = mirror
         self._step = step
         # one volume at a time: two would only wait for each other's cores and hold twice the memory

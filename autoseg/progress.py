@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[[int], None]
+
+
+class LiveView(Protocol):
+    """What goes on in a long stage, told while it goes on."""
+
+    def show(self, done: int, figures: Mapping[str, str]) -> None:
+        """Where it stands, and what is worth watching: replaces what was shown before."""
+        ...
+
+    def line(self, words: str) -> None:
+        """A line of the log, for where nothing can be replaced."""
+        ...
 
 
 class Progress(Protocol):
@@ -14,6 +26,10 @@ class Progress(Protocol):
 
     def stage(self, title: str, total: int | None) -> AbstractContextManager[Advance]:
         """A bar with an ETA for the time of a `with` block; call what it gives with the number of steps done."""
+        ...
+
+    def live(self, title: str, total: int) -> AbstractContextManager[LiveView]:
+        """A bar with figures below it for the time of a `with` block."""
         ...
 
     def say(self, text: str) -> None:
@@ -33,8 +49,21 @@ class SilentProgress:
         """A bar that nobody sees."""
         yield lambda _steps: None
 
+    @contextmanager
+    def live(self, title: str, total: int) -> Iterator[LiveView]:  # noqa: ARG002
+        """A view that nobody sees."""
+        yield _Unseen()
+
     def say(self, text: str) -> None:
         """Say nothing."""
 
     def warn(self, text: str) -> None:
         """Say nothing."""
+
+
+class _Unseen:
+    def show(self, done: int, figures: Mapping[str, str]) -> None:
+        pass
+
+    def line(self, words: str) -> None:
+        pass

@@ -201,7 +201,8 @@ class Case(Record):
     """One patient or image: its files. One path per channel, or one file that holds all channels.
 
     Its labels are one label map, or one binary file per label (`label_files`, in the order of the dataset's labels), or
-    nothing. `images` are the files that there are, in the order of the channels. `annotated` names the labels that were drawn in this case; None means all of the dataset's.
+    nothing. `images` are the files that there are, in the order of the channels. `annotated` names the labels that were
+    drawn in this case; None means all of the dataset's.
     """
 
     id: str
@@ -497,6 +498,7 @@ class Member(Record):
     configuration: Configuration
     mirror_axes: tuple[int, ...]
     previous_stage: str | None = None
+    half_sums: bool = False  # tiles are summed in half precision, as nnU-Net does: for models trained there
 
 
 class ModelHeader(Record):

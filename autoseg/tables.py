@@ -18,13 +18,15 @@ if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wa
         CheckReport,
         DemoReport,
         EvaluateReport,
+        EveryReport,
         PlanReport,
         PredictReport,
         PrepareReport,
         StatusReport,
         TrainReport,
     )
-    from autoseg.records import Problem, Summary
+    from autoseg.planning.costs import ConfigurationCost
+    from autoseg.records import Probe, Problem, Reason, Summary
 
 #: Rows of scores up to which every case is shown; of more, only the worst.
 MOST_ROWS = 20
@@ -45,7 +47,7 @@ def show_table(console: Console, title: str, columns: Sequence[str], rows: Itera
 
 
 def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.replace(".", "", 1).isdigit()
+    return cell == "-" or cell.replace(",", "").replace(".", "", 1).isdigit()
 
 
 def show_failures(console: Console, failures: Mapping[str, str]) -> None:
@@ -94,29 +96,67 @@ def show_check(console: Console, report: CheckReport) -> None:
 
 
 def show_plan(console: Console, report: PlanReport, next_command: str) -> None:
-    """The plan as a table with a reason per number, and where it is."""
-    plan, dataset = report.plan, report.dataset
-    show_problems(console, report.problems, dataset.root)
+    """The plan as tables with a reason per number, what it will cost, and where it is."""
+    plan = report.plan
+    show_problems(console, report.problems, Path() if report.dataset is None else report.dataset.root)
     if report.left_out:
         say(console, f"Left out ({len(report.left_out)}): {', '.join(report.left_out)}", STYLES["warning"])
-    say(
-        console,
-        f"Plan {plan.name} for {dataset.name}: {_count(len(dataset.cases), 'case')}, preset {plan.preset}",
-        "bold",
-    )
+    cases = _count(len(report.fingerprint.cases), "case")
+    source = "" if report.dataset is not None else " (from a fingerprint, without images)"
+    say(console, f"Plan {plan.name} for {plan.dataset}: {cases}{source}, preset {plan.preset}", "bold")
     say(
         console,
         f"Channels: {', '.join(plan.channels)}. Labels: {_labels(plan.labels.names)}. Planned for: {plan.device}.",
     )
-    sections: dict[str, list[tuple[str, str, str]]] = {}
-    for reason in plan.reasons:
-        section, _, name = reason.field.rpartition(".")
-        sections.setdefault(section, []).append((name.replace("_", " "), reason.value, reason.because))
-    for section, rows in sections.items():
+    for section, rows in _reason_sections(plan.reasons).items():
         show_table(console, section or "in general", ("number", "value", "because"), rows)
+    say(console, "What each value was chosen over: autoseg plan --explain NAME, such as --explain patch_size.")
+    for note in report.notes:
+        say(console, f"Note: {note}")
+    if report.costs:
+        show_costs(console, report.costs, report.probe)
     times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     say(console, f"Written: {report.path} ({times})")
     say(console, f"Next: {next_command}")
+
+
+def _reason_sections(reasons: Sequence[Reason]) -> dict[str, list[tuple[str, str, str]]]:
+    """Rows of name, value and because by configuration; a stage that is like 3d_fullres shows what is not."""
+    known = {reason.field: reason for reason in reasons}
+    sections: dict[str, list[tuple[str, str, str]]] = {}
+    for reason in reasons:
+        section, _, name = reason.field.rpartition(".")
+        alike = known.get(f"3d_fullres.{name}")
+        if section == "3d_cascade_fullres" and alike is not None and alike.value == reason.value:
+            continue
+        sections.setdefault(section, []).append((name.replace("_", " "), reason.value, reason.because))
+    return sections
+
+
+def show_costs(console: Console, costs: Sequence[ConfigurationCost], probe: Probe | None) -> None:
+    """What each configuration takes: time, disk and memory."""
+    rows = (
+        (
+            cost.configuration,
+            _figures(cost.seconds_per_epoch),
+            _figures(cost.hours),
+            f"{cost.disk_bytes / 1e6:,.0f}",
+            "-" if cost.peak_bytes is None else f"{cost.peak_bytes / 1e9:.1f}",
+        )
+        for cost in costs
+    )
+    where = "no step was tried" if probe is None else f"from a step on {probe.device}, {probe.precision}"
+    columns = ("configuration", "s per epoch", "hours in all", "disk MB", "peak memory GB")
+    show_table(console, f"What it will cost ({where})", columns, rows)
+
+
+def show_reasons(console: Console, reasons: Sequence[Reason]) -> None:
+    """Reasons in full: the value, the rule and its numbers, and the alternative."""
+    for reason in reasons:
+        say(console, f"{reason.field} = {reason.value}", "bold")
+        say(console, f"  Because: {reason.because}")
+        if reason.instead:
+            say(console, f"  Instead: {reason.instead}")
 
 
 def show_prepare(console: Console, report: PrepareReport) -> None:
@@ -132,7 +172,30 @@ def show_train(console: Console, report: TrainReport) -> None:
         show_summary(console, report.summary, f"Held-out cases of fold {report.run.fold}")
     times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     say(console, f"{_count(report.epochs, 'epoch')}, {_count(report.steps, 'step')} ({times})")
+    if report.ended_early:
+        way = "A larger --patience" if "--patience" in report.ended_early else "The same command"
+        say(console, f"The run {report.ended_early}. {way} goes on from before it.")
     say(console, f"Model: {report.run.model}")
+
+
+def show_every(console: Console, report: EveryReport) -> None:
+    """A row per configuration with its folds' mean Dice, and what failed."""
+    failed = report.failures
+    if failed:
+        say(console, f"{_count(len(failed), 'failure')}:", STYLES["error"])
+    for name in failed:
+        say(console, f"  {name}: {failed[name]}")
+    rows = []
+    for configuration, members in groupby(report.runs, key=lambda run: run.configuration):
+        runs = list(members)
+        scores = [run.mean_dice for run in runs if run.mean_dice is not None]
+        trained = sum(run.model is not None for run in runs)
+        mean = sum(scores) / len(scores) if scores else None
+        folds = " ".join(_score(run.mean_dice) for run in runs)
+        rows.append((configuration, f"{trained} of {len(runs)}", _score(mean), folds))
+    show_table(console, "Every fold", ("configuration", "trained", "mean Dice", "of each fold's held-out cases"), rows)
+    if report.ended_early:
+        say(console, f"{report.ended_early}, and the series with it; the same command goes on.")
 
 
 def show_predict(console: Console, report: PredictReport, masks: Path) -> None:
@@ -147,6 +210,7 @@ def show_evaluate(console: Console, report: EvaluateReport, every_case: bool) ->
     """Scores per case, then per label, and where the JSON is."""
     show_cases(console, report.summary, every_case)
     show_summary(console, report.summary, "All cases")
+    show_lesions(console, report.summary)
     show_failures(console, report.summary.failures)
     say(console, f"Written: {report.output}")
 
@@ -172,11 +236,14 @@ def show_cases(console: Console, summary: Summary, every_case: bool) -> None:
 
 def show_summary(console: Console, summary: Summary, title: str) -> None:
     """A row per label: means over the cases that have it, and the cases that do not, counted apart."""
-    columns = ("label", "Dice", "IoU", "NSD", "HD95 mm", "N", "false alarms", "rightly absent")
+    skipped = any(entry.not_annotated for entry in summary.labels.values())
+    columns = ["label", "Dice", "IoU", "NSD", "HD95 mm", "N", "false alarms", "rightly absent"]
+    columns += ["not drawn"] if skipped else []
     rows = (
         (
             *(label, _score(entry.dice), _score(entry.iou), _score(entry.nsd), _score(entry.hd95_mm, 2)),
             *(str(entry.cases), str(entry.empty_references), str(entry.both_empty)),
+            *((str(entry.not_annotated),) if skipped else ()),
         )
         for label, entry in summary.labels.items()
     )
@@ -184,9 +251,34 @@ def show_summary(console: Console, summary: Summary, title: str) -> None:
     say(
         console,
         f"Mean Dice {_score(summary.mean_dice)} over {_count(len(summary.cases), 'case')}. "
-        "N: cases whose reference has the label; false alarms: found although absent. "
+        "N: cases whose reference has the label; false alarms: found although absent"
+        f"{'; not drawn: cases that are not scored for the label' if skipped else ''}. "
         f"NSD: share of the surfaces within {summary.tolerance_mm:g} mm.",
     )
+
+
+def show_lesions(console: Console, summary: Summary) -> None:
+    """Lesions of all cases together, per label and size; nothing where they were not matched."""
+    from autoseg.evaluation.lesions import bin_names, lesion_score  # loads numpy
+
+    rows = []
+    for label, entry in summary.labels.items():
+        if entry.lesions is None:
+            continue
+        counts = entry.lesions
+        scores = (_score(counts.f1), _score(counts.sensitivity), _score(counts.precision))
+        numbers = (counts.true_positives, counts.false_negatives, counts.false_positives)
+        rows.append((label, "all", *scores, *map(str, numbers)))
+        for name, part in zip(bin_names(), counts.by_size, strict=True):
+            if part.found or part.missed or part.false_alarms:
+                one = lesion_score([part])
+                scores = (_score(one.f1), _score(one.sensitivity), _score(one.precision))
+                rows.append((label, name, *scores, str(part.found), str(part.missed), str(part.false_alarms)))
+    if rows:
+        columns = ("label", "size", "F1", "sensitivity", "precision", "found", "missed", "false alarms")
+        show_table(console, "Lesions of all cases", columns, rows)
+        rule = f"from IoU {summary.lesion_iou:g} on" if summary.lesion_iou else "by any overlap"
+        say(console, f"Connected components, matched one to one, {rule}; every lesion counts alike.")
 
 
 def show_status(console: Console, report: StatusReport) -> None:
@@ -214,6 +306,13 @@ def show_demo(console: Console, report: DemoReport) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _figures(value: float | None) -> str:
+    """A positive number in two or more figures: "0.012", "3.7", "1,420"."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _score(value: float | None, digits: int = 3) -> str:

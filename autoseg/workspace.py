@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from autoseg.files import text_hash
 from autoseg.records import Preparation
 
 DEFAULT_PLAN = "default"
+
+#: Normalizations that look at the case alone: the dataset's statistics do not enter.
+NORMALIZED_ALONE = frozenset(
+    ("ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization")
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,16 @@ class Run:
         return self.folder / "state.safetensors"
 
     @property
+    def kept_state(self) -> Path:
+        """The state from before the final decay: what a longer run goes on from."""
+        return self.folder / "before_ending.safetensors"
+
+    @property
+    def stop(self) -> Path:
+        """A file that a person makes here ends this run early."""
+        return self.folder / "STOP"
+
+    @property
     def settings(self) -> Path:
         """TrainSettings of the run."""
         return self.folder / "settings.json"
@@ -50,6 +66,11 @@ class Run:
     def validation(self) -> Path:
         """Masks of the held-out cases."""
         return self.folder / "validation"
+
+    @property
+    def next_stage(self) -> Path:
+        """What the first stage of a cascade found in its held-out cases, for the second."""
+        return self.folder / "next_stage"
 
     @property
     def summary(self) -> Path:
@@ -89,11 +110,6 @@ class Workspace:
         return self.root / "splits.json"
 
     @property
-    def probe(self) -> Path:
-        """Measurements of the moment."""
-        return self.root / "probe.json"
-
-    @property
     def prepared(self) -> Path:
         """Prepared cases of all preparations."""
         return self.root / "prepared"
@@ -102,6 +118,11 @@ class Workspace:
     def runs(self) -> Path:
         """All trainings."""
         return self.root / "runs"
+
+    @property
+    def stop(self) -> Path:
+        """A file that a person makes here ends every run under way."""
+        return self.root / "STOP"
 
     @property
     def model(self) -> Path:
@@ -116,6 +137,10 @@ class Workspace:
     def plan(self, name: str = DEFAULT_PLAN) -> Path:
         """A plan by name; `default` is plan.json."""
         return self.root / ("plan.json" if name == DEFAULT_PLAN else f"plan-{name}.json")
+
+    def probe(self, name: str = DEFAULT_PLAN) -> Path:
+        """What was measured when a plan was made; `default` is probe.json."""
+        return self.root / ("probe.json" if name == DEFAULT_PLAN else f"probe-{name}.json")
 
     def plan_names(self) -> list[str]:
         """Names of the plans that exist, `default` first."""
@@ -156,5 +181,13 @@ class Workspace:
 
 
 def preparation_hash(preparation: Preparation) -> str:
-    """Sixteen hex digits of the SHA-256 of the preparation's JSON."""
-    return text_hash(preparation.model_dump_json(), length=16)
+    """Sixteen hex digits of the SHA-256 of the preparation's JSON, without the statistics that decide nothing.
+
+    So a new case, which changes the statistics of the dataset a little, leaves the prepared cases valid unless a
+    channel is normalized by them.
+    """
+    deciding = preparation.model_dump(mode="json")
+    for channel, scheme in enumerate(preparation.normalization):
+        if scheme in NORMALIZED_ALONE and channel < len(deciding["intensities"]):
+            deciding["intensities"][channel] = None
+    return text_hash(json.dumps(deciding, sort_keys=True), length=16)

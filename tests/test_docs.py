@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from autoseg import cli
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 REFERENCE = REPOSITORY / "docs" / "reference" / "commands.md"
 PAGES = (README, *sorted((REPOSITORY / "docs").rglob("*.md")))
 OTHERS = tuple(REPOSITORY / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"))
-COMMANDS = ("check", "plan", "prepare", "train", "predict", "evaluate", "status", "demo")
+COMMANDS = tuple(command.__name__.replace("_", "-") for command in cli.COMMANDS)
 
 #: What a reader has minutes for and a test has not. Each must occur in the README.
 SHORTER = {"--budget 2min": "--epochs 1"}

@@ -45,6 +45,7 @@ def tiny_header(*members: str) -> ModelHeader:
         blocks_per_stage_decoder=(1,),
         batch_dice=False,
         steps_per_epoch=1,
+        epochs=1,
     )
     return ModelHeader(
         channels=("MRI",),

@@ -39,13 +39,31 @@ def test_values_become_consecutive_indices(values: list[int], ignore: int) -> No
     [
         {"names": {"organ": 1}},
         {"names": {"background": 0, "organ": 1}, "ignore": 1},
-        {"names": {"background": 0, "whole": (1, 2), "core": (2,)}},
         {"names": {"background": 0, "whole": (1, 2), "core": (2,)}, "regions_class_order": (1,)},
     ],
 )
 def test_labels_that_contradict_themselves_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Labels.model_validate(fields)
+
+
+def test_what_is_known_of_a_partly_annotated_case() -> None:
+    labels = Labels(
+        names={"background": 0, "a": 1, "b": 2, "c": 7, "ab": (1, 2), "abc": (1, 2, 7), "big": (1, 2, 7, 9)}
+    )
+    assert labels.drawn_names(None) == ("a", "b", "c", "ab", "abc", "big")
+    assert labels.drawn_names(("a", "b")) == ("a", "b", "ab")
+    assert labels.drawn_names(("ab", "c")) == ("c", "ab", "abc")
+    assert labels.drawn_names(("big",)) == ("big",)  # what is in it, nobody knows
+    assert labels.drawn_outputs(("a", "c")) == (True, False, True, False, False, False)
+    plain = Labels(names={"background": 0, "a": 5, "b": 2, "c": 7})
+    assert plain.drawn_outputs(("a", "background")) == (True, False, True, False)  # outputs in the order of the values
+    assert plain.drawn_outputs(()) == (True, False, False, False)
+
+
+def test_membership_of_values_in_regions() -> None:
+    labels = Labels(names={"background": 0, "whole": (1, 5), "core": 5})
+    assert labels.value_membership.tolist() == [[False, False], [True, False], [True, True]]
 
 
 def test_spacing_is_in_array_order_whatever_the_direction() -> None:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoseg.dataset.naming import data_files, group_images, safe_id, visible_files, visible_folders
+from autoseg.dataset.naming import CHANNEL_NUMBER, data_files, group_images, safe_id, visible_files, visible_folders
 from autoseg.dataset.patients import kind_of
-from autoseg.dataset.readers import ending_of, read_geometry
+from autoseg.dataset.readers import ending_of, read_geometry, stem_of
 from autoseg.errors import DatasetError, ReadError
 from autoseg.records import Case, Problem
 
@@ -44,7 +44,8 @@ def find_inputs(
         raise DatasetError("has an ending that no reader knows", where=images, remedy="Give a NIfTI or picture file.")
     if not found:
         raise DatasetError("holds no image", where=images, remedy="Give a folder with image files.")
-    return _usable(found, channels, names, problems, may_lack), problems
+    explicit = images.suffix.lower() in LISTS and not images.is_dir()
+    return _usable(found, channels, names, problems, may_lack, explicit), problems
 
 
 def _from_folder(
@@ -127,11 +128,12 @@ def _usable(
     names: tuple[str, ...],
     problems: list[Problem],
     may_lack: bool,
+    explicit: bool,
 ) -> list[Case]:
     cases: dict[str, Case] = {}
     for case_id, paths in found:
         fault = _fault(case_id, paths, channels, names)
-        missing = _lacking(paths, channels) if may_lack and fault is not None else ()
+        missing = _lacking(paths, channels, explicit) if may_lack and fault is not None else ()
         if missing:
             told = ", ".join(names[number] for number in missing)
             what = f"has no {told}; the model has learned to do without, and sees zeros"
@@ -148,10 +150,11 @@ def _usable(
     return list(cases.values())
 
 
-def _lacking(paths: tuple[Path, ...], channels: int) -> tuple[int, ...]:
+def _lacking(paths: tuple[Path, ...], channels: int, explicit: bool) -> tuple[int, ...]:
     """The channels without a file, of a case that has others; none where it cannot be told which they are.
 
-    A single image of one channel is the first.
+    A single image of one channel is the one whose number is at the end of its name; in a list, which is `explicit`, it
+    is the first.
     """
     there = [path.is_file() for path in paths]
     try:
@@ -159,7 +162,9 @@ def _lacking(paths: tuple[Path, ...], channels: int) -> tuple[int, ...]:
             one_each = all(read_geometry(path)[1] == 1 for path, present in zip(paths, there, strict=True) if present)
             return tuple(number for number, present in enumerate(there) if not present) if one_each else ()
         if len(paths) == 1 and all(there) and read_geometry(paths[0])[1] == 1:
-            return tuple(range(1, channels))
+            number = CHANNEL_NUMBER.match(stem_of(paths[0]))
+            own = 0 if explicit else int(number[2]) if number else channels
+            return tuple(channel for channel in range(channels) if channel != own) if own < channels else ()
     except ReadError:
         return ()  # its fault stands
     return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from autoseg.errors import DatasetError
+from autoseg.evaluation.lesions import match_lesions
 from autoseg.evaluation.surfaces import hd95, normalized_surface_dice, surface_distances
 from autoseg.records import FLAT_SPACING_FACTOR, CaseScore, Labels, LabelScore, Spacing
 
@@ -53,12 +54,14 @@ def score_case(
     spacing: Spacing,
     labels: Labels,
     tolerance_mm: float,
+    annotated: Collection[str] | None = None,
+    lesion_iou: float | None = None,
 ) -> CaseScore:
-    """Scores of every label or region of one case.
+    """Scores of every label or region of one case; of `annotated` only, where not all were drawn in the reference.
 
     `reference` and `prediction` are label maps (Z, Y, X) with the file's values on one grid, `spacing` its voxel size
-    in mm. Voxels that the reference ignores count for nothing. A volume of one slice has no surface across the slice.
-    Raises DatasetError when the shapes differ or a value is not declared.
+    in mm. Voxels that the reference ignores count for nothing. With `lesion_iou` lesions are matched as well. A volume
+    of one slice has no surface across the slice. Raises DatasetError when the shapes differ or a value is not declared.
     """
     if reference.shape != prediction.shape:
         raise DatasetError(
@@ -74,9 +77,23 @@ def score_case(
         found[ignored | (found == labels.ignore_index)] = 0
     boxes = list(zip(_boxes(truth, labels), _boxes(found, labels), strict=True))
     scores = {}
+    drawn = labels.drawn_names(annotated)
     for name, members in labels.foreground.items():
+        if name not in drawn:
+            continue
         present = [box for member in members for box in boxes[member] if box is not None]
-        scores[name] = _score_label(truth, found, members, _union(present), spacing, tolerance_mm)
+        box = _union(present)
+        score = _score_label(truth, found, members, box, spacing, tolerance_mm)
+        if lesion_iou is not None:
+            where = (slice(0, 0),) * 3 if box is None else box
+            lesions = match_lesions(
+                _is_one_of(truth[where], members),
+                _is_one_of(found[where], members),
+                voxel_volume_ml(spacing),
+                lesion_iou,
+            )
+            score = score.model_copy(update={"lesions": lesions})
+        scores[name] = score
     return CaseScore(case=case, labels=scores)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.errors import RecordError
+from autoseg.evaluation.lesions import pooled
 from autoseg.files import parse_record
 from autoseg.records import CaseScore, Labels, LabelScore, LabelSummary, Summary
 
@@ -17,18 +18,25 @@ from autoseg.records import CaseScore, Labels, LabelScore, LabelSummary, Summary
 NNUNET_FIELDS = ("foreground_mean", "mean", "metric_per_case")
 
 
-def summarize(scores: Sequence[CaseScore], tolerance_mm: float, failures: Mapping[str, str] | None = None) -> Summary:
+def summarize(
+    scores: Sequence[CaseScore],
+    tolerance_mm: float,
+    failures: Mapping[str, str] | None = None,
+    names: Sequence[str] = (),
+    lesion_iou: float | None = None,
+) -> Summary:
     """Means over cases, per label and over labels; `failures` tells why cases have no score.
 
     A label's mean is over the cases whose reference has it: a missed one counts with Dice 0, and has no HD95. Cases
-    whose reference lacks the label are counted as false alarms or as rightly absent, and enter no mean.
+    whose reference lacks the label are counted as false alarms or as rightly absent, and enter no mean. Cases in which
+    nobody drew the label are counted apart too. Lesions, where they were matched, are those of all cases together.
+    `names` are all labels, in their order; without them those of the scores.
     """
-    names = list(dict.fromkeys(name for score in scores for name in score.labels))
-    labels = {
-        name: _summarize_label([score.labels[name] for score in scores if name in score.labels]) for name in names
-    }
+    told = list(dict.fromkeys([*names, *(name for score in scores for name in score.labels)]))
+    labels = {name: _summarize_label([score.labels.get(name) for score in scores]) for name in told}
     return Summary(
         tolerance_mm=tolerance_mm,
+        lesion_iou=lesion_iou,
         mean_dice=_mean(entry.dice for entry in labels.values()),
         labels=labels,
         cases=tuple(scores),
@@ -36,10 +44,12 @@ def summarize(scores: Sequence[CaseScore], tolerance_mm: float, failures: Mappin
     )
 
 
-def _summarize_label(scores: Sequence[LabelScore]) -> LabelSummary:
-    present = [score for score in scores if _reference_voxels(score) > 0]
-    absent = [score for score in scores if _reference_voxels(score) == 0]
+def _summarize_label(scores: Sequence[LabelScore | None]) -> LabelSummary:
+    drawn = [score for score in scores if score is not None]
+    present = [score for score in drawn if _reference_voxels(score) > 0]
+    absent = [score for score in drawn if _reference_voxels(score) == 0]
     alarms = sum(score.false_positives > 0 for score in absent)
+    lesions = [score.lesions for score in drawn if score.lesions is not None]
     return LabelSummary(
         dice=_mean(score.dice for score in present),
         iou=_mean(score.iou for score in present),
@@ -48,6 +58,8 @@ def _summarize_label(scores: Sequence[LabelScore]) -> LabelSummary:
         cases=len(present),
         empty_references=alarms,
         both_empty=len(absent) - alarms,
+        not_annotated=len(scores) - len(drawn),
+        lesions=pooled(lesions) if lesions else None,
     )
 
 
@@ -107,4 +119,5 @@ def _nnunet_metrics(score: LabelScore) -> dict[str, float | None]:
 
 
 def _mean_entry(entries: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    return {key: _mean(entry[key] for entry in entries) for key in (entries[0] if entries else ())}
+    keys = dict.fromkeys(key for entry in entries for key in entry)
+    return {key: _mean(entry.get(key) for entry in entries) for key in keys}

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from autoseg.devices import Precision
+from autoseg.devices import PRECISIONS, Precision
 from autoseg.errors import ModelError, PlanError
 from autoseg.model_file import read_model
 from autoseg.networks.catalog import build_network, prepare_for_device
@@ -25,6 +25,8 @@ class MemberGroup:
     configuration: Configuration
     mirror_axes: tuple[int, ...]  # of (Z, Y, X)
     networks: tuple[nn.Module, ...]
+    first_stage: MemberGroup | None = None  # of a cascade: what it finds is further input of these networks
+    half_sums: bool = False  # tiles are summed as nnU-Net does
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +39,14 @@ class LoadedModel:
     precision: Precision
 
     @property
+    def preparing(self) -> tuple[MemberGroup, ...]:
+        """All groups that need a prepared image: those that are averaged, then the first stages of cascades."""
+        return (*self.groups, *(group.first_stage for group in self.groups if group.first_stage is not None))
+
+    @property
     def description(self) -> str:
         """One line: which networks, averaged how."""
-        parts = [f"{group.configuration.name} x {len(group.networks)}" for group in self.groups]
+        parts = [_described(group) for group in self.groups]
         how = "" if len(parts) == 1 else ", probabilities averaged"
         return " + ".join(parts) + how
 
@@ -52,33 +59,72 @@ class LoadedModel:
 def build_model(header: ModelHeader, tensors: Weights, device: torch.device, precision: Precision) -> LoadedModel:
     """A model of a header and its members' tensors, without a file.
 
-    Raises ModelError when tensors and header do not fit, or for members that need a previous stage.
+    Raises ModelError when tensors and header do not fit.
     """
-    groups: list[MemberGroup] = []
+    return _built(header, tensors, first_stages(header), device, precision)
+
+
+def first_stages(header: ModelHeader) -> dict[str, tuple[str, ...]]:
+    """For each second stage of a cascade the members whose mean is its first stage.
+
+    `Member.previous_stage` names one member, or a configuration: then all members of that configuration. Raises
+    ModelError where there is none of that name.
+    """
+    found = {}
     for member in header.members:
-        network = _network(header, member, tensors[member.name], device)
-        group = MemberGroup(member.configuration, _mirror_axes(member), (network,))
-        place = next((index for index, known in enumerate(groups) if _same_patches(known, group)), None)
-        if place is None:
-            groups.append(group)
-        else:
-            known = groups[place]
-            groups[place] = MemberGroup(known.configuration, known.mirror_axes, (*known.networks, network))
-    return LoadedModel(header, tuple(groups), device, precision)
+        wanted = member.previous_stage
+        if wanted is None:
+            continue
+        alone = [other.name for other in header.members if other.name == wanted]
+        found[member.name] = tuple(
+            alone or [other.name for other in header.members if other.configuration.name == wanted]
+        )
+        if not found[member.name]:
+            raise ModelError(
+                f"its member {member.name!r} is the second stage of a cascade, and the first, {wanted!r}, is missing",
+                remedy="Train the second stage anew: its model file then holds both.",
+            )
+    return found
 
 
 def load_models(paths: Sequence[Path], device: torch.device, precision: Precision) -> LoadedModel:
     """The networks of one or several model files as one model; several files must agree in channels and labels.
 
-    Members of the same configuration are averaged on scores, different configurations on probabilities. Raises
-    ModelError naming the file that cannot be used.
+    Members of the same configuration are averaged on scores, different configurations on probabilities. Of several
+    folds of a cascade the second stages all see the mean of the first stages. Raises ModelError naming the file that
+    cannot be used.
     """
     if not paths:
         raise ModelError("no model file is given", remedy="Name one with --model.")
     read = [(path, *read_model(path)) for path in paths]
+    try:
+        header, tensors, stages = _merged(read)
+        model = _built(header, tensors, stages, device, precision)
+    except ModelError as error:
+        raise ModelError(error.what, where=error.where or ", ".join(map(str, paths)), remedy=error.remedy) from error
+    combine = "scores" if len(model.groups) == 1 else "probabilities"
+    return LoadedModel(model.header.model_copy(update={"combine": combine}), model.groups, device, precision)
+
+
+def asked_precision(precision: str, headers: Sequence[ModelHeader]) -> str:
+    """The precision asked for; for "auto" the one that the models ask for, of several the most exact."""
+    if precision != "auto":
+        return precision
+    wanted = {header.precision for header in headers}
+    return next((name for name in PRECISIONS if name in wanted), "auto")
+
+
+# ---------------------------------------------------------------------------------------------------------- details
+
+
+def _merged(
+    read: Sequence[tuple[Path, ModelHeader, Weights]],
+) -> tuple[ModelHeader, dict[str, Mapping[str, Tensor]], dict[str, tuple[str, ...]]]:
+    """The members of several files under names of their own, their tensors, and the first stages among them."""
     first_path, first, _ = read[0]
     members: list[Member] = []
     tensors: dict[str, Mapping[str, Tensor]] = {}
+    stages: dict[str, tuple[str, ...]] = {}
     for path, header, stored in read:
         for what, ours, theirs in (
             ("channels", first.channels, header.channels),
@@ -90,29 +136,88 @@ def load_models(paths: Sequence[Path], device: torch.device, precision: Precisio
                     where=path,
                     remedy="Only models of the same channels and labels can be used together.",
                 )
+        own = first_stages(header)
+        helpers = {name for names in own.values() for name in names}
+        known = {name for names in stages.values() for name in names}
+        names: dict[str, str] = {}
         for member in header.members:
-            # files of several plans may use one name
-            name = member.name if member.name not in tensors else f"{member.name}#{len(tensors)}"
+            name = member.name
+            if name in tensors:
+                # the folds of a cascade may bring the same first stage, which must not count twice
+                if name in helpers & known and _equal(tensors[name], stored[name]):
+                    names[name] = name
+                    continue
+                name = f"{name}#{len(tensors)}"  # files of several plans may use one name
+            names[member.name] = name
             members.append(member.model_copy(update={"name": name}))
             tensors[name] = stored[member.name]
-    try:
-        model = build_model(first.model_copy(update={"members": tuple(members)}), tensors, device, precision)
-    except ModelError as error:
-        raise ModelError(error.what, where=", ".join(map(str, paths)), remedy=error.remedy) from error
-    combine = "scores" if len(model.groups) == 1 else "probabilities"
-    return LoadedModel(model.header.model_copy(update={"combine": combine}), model.groups, device, precision)
+        stages |= {names[name]: tuple(names[other] for other in others) for name, others in own.items()}
+    return first.model_copy(update={"members": tuple(members)}), tensors, stages
 
 
-# ---------------------------------------------------------------------------------------------------------- details
+def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _built(
+    header: ModelHeader,
+    tensors: Weights,
+    stages: Mapping[str, tuple[str, ...]],
+    device: torch.device,
+    precision: Precision,
+) -> LoadedModel:
+    helpers = {name for names in stages.values() for name in names}
+    networks = {member.name: _network(header, member, tensors[member.name], device) for member in header.members}
+    by_name = {member.name: member for member in header.members}
+    groups = []
+    for members in _groups([member for member in header.members if member.name not in helpers]):
+        needed = dict.fromkeys(name for member in members for name in stages.get(member.name, ()))
+        first = _groups([by_name[name] for name in needed])
+        if len(first) > 1 or any((member.name in stages) != bool(first) for member in members):
+            raise ModelError(
+                "these cascades have first stages of several kinds",
+                remedy="Use the models of one plan together.",
+            )
+        below = _group(first[0], networks, None) if first else None
+        groups.append(_group(members, networks, below))
+    return LoadedModel(header, tuple(groups), device, precision)
+
+
+def _groups(members: Sequence[Member]) -> list[list[Member]]:
+    """The members, those together that see the same patches."""
+    groups: list[list[Member]] = []
+    for member in members:
+        place = next((group for group in groups if _same_patches(group[0], member)), None)
+        if place is None:
+            groups.append([member])
+        else:
+            place.append(member)
+    return groups
+
+
+def _group(
+    members: Sequence[Member], networks: Mapping[str, nn.Module], first_stage: MemberGroup | None
+) -> MemberGroup:
+    chosen = tuple(networks[member.name] for member in members)
+    first = members[0]
+    return MemberGroup(first.configuration, _mirror_axes(first), chosen, first_stage, first.half_sums)
+
+
+def _described(group: MemberGroup) -> str:
+    own = f"{group.configuration.name} x {len(group.networks)}"
+    return own if group.first_stage is None else f"{own} after {_described(group.first_stage)}"
 
 
 def _network(header: ModelHeader, member: Member, weights: Mapping[str, Tensor], device: torch.device) -> nn.Module:
-    if member.previous_stage is not None or member.configuration.previous_stage is not None:
+    channels = len(header.channels)
+    if member.previous_stage is not None:
+        channels += len(header.labels.values) - 1  # a map per label that the first stage may find
+    elif member.configuration.previous_stage is not None:
         raise ModelError(
-            f"its member {member.name!r} is the second stage of a cascade, which cannot be predicted yet",
-            remedy="Use a model of another configuration.",
+            f"its member {member.name!r} is the second stage of a cascade, and the first is missing",
+            remedy="Train the second stage anew: its model file then holds both.",
         )
-    spec = member.configuration.network_spec(len(header.channels), header.labels.heads)
+    spec = member.configuration.network_spec(channels, header.labels.heads)
     try:
         network = build_network(spec)
         network.load_state_dict(dict(weights), strict=True)
@@ -125,13 +230,15 @@ def _network(header: ModelHeader, member: Member, weights: Mapping[str, Tensor],
     return prepare_for_device(network, device).eval().requires_grad_(False)
 
 
-def _same_patches(one: MemberGroup, other: MemberGroup) -> bool:
-    """Whether two groups see the same patches and may be averaged on scores."""
+def _same_patches(one: Member, other: Member) -> bool:
+    """Whether two members see the same patches and may be averaged on scores."""
     first, second = one.configuration, other.configuration
-    return (first.preparation, first.patch_size, one.mirror_axes) == (
+    return (first.preparation, first.patch_size, _mirror_axes(one), one.previous_stage is None, one.half_sums) == (
         second.preparation,
         second.patch_size,
-        other.mirror_axes,
+        _mirror_axes(other),
+        other.previous_stage is None,
+        other.half_sums,
     )
 
 

@@ -17,8 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autoseg.arrays.tiles import axis_weights, gaussian_window, padding, tile_starts
+from autoseg.arrays.tiles import axis_weights, axis_window, gaussian_window, padding, tile_starts
 from autoseg.errors import PredictionError
+
+#: Largest weight of nnU-Net's window, so that half precision has room below it.
+HALF_WINDOW_MAXIMUM = 10.0
 
 Forward = Callable[[Tensor], Tensor]  # (B, C, *patch) -> (B, K, *patch)
 Start = tuple[int, int, int]
@@ -84,19 +87,22 @@ def score_slabs(
     device: torch.device,
     accumulator: torch.device | None = None,
     precise: Forward | None = None,
+    half_sums: bool = False,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Finished scores in order along axis 0: (first plane, slab (K, planes, Y, X) float32 on the accumulator's device).
 
     `forward` maps a batch (B, C, *patch) on `device` to (B, heads, *patch) in any float type. `mirror_axes` are axes of
     (Z, Y, X); for a 2D network axis 0 cannot be one. `batch_size` is how many patches (tiles or their mirrored copies)
-    go through the network together. Scores are summed in float32 on `accumulator` (by default the network's device).
+    go through the network together. Scores are summed in float32 on `accumulator` (by default the network's device);
+    with `half_sums` as nnU-Net does it, see `_HalfWindow`.
     Patches whose scores are not finite go through `precise` once more, the network in full precision, if that is given.
     `on_tile` is told the number of tiles finished since its last call. Raises PredictionError when a score is not
     finite, ValueError when a 2D network is to be mirrored across slices.
     """
-    window = _Window(grid, heads, accumulator or device)
     mirrors = mirror_sets(mirror_axes)
+    kind = _HalfWindow if half_sums else _Window
+    window = kind(grid, heads, accumulator or device, len(mirrors))
     if grid.dimensions == 2 and 0 in mirror_axes:
         raise ValueError("a 2D network cannot be mirrored across slices")
     volume = torch.from_numpy(_padded(image, grid.pads)).to(device)
@@ -116,7 +122,7 @@ def score_slabs(
         done = finished
         next_plane = starts[finished][0] if finished < len(starts) else grid.padded_shape[0]
         with torch.inference_mode():
-            slab = window.take(next_plane, len(mirrors))
+            slab = window.take(next_plane)
         if slab is not None:
             yield slab
 
@@ -132,9 +138,10 @@ def _finite(forward: Forward, precise: Forward | None, patches: Tensor) -> Tenso
 class _Window:
     """Sums of the planes that tiles still reach; finished planes are divided by their weights and leave."""
 
-    def __init__(self, grid: TileGrid, heads: int, device: torch.device) -> None:
+    def __init__(self, grid: TileGrid, heads: int, device: torch.device, copies: int) -> None:
         self.grid = grid
         self.device = device
+        self.copies = copies  # mirrored copies of each tile
         self.first = 0  # padded plane at which the sums begin
         self.sums = torch.zeros((heads, 0, *grid.padded_shape[1:]), dtype=torch.float32, device=device)
         self.window = torch.from_numpy(gaussian_window(grid.patch)).to(device)
@@ -145,37 +152,104 @@ class _Window:
 
     def add(self, start: Start, scores: Tensor) -> None:
         """Add one patch's scores (K, Z, Y, X) at its place."""
-        (z, y, x), (depth, height, width) = start, self.grid.patch
-        missing = z + depth - self.first - self.sums.shape[1]
-        if missing > 0:
-            fresh = self.sums.new_zeros((self.sums.shape[0], missing, *self.sums.shape[2:]))
-            self.sums = torch.cat([self.sums, fresh], dim=1)
-        place = self.sums[:, z - self.first : z - self.first + depth, y : y + height, x : x + width]
+        self.sums = _reaching(self.sums, start[0] + self.grid.patch[0] - self.first)
         # the product is formed in float32 whatever the network's type; nnU-Net's float16 sums lose small weights
-        place.addcmul_(scores.to(torch.float32), self.window)
+        _part(self.sums, start, self.grid, self.first).addcmul_(scores.to(torch.float32), self.window)
 
-    def take(self, plane: int, copies: int) -> tuple[int, Tensor] | None:
+    def take(self, plane: int) -> tuple[int, Tensor] | None:
         """The planes before `plane`, without padding: means over tiles and mirrored copies. None if there are none."""
-        count = plane - self.first
-        if count <= 0:
+        inner = _inner(self.grid, self.first, plane)
+        if inner is None:
             return None
-        (before, _), (top, _), (left, _) = self.grid.pads
-        depth, height, width = self.grid.shape
-        low, high = max(0, before - self.first), min(count, before + depth - self.first)
-        begin = self.first + low - before
-        inside = self.sums[:, low:high, top : top + height, left : left + width]
+        planes, rows, columns = inner
         z, y, x = self.weights
-        planes = z[self.first + low : self.first + high, None, None] * copies
-        slab = inside / (planes * y[top : top + height, None] * x[left : left + width])
-        self.sums, self.first = self.sums[:, count:].clone(), plane
-        if slab.shape[1] == 0:  # only padding
+        weights = z[self.first + planes.start : self.first + planes.stop, None, None] * self.copies
+        slab = self.sums[:, planes, rows, columns] / (weights * y[rows, None] * x[columns])
+        begin = self.first + planes.start - self.grid.pads[0][0]
+        self.sums, self.first = self.sums[:, plane - self.first :].clone(), plane
+        return _checked(begin, slab)
+
+
+class _HalfWindow:
+    """The same sums as nnU-Net makes them, for models that were trained there and whose masks are to stay the same.
+
+    Sums and weights are held in half precision, and no weight is 0. Near the corners of a volume the weights are so
+    small that half precision shows: scores that are not sure there come out differently from float32.
+    """
+
+    def __init__(self, grid: TileGrid, heads: int, device: torch.device, copies: int) -> None:
+        self.grid = grid
+        self.device = device
+        self.copies = copies
+        self.first = 0
+        self.sums = torch.zeros((heads, 0, *grid.padded_shape[1:]), dtype=torch.float16, device=device)
+        self.weights = self.sums.new_zeros((1, *self.sums.shape[1:]))
+        z, y, x = (torch.from_numpy(axis_window(length)) for length in grid.patch)
+        window = (HALF_WINDOW_MAXIMUM * z[:, None, None] * y[:, None] * x).to(device, torch.float16)
+        self.window = torch.where(window == 0, window[window > 0].min(), window)
+        self._copies: list[Tensor] = []  # of the tile that is being added
+
+    def add(self, start: Start, scores: Tensor) -> None:
+        """Add one mirrored copy of a patch; the mean of all of them is what counts."""
+        self._copies.append(scores.to(torch.float32))
+        if len(self._copies) < self.copies:
+            return
+        total = self._copies[0].clone()
+        for copy in self._copies[1:]:
+            total += copy
+        self._copies.clear()
+        end = start[0] + self.grid.patch[0] - self.first
+        self.sums, self.weights = _reaching(self.sums, end), _reaching(self.weights, end)
+        _part(self.sums, start, self.grid, self.first).add_(total / self.copies * self.window)
+        _part(self.weights, start, self.grid, self.first).add_(self.window)
+
+    def take(self, plane: int) -> tuple[int, Tensor] | None:
+        """The planes before `plane`, without padding. None if there are none."""
+        inner = _inner(self.grid, self.first, plane)
+        if inner is None:
             return None
-        if not torch.isfinite(slab).all():
-            raise PredictionError(
-                "the network's scores are not finite",
-                remedy="Look for NaN or extreme intensities in the image, or use --precision float32.",
-            )
-        return begin, slab
+        place = (slice(None), *inner)
+        slab = self.sums[place] / self.weights[place]
+        begin, count = self.first + inner[0].start - self.grid.pads[0][0], plane - self.first
+        self.sums, self.weights, self.first = self.sums[:, count:].clone(), self.weights[:, count:].clone(), plane
+        return _checked(begin, slab)
+
+
+def _reaching(sums: Tensor, planes: int) -> Tensor:
+    """Sums (K, Z, Y, X) with zeros appended until they hold so many planes."""
+    missing = planes - sums.shape[1]
+    if missing <= 0:
+        return sums
+    return torch.cat([sums, sums.new_zeros((sums.shape[0], missing, *sums.shape[2:]))], dim=1)
+
+
+def _part(sums: Tensor, start: Start, grid: TileGrid, first: int) -> Tensor:
+    """The view of the sums where a tile lies."""
+    (z, y, x), (depth, height, width) = start, grid.patch
+    return sums[:, z - first : z - first + depth, y : y + height, x : x + width]
+
+
+def _inner(grid: TileGrid, first: int, plane: int) -> tuple[slice, slice, slice] | None:
+    """Where in the sums, which begin at `first`, the planes before `plane` are, without padding; None for no plane."""
+    count = plane - first
+    if count <= 0:
+        return None
+    (before, _), (top, _), (left, _) = grid.pads
+    depth, height, width = grid.shape
+    low, high = max(0, before - first), min(count, before + depth - first)
+    return slice(low, max(low, high)), slice(top, top + height), slice(left, left + width)
+
+
+def _checked(begin: int, slab: Tensor) -> tuple[int, Tensor] | None:
+    """The slab, unless it is only padding; an error where a score is not finite."""
+    if slab.shape[1] == 0:
+        return None
+    if not torch.isfinite(slab).all():
+        raise PredictionError(
+            "the network's scores are not finite",
+            remedy="Look for NaN or extreme intensities in the image, or use --precision float32.",
+        )
+    return begin, slab
 
 
 def _patches(volume: Tensor, batch: Sequence[tuple[Start, tuple[int, ...]]], grid: TileGrid) -> Tensor:

@@ -29,7 +29,11 @@ def build_network(spec: NetworkSpec) -> nn.Module:
     """
     if spec.network not in NETWORKS:
         known = ", ".join(NETWORKS)
-        raise PlanError(f"unknown network {spec.network!r}", where="network", remedy=f"Known are: {known}.")
+        raise PlanError(
+            f"unknown network {spec.network!r}",
+            where="network",
+            remedy=f"Known are: {known}; name the module that adds another with --use.",
+        )
     return NETWORKS[spec.network](spec)
 
 

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.dataset.checks import check_case, check_layout
+from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.layouts import open_dataset
-from autoseg.dataset.readers import read_image, read_labels
+from autoseg.dataset.leaks import same_image_problems
+from autoseg.dataset.readers import read_image
 from autoseg.errors import AutosegError
+from autoseg.fingerprint.annotation_gaps import annotation_gaps
 from autoseg.fingerprint.case import CaseMeasurement, measure_case
+from autoseg.fingerprint.merge import merge
 from autoseg.pipeline.reports import CheckReport
+from autoseg.planning.evidence import normalization_doubts
+from autoseg.planning.mirroring import side_doubts
 from autoseg.progress import Progress
 from autoseg.records import Case, Dataset, Labels, Problem
 from autoseg.workers import WorkerPool, default_workers
@@ -39,6 +45,9 @@ def check(dataset: Path, *, workers: int | None = None, progress: Progress) -> C
     found = open_dataset(dataset)
     with WorkerPool(default_workers(len(found.cases)) if workers is None else workers) as pool:
         problems, measurements = examine(found, pool, progress)
+    # what planning finds in the intensities is said here as well
+    if any(measurement.intensities for measurement in measurements):
+        problems = _ranked([*problems, *normalization_doubts(merge(found, measurements))])
     return CheckReport(found, problems, len(measurements))
 
 
@@ -51,7 +60,7 @@ def examine(
     tasks = [
         ExamineTask(case, dataset.labels, len(dataset.channels))
         for case in dataset.cases
-        if case.id not in broken and case.labels is not None
+        if case.id not in broken and case.labelled
     ]
     measurements: dict[int, CaseMeasurement] = {}
     with progress.stage("Reading and measuring cases", len(tasks)) as advance:
@@ -63,20 +72,25 @@ def examine(
                 if outcome.value.measurement is not None:
                     measurements[outcome.index] = outcome.value.measurement
             advance(1)
-    return _ranked(problems), [measurements[index] for index in sorted(measurements)]
+    found = [measurements[index] for index in sorted(measurements)]
+    cases = [measurement.fingerprint for measurement in found]
+    problems += same_image_problems(cases)
+    problems += annotation_gaps(cases, dataset.labels)
+    problems += side_doubts(cases, dataset.labels)
+    return _ranked(problems), found
 
 
 def examine_case(task: ExamineTask) -> Examination:
     """Read, check and measure one case (runs in a worker)."""
     case = task.case
-    if case.labels is None:
+    if not case.labelled:
         return Examination((), None)
     volume = read_image(case.images)
-    label_map = read_labels(case.labels)
+    label_map = read_case_labels(case, task.labels)
     problems = tuple(check_case(case, volume, label_map, task.labels, channels=task.channels))
     if any(problem.severity == "error" for problem in problems):
         return Examination(problems, None)
-    return Examination(problems, measure_case(case.id, volume, label_map, task.labels))
+    return Examination(problems, measure_case(case.id, volume, label_map, task.labels, annotated=case.annotated))
 
 
 def _unreadable(case: Case, error: AutosegError) -> Problem:

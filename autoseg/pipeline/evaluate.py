@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from autoseg.dataset.checks import labels_place
 from autoseg.dataset.geometry import corner_distance_mm
+from autoseg.dataset.label_files import class_files, file_names, labels_of_files, read_reference, with_drawn
 from autoseg.dataset.layouts import open_dataset
-from autoseg.dataset.readers import ending_of, read_labels, stem_of
+from autoseg.dataset.naming import data_files, visible_folders
+from autoseg.dataset.readers import read_labels, stem_of
 from autoseg.errors import DatasetError, UsageError
 from autoseg.evaluation.metrics import score_case
 from autoseg.evaluation.summary import as_nnunet_summary, summarize
@@ -19,7 +22,7 @@ from autoseg.files import read_record, write_json
 from autoseg.model_file import read_header
 from autoseg.pipeline.reports import EvaluateReport
 from autoseg.progress import Progress
-from autoseg.records import CaseScore, Dataset, Labels, Summary
+from autoseg.records import Case, CaseScore, Dataset, Labels, Summary
 from autoseg.workers import WorkerPool, default_workers
 from autoseg.workspace import Workspace
 
@@ -34,11 +37,16 @@ GRID_TOLERANCE = 0.1
 class ScoreTask:
     """What a worker needs to score one case."""
 
-    case: str
     mask: Path
-    reference: Path
+    reference: Case  # its label map or label files, and what was drawn in it
     labels: Labels
     tolerance_mm: float
+    lesion_iou: float | None = None  # None: lesions are not matched
+
+    @property
+    def case(self) -> str:
+        """Case id."""
+        return self.reference.id
 
 
 def evaluate(
@@ -48,19 +56,30 @@ def evaluate(
     work: Workspace | None = None,
     labels_from: Path | None = None,
     tolerance_mm: float = TOLERANCE_MM,
+    lesion_iou: float | None = None,
     output: Path | None = None,
     workers: int | None = None,
     progress: Progress,
 ) -> EvaluateReport:
-    """Score the masks of a folder (or one mask) against the references of the same names."""
-    tasks, failures = pair_up(masks, references)
-    if not tasks:
+    """Score the masks of a folder (or one mask) against the references of the same names.
+
+    A reference is a label map, or a folder with one binary file per label. Labels that were not drawn in a case are
+    left out there, as the dataset says of it.
+    """
+    pairs, failures = pair_up(masks, references)
+    if not pairs:
         raise UsageError(
             "no mask has a reference of the same name", where=masks, remedy=f"References are sought in {references}."
         )
-    labels = _labels(work, labels_from, [reference for _, _, reference in tasks])
-    jobs = [ScoreTask(case, mask, reference, labels, tolerance_mm) for case, mask, reference in tasks]
-    summary = score_cases(jobs, failures, tolerance_mm, workers, progress)
+    labels, annotated = _labels(work, labels_from, [reference for _, reference in pairs])
+    names = file_names([reference for _, reference in pairs])
+    tasks = []
+    for mask, reference in pairs:
+        drawn = with_drawn(reference, labels, names)
+        if reference.id in annotated:
+            drawn = reference.model_copy(update={"annotated": annotated[reference.id]})
+        tasks.append(ScoreTask(mask, drawn, labels, tolerance_mm, lesion_iou))
+    summary = score_cases(tasks, failures, tolerance_mm, workers, progress)
     target = output or (masks if masks.is_dir() else masks.parent) / "summary.json"
     write_summary(target, summary)
     return EvaluateReport(summary, target)
@@ -86,7 +105,14 @@ def score_cases(
             elif outcome.value is not None:
                 scores.append(outcome.value)
             advance(1)
-    return summarize(sorted(scores, key=lambda score: score.case), tolerance_mm, failed)
+    names = list(tasks[0].labels.foreground) if tasks else []
+    lesion_iou = tasks[0].lesion_iou if tasks else None
+    summary = summarize(sorted(scores, key=lambda score: score.case), tolerance_mm, failed, names, lesion_iou)
+    skipped = {name: entry.not_annotated for name, entry in summary.labels.items() if entry.not_annotated}
+    if skipped:
+        told = ", ".join(f"{name} in {count}" for name, count in skipped.items())
+        progress.say(f"Labels that were not drawn in a case are not scored there: {told} of {len(scores)} cases")
+    return summary
 
 
 def _scoring_workers(tasks: int) -> int:
@@ -96,7 +122,8 @@ def _scoring_workers(tasks: int) -> int:
 
 def score_files(task: ScoreTask) -> CaseScore:
     """Read and score one case (runs in a worker)."""
-    mask, reference = read_labels(task.mask), read_labels(task.reference)
+    mask = read_labels(task.mask)
+    reference, labels = read_reference(task.reference, task.labels)
     if mask.labels.shape != reference.labels.shape:
         raise DatasetError(
             f"the mask has shape {mask.labels.shape}, the reference {reference.labels.shape}",
@@ -111,9 +138,19 @@ def score_files(task: ScoreTask) -> CaseScore:
             remedy="They must lie on one grid.",
         )
     score = score_case(
-        task.case, reference.labels, mask.labels, reference.geometry.spacing, task.labels, task.tolerance_mm
+        task.case,
+        reference.labels,
+        mask.labels,
+        reference.geometry.spacing,
+        labels,
+        task.tolerance_mm,
+        task.reference.annotated,
+        task.lesion_iou,
     )
-    return score.model_copy(update={"prediction_file": task.mask.name, "reference_file": task.reference.name})
+    place = labels_place(task.reference)
+    return score.model_copy(
+        update={"prediction_file": task.mask.name, "reference_file": "" if place is None else place.name}
+    )
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -121,42 +158,64 @@ def write_summary(path: Path, summary: Summary) -> None:
     write_json(path, as_nnunet_summary(summary))
 
 
-def pair_up(masks: Path, references: Path) -> tuple[list[tuple[str, Path, Path]], dict[str, str]]:
-    """(case, mask, reference) by name without ending, and what has no partner; one file each is always a pair."""
+def pair_up(masks: Path, references: Path) -> tuple[list[tuple[Path, Case]], dict[str, str]]:
+    """(mask, reference) by name without ending, and what has no partner; one file each is always a pair."""
     for path in (masks, references):
         if not path.exists():
             raise UsageError("does not exist", where=path, remedy="Name a mask, or a folder of masks.")
+    alone = stem_of(masks)
     if masks.is_file() and references.is_file():
-        return [(stem_of(masks), masks, references)], {}
-    found, wanted = _by_name(masks), _by_name(references)
-    tasks = [(case, found[case], wanted[case]) for case in sorted(found.keys() & wanted.keys())]
+        return [(masks, Case(id=alone, images=(), labels=references))], {}
+    if masks.is_file() and references.name == alone:
+        return [(masks, Case(id=alone, images=(), label_files=class_files(references)))], {}
+    found, wanted = _by_name(masks), _references(references)
+    pairs = [(found[case], wanted[case]) for case in sorted(found.keys() & wanted.keys())]
     failures = dict.fromkeys(sorted(found.keys() - wanted.keys()), "has no reference")
     if masks.is_dir():
         failures |= dict.fromkeys(sorted(wanted.keys() - found.keys()), "has no mask")
-    return tasks, failures
+    return pairs, failures
 
 
 def _by_name(path: Path) -> dict[str, Path]:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return {
-        stem_of(file): file for file in files if file.is_file() and not file.name.startswith(".") and ending_of(file)
-    }
+    return {stem_of(file): file for file in (data_files(path) if path.is_dir() else [path])}
 
 
-def _labels(work: Workspace | None, labels_from: Path | None, references: Sequence[Path]) -> Labels:
-    """The labels to score: of a dataset or model that was named, of the work folder, else the values that occur."""
+def _references(path: Path) -> dict[str, Case]:
+    """References by name: label maps, or where there are none the folders that hold one file per label."""
+    maps = _by_name(path)
+    if maps or not path.is_dir():
+        return {name: Case(id=name, images=(), labels=file) for name, file in maps.items()}
+    by_folder = {folder.name: class_files(folder) for folder in visible_folders(path)}
+    return {name: Case(id=name, images=(), label_files=files) for name, files in by_folder.items() if files}
+
+
+def _labels(
+    work: Workspace | None, labels_from: Path | None, references: Sequence[Case]
+) -> tuple[Labels, dict[str, tuple[str, ...] | None]]:
+    """The labels to score, and which of them were drawn in a case.
+
+    Both are of a dataset that was named, or of the work folder; a model knows the labels; else they are what occurs in
+    the references.
+    """
     if labels_from is not None and labels_from.suffix == ".safetensors":
-        return read_header(labels_from).labels
+        return read_header(labels_from).labels, {}
+    dataset: Dataset | None = None
     if labels_from is not None:
-        return open_dataset(labels_from).labels
-    if work is not None and work.dataset.exists():
-        return read_record(work.dataset, Dataset).labels
+        dataset = open_dataset(labels_from)
+    elif work is not None and work.dataset.exists():
+        dataset = read_record(work.dataset, Dataset)
+    if dataset is not None:
+        return dataset.labels, {case.id: case.annotated for case in (*dataset.cases, *dataset.test_cases)}
+    by_files = [reference for reference in references if reference.label_files]
+    if by_files:
+        return labels_of_files(by_files, None, by_files[0].label_files[0][1].parent)[0], {}
     values: set[int] = set()
     for reference in references:
-        values.update(int(value) for value in np.unique(read_labels(reference).labels))
+        if reference.labels is not None:
+            values.update(int(value) for value in np.unique(read_labels(reference.labels).labels))
     names: dict[str, int | tuple[int, ...]] = {"background": 0}
     names |= {f"label_{value}": value for value in sorted(values - {0})}
-    return Labels(names=names)
+    return Labels(names=names), {}
 
 
 def read_mean_dice(path: Path) -> float | None:

@@ -22,13 +22,15 @@ def evaluate_test(
     device: str = "auto",
     mirror: bool = True,
     tolerance_mm: float = TOLERANCE_MM,
+    lesion_iou: float | None = None,
     overwrite: bool = False,
+    use: tuple[str, ...] = (),
     workers: int | None = None,
     progress: Progress,
 ) -> EvaluateReport:
     """Masks and scores of `imagesTs` / `labelsTs`, in the work folder's `test`."""
     dataset = read_record(work.dataset, Dataset)
-    labelled = [case for case in dataset.test_cases if case.labels is not None]
+    labelled = [case for case in dataset.test_cases if case.labelled]
     if not labelled:
         raise DatasetError(
             "there are no test cases with labels", where=dataset.root, remedy="They go into imagesTs and labelsTs."
@@ -42,13 +44,14 @@ def evaluate_test(
         device=device,
         mirror=mirror,
         overwrite=overwrite,
+        use=use,
         progress=progress,
     )
     masks = predicted.masks
     tasks = [
-        ScoreTask(case.id, masks[case.id], case.labels, read_header(files[0]).labels, tolerance_mm)
+        ScoreTask(masks[case.id], case, read_header(files[0]).labels, tolerance_mm, lesion_iou)
         for case in labelled
-        if case.labels is not None and case.id in masks
+        if case.id in masks
     ]
     summary = score_cases(tasks, predicted.failures, tolerance_mm, workers, progress)
     output = work.test / "summary.json"

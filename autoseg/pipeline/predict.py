@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from autoseg import devices
+from autoseg.arrays.normalize import NORMALIZATIONS
+from autoseg.dataset.geometry import axis_codes
 from autoseg.dataset.inputs import find_inputs
-from autoseg.errors import ModelError, PredictionError, UsageError
+from autoseg.dataset.readers import read_geometry
+from autoseg.errors import AutosegError, ModelError, PredictionError, UsageError
 from autoseg.files import file_hash, read_record, text_hash, write_json, write_record
 from autoseg.inference.predict_files import mask_path, predict_cases
-from autoseg.inference.predictor import load_models
+from autoseg.inference.predictor import asked_precision, load_models
 from autoseg.interrupts import stop_switch
 from autoseg.model_file import read_header
 from autoseg.pipeline.reports import PredictReport
+from autoseg.plugins import load_plugins, require_allowed
 from autoseg.progress import Progress
-from autoseg.records import Case, Record
+from autoseg.records import Case, Labels, ModelHeader, Plan, Record, TrainSettings
 from autoseg.workspace import Run, Workspace
 
 #: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
 PREDICTIONS = "predictions.json"
 FAILURES = "failures.json"
+
+#: Where it says what the values in the masks mean, if that is not plain.
+LABELS = "labels.json"
 
 
 class MadeMask(Record):
@@ -51,15 +60,27 @@ def predict(
     step: float = 0.5,
     precision: str = "auto",
     overwrite: bool = False,
+    use: Sequence[str] = (),
     progress: Progress,
 ) -> PredictReport:
-    """Segment a file, a folder, a list file or given cases; every mask lies on exactly its input's grid."""
+    """Segment a file, a folder, a list file or given cases; every mask lies on exactly its input's grid.
+
+    `use` names modules to import. Those that the networks of a model need are imported if they are among them, or if
+    a plan or run of the work folder names them and the model comes from there.
+    """
     began = time.monotonic()
+    load_plugins(use)
     files, description = choose_models(models, work)
     progress.say(f"Model: {description}")
-    header = read_header(files[0])
+    headers = [read_header(file) for file in files]
+    header = headers[0]
+    asked = any(told.plugins for told in headers)
+    own = known_plugins(work) if asked and not models and work is not None else ()
+    for file, told in zip(files, headers, strict=True):
+        load_needed(told, (*use, *own), file, progress)
     if isinstance(images, Path):
-        cases, problems = find_inputs(images, len(header.channels), header.channels)
+        may_lack = all(told.channel_dropout > 0 for told in headers)
+        cases, problems = find_inputs(images, len(header.channels), header.channels, may_lack=may_lack)
     else:
         cases, problems = list(images), []
     failures = {problem.case or str(problem.file): problem.what for problem in problems if problem.severity == "error"}
@@ -71,7 +92,7 @@ def predict(
             "no image was found", where=images, remedy="Name an image, a folder of images, or a .csv or .json list."
         )
     target = devices.choose_device(device)
-    chosen_precision = devices.choose_precision(precision, target)
+    chosen_precision = devices.choose_precision(asked_precision(precision, headers), target)
     fingerprint = "".join(file_hash(file) for file in files)
     wanted = {
         "model": text_hash(fingerprint, 16),
@@ -81,6 +102,9 @@ def predict(
     todo, skipped = _to_do(cases, masks, made, wanted, overwrite)
     written: dict[str, Path] = {}
     if todo:
+        note = _orientation_note(headers, todo)
+        if note is not None:
+            progress.say(note)
         model = load_models(files, target, chosen_precision)
         with stop_switch() as stop, progress.stage("Predicting", len(todo)) as advance:
             for outcome in predict_cases(model, todo, masks, mirror=mirror, step=step):
@@ -97,8 +121,59 @@ def predict(
                 advance(1)
                 stop.raise_if_set()
     _tell_failures(masks, failures)
+    _tell_labels(masks, header.labels)
     present = {case.id: mask_path(case, masks) for case in cases if case.id in written or case.id in skipped}
     return PredictReport(description, written, tuple(skipped), present, failures, time.monotonic() - began)
+
+
+def known_plugins(work: Workspace) -> tuple[str, ...]:
+    """The modules that the plans and runs of a work folder name."""
+    found: dict[str, None] = {}
+    for name in work.plan_names():
+        found |= dict.fromkeys(read_record(work.plan(name), Plan).plugins)
+    for run in work.all_runs():
+        found |= dict.fromkeys(read_record(run.settings, TrainSettings).plugins or ())
+    return tuple(found)
+
+
+def load_needed(header: ModelHeader, allowed: Sequence[str], file: Path, progress: Progress) -> None:
+    """Import the modules that a model names, where its networks or normalizations are not the program's own.
+
+    Raises ModelError where one of them is not in `allowed`: a file must not decide which code runs.
+    """
+    from autoseg.networks.catalog import NETWORKS  # loads torch
+
+    configurations = [member.configuration for member in header.members]
+    known = all(
+        entry.network in NETWORKS and set(entry.preparation.normalization) <= NORMALIZATIONS.keys()
+        for entry in configurations
+    )
+    if known or not header.plugins:
+        return
+    require_allowed(header.plugins, allowed, file)
+    fresh = load_plugins(header.plugins)
+    if fresh:
+        progress.say(f"Imported for {file.name}: {', '.join(fresh)}")
+
+
+def _orientation_note(headers: Sequence[ModelHeader], cases: Sequence[Case]) -> str | None:
+    """Which images are not stored as RAS, where a model sees axes as stored: it may never have seen such a view."""
+    if all(member.configuration.preparation.orientation == "ras" for header in headers for member in header.members):
+        return None
+    counts: Counter[str] = Counter()
+    for case in cases:
+        try:
+            counts[axis_codes(read_geometry(case.images[0])[0])] += 1
+        except AutosegError:
+            continue  # it will fail by name
+    odd = {letters: count for letters, count in sorted(counts.items()) if letters not in ("RAS", "flat")}
+    if not odd:
+        return None
+    told = ", ".join(f"{letters} in {count}" for letters, count in odd.items())
+    return (
+        f"Note: this model sees axes as they are stored in the file, and {sum(odd.values())} of {len(cases)} images "
+        f"are not stored as RAS ({told}). Its masks can be trusted where its training images were stored alike."
+    )
 
 
 def choose_models(models: tuple[Path, ...], work: Workspace | None) -> tuple[list[Path], str]:
@@ -193,7 +268,8 @@ def _to_do(
 def _input_hash(case: Case) -> str:
     """Hash over the bytes of all input files; empty for one that cannot be read (it will fail by name)."""
     try:
-        return text_hash("".join(file_hash(path) for path in case.images), 16)
+        gaps = "".join(f"-{channel}" for channel in case.missing)
+        return text_hash("".join(file_hash(path) for path in case.images) + gaps, 16)
     except OSError:
         return ""
 
@@ -205,3 +281,21 @@ def _tell_failures(masks: Path, failures: dict[str, str]) -> None:
         write_json(path, failures)
     else:
         path.unlink(missing_ok=True)
+
+
+def _tell_labels(masks: Path, labels: Labels) -> None:
+    """Names and values of the labels beside the masks, where values have gaps or a label has several of them.
+
+    A file of that name that we did not write stays.
+    """
+    plain = not labels.has_regions and labels.values == tuple(range(len(labels.values)))
+    path = masks / LABELS
+    if plain or not (masks / PREDICTIONS).exists():
+        return
+    values = {name: [labels.values[member] for member in members] for name, members in labels.foreground.items()}
+    try:
+        ours = not path.exists() or set(json.loads(path.read_text(encoding="utf-8"))) == {"format", "labels"}
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if ours:
+        write_json(path, {"format": 1, "labels": {"background": [0], **values}})

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoseg.records import Dataset, Fingerprint, Plan, Problem, Summary
+from autoseg.planning.costs import ConfigurationCost
+from autoseg.records import Dataset, Fingerprint, Plan, Probe, Problem, Summary
 from autoseg.workspace import Run
 
 
@@ -28,13 +29,16 @@ class CheckReport:
 class PlanReport:
     """A plan and what it was made from."""
 
-    dataset: Dataset
+    dataset: Dataset | None  # None where it was planned from a fingerprint alone
     problems: tuple[Problem, ...]
     fingerprint: Fingerprint
     plan: Plan
     path: Path
     left_out: tuple[str, ...]  # cases with errors
     seconds: Mapping[str, float]
+    probe: Probe | None = None
+    costs: tuple[ConfigurationCost, ...] = ()
+    notes: tuple[str, ...] = ()  # about the folds
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,26 @@ class TrainReport:
     seconds: Mapping[str, float]
     summary: Summary | None
     failures: Mapping[str, str] = field(default_factory=dict)
+    ended_early: str = ""  # by whom and at which step, in words; empty for a run that went to its end
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """One training of a series."""
+
+    configuration: str
+    fold: str
+    mean_dice: float | None  # of its held-out cases; None where it is not scored
+    model: Path | None  # None where it is not trained
+
+
+@dataclass(frozen=True)
+class EveryReport:
+    """Each fold of each configuration."""
+
+    runs: tuple[RunScore, ...]
+    failures: Mapping[str, str]  # run, or run and case -> why
+    ended_early: str = ""  # the run that a person ended, and the series with it
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import psutil
-from pydantic import ValidationError
+import torch
 
-from autoseg import __version__
+from autoseg import __version__, devices
 from autoseg.errors import UsageError, WorkspaceError
-from autoseg.files import read_record
+from autoseg.files import read_record, remove_leftovers
+from autoseg.planning.overrides import optimizer_settings, require_settable, settings_with
 from autoseg.records import TrainSettings
+from autoseg.training.checkpoint import read_state
+from autoseg.training.loop import Training
 from autoseg.workspace import Run
 
 
@@ -23,43 +27,82 @@ def run_settings(
     *,
     epochs: int | None = None,
     budget_seconds: float | None = None,
+    patience: int | None = None,
+    optimizer: str | None = None,
     seed: int | None = None,
     overrides: Mapping[str, str] | None = None,
+    plugins: Sequence[str] = (),
 ) -> TrainSettings:
     """The settings of a run: what was asked for, over what the run began with, or over the plan's defaults.
+
+    An optimizer other than the plan's brings its own rate, decay and warm-up, unless they are asked for as well. A run
+    that has begun may be made longer, by epochs or by budget as it began, and may be given another patience.
 
     Raises WorkspaceError when a run that has begun is asked to go on with other settings, UsageError for settings
     that do not exist, are impossible, or exclude each other.
     """
     if epochs is not None and budget_seconds is not None:
         raise UsageError("--epochs and --budget exclude each other", remedy="Give one of them.")
+    require_settable(*(overrides or {}))
     asked: dict[str, object] = dict(overrides or {})
+    if plugins:
+        asked["plugins"] = tuple(plugins)
+    if optimizer is not None:
+        asked = {"optimizer": optimizer, **optimizer_settings(defaults, optimizer), **asked}
     if epochs is not None:
         asked |= {"epochs": epochs, "budget_seconds": None}
     if budget_seconds is not None:
         asked["budget_seconds"] = budget_seconds
+    if patience is not None:
+        asked["patience"] = patience
     if seed is not None:
         asked["seed"] = seed
-    unknown = sorted(set(asked) - set(TrainSettings.model_fields))
-    if unknown:
-        raise UsageError(f"unknown setting {unknown[0]!r}", remedy=f"Known: {', '.join(TrainSettings.model_fields)}.")
-    began = run.settings.exists() and (run.state_tensors.exists() or run.model.exists())
+    began = has_begun(run)
     base = read_record(run.settings, TrainSettings) if began else defaults
-    try:
-        settings = TrainSettings.model_validate({**base.model_dump(), **asked})
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(str(part) for part in fault["loc"])
-        raise UsageError(f"setting {name}: {fault['msg']}", remedy="Correct its value.") from None
-    if began and settings != base:
-        differing = [name for name in TrainSettings.model_fields if getattr(settings, name) != getattr(base, name)]
+    settings = settings_with(base, asked)
+    differing = [name for name in TrainSettings.model_fields if getattr(settings, name) != getattr(base, name)]
+    if began and not all(_may_change(name, base, settings) for name in differing):
         told = ", ".join(f"{name} was {getattr(base, name)}, now {getattr(settings, name)}" for name in differing)
         raise WorkspaceError(
             f"this run began with other settings ({told})",
             where=run.folder,
-            remedy="Leave the option out to go on with it, or rename its folder to begin anew.",
+            remedy="Leave the option out to go on with it (it can be made longer, not shorter), or rename its folder "
+            "to begin anew.",
         )
     return settings
+
+
+def has_begun(run: Run) -> bool:
+    """Whether steps were made, so that other settings would no longer be those that the run is made with."""
+    if not run.settings.exists():
+        return False
+    return run.model.exists() or (run.state_tensors.exists() and read_state(run.state_tensors).step > 0)
+
+
+def _may_change(name: str, before: TrainSettings, now: TrainSettings) -> bool:
+    """Whether a setting may change while a run goes on: its length may grow; patience alters no step."""
+    if name == "epochs":
+        return now.epochs > before.epochs and now.budget_seconds is None
+    if name == "budget_seconds":
+        return bool(before.budget_seconds and now.budget_seconds and now.budget_seconds > before.budget_seconds)
+    return name == "patience"
+
+
+def lengthen(run: Run, settings: TrainSettings) -> TrainSettings | None:
+    """Take a run that is to be longer back to before its final decay; gives its earlier settings, None where it is not.
+
+    To be called before the new settings are written: after a kill in between the run is one that has not ended yet.
+    """
+    if not has_begun(run) or not run.state_tensors.exists():
+        return None
+    before = read_record(run.settings, TrainSettings)
+    longer = settings.epochs > before.epochs or (settings.budget_seconds or 0) > (before.budget_seconds or 0)
+    out_of_patience = read_state(run.state_tensors).finished_by == "patience"
+    if not longer and not (out_of_patience and settings.patience != before.patience):
+        return None
+    if run.kept_state.exists():
+        os.replace(run.kept_state, run.state_tensors)
+    return before
 
 
 @contextmanager
@@ -82,6 +125,8 @@ def running(run: Run) -> Iterator[None]:
                 ) from None
             run.lock.unlink(missing_ok=True)
     try:
+        remove_leftovers(run.folder)
+        shutil.rmtree(run.folder / "trial", ignore_errors=True)
         yield
     finally:
         run.lock.unlink(missing_ok=True)
@@ -97,11 +142,29 @@ def _living_owner(run: Run) -> int | None:
         return None
 
 
+def receipt(training: Training, seconds: Mapping[str, float]) -> dict[str, object]:
+    """What the run was made with, and how long each stage took."""
+    return {
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "epochs": training.state.epoch,
+        "steps": training.state.step,
+        "training_seconds": round(training.state.seconds, 3),
+        "ended_early": training.ended_early,
+        "skipped_steps": training.state.skipped_steps,
+        "rollbacks": training.state.rollbacks,
+        "scored_with_mirroring": training.state.score_with_mirroring,
+        "device": devices.describe(training.setup.device),
+        "precision": training.setup.precision,
+        "threads": torch.get_num_threads(),
+        "seed": training.setup.settings.seed,
+        "versions": versions(),
+    }
+
+
 def versions() -> dict[str, str]:
     """Versions that decide results, for model headers and receipts."""
     import numpy
     import scipy
-    import torch
 
     return {
         "autoseg": __version__,

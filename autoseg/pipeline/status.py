@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.errors import WorkspaceError
-from autoseg.files import read_record
+from autoseg.model_file import read_header
+from autoseg.pipeline.plans import dataset_command, read_dataset, read_plan
 from autoseg.pipeline.reports import StatusReport
 from autoseg.preprocessing.store import is_current
 from autoseg.records import Dataset, Plan
@@ -20,10 +21,10 @@ def status(work: Workspace) -> StatusReport:
         )
     lines: list[tuple[str, str]] = [("work folder", str(work.root))]
     if not work.dataset.exists():
-        return StatusReport(tuple(lines), "autoseg plan DATASET")
-    dataset = read_record(work.dataset, Dataset)
+        return StatusReport((*lines, *_plans_without_images(work)), dataset_command(work))
+    dataset = read_dataset(work)
     lines.append(("dataset", f"{dataset.name}: {len(dataset.cases)} cases in {dataset.root}"))
-    plans = {name: read_record(work.plan(name), Plan) for name in work.plan_names()}
+    plans = {name: read_plan(work, name) for name in work.plan_names()}
     for name, plan in plans.items():
         lines.append((f"plan {name}", f"preset {plan.preset}: {', '.join(plan.configurations)}"))
         lines.extend((f"prepared {entry}", text) for entry, text in _prepared(work, plan, dataset).items())
@@ -31,6 +32,15 @@ def status(work: Workspace) -> StatusReport:
     lines.extend((f"run {run.plan}/{run.configuration}/fold_{run.fold}", _run_state(run)) for run in runs)
     lines.append(("disk used", f"{_size(work.root) / 1e6:.1f} MB"))
     return StatusReport(tuple(lines), _next(work, plans, runs))
+
+
+def _plans_without_images(work: Workspace) -> list[tuple[str, str]]:
+    """A line per plan that was made from a fingerprint alone."""
+    plans = {name: read_plan(work, name) for name in work.plan_names()}
+    return [
+        (f"plan {name}", f"preset {plan.preset}: {', '.join(plan.configurations)}; from a fingerprint, without images")
+        for name, plan in plans.items()
+    ]
 
 
 def _prepared(work: Workspace, plan: Plan, dataset: Dataset) -> dict[str, str]:
@@ -44,7 +54,8 @@ def _prepared(work: Workspace, plan: Plan, dataset: Dataset) -> dict[str, str]:
 
 def _run_state(run: Run) -> str:
     if run.summary.exists():
-        return "trained and scored"
+        early = read_header(run.model).ended_early if run.model.exists() else ""
+        return f"trained and scored, {early}" if early else "trained and scored"
     if run.model.exists():
         return "trained, not scored yet"
     epochs = len(run.metrics.read_text(encoding="utf-8").splitlines()) if run.metrics.exists() else 0

@@ -2,56 +2,77 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
 from autoseg import devices
 from autoseg.dataset.folds import fold_of, read_splits
-from autoseg.errors import PlanError, TrainingError, UsageError
-from autoseg.evaluation.summary import read_summary
 from autoseg.files import read_record, write_json, write_record
-from autoseg.inference.predict_files import predict_cases
-from autoseg.inference.predictor import LoadedModel, build_model, load_models
-from autoseg.inference.sliding_window import tile_grid
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.model_file import write_model
-from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, score_files, write_summary
-from autoseg.pipeline.prepare import PrepareTask, full_patch, prepare_case, prepare_cases
+from autoseg.pipeline.budget import limit_to_budget
+from autoseg.pipeline.cascade import (
+    Stages,
+    first_stage_maps,
+    first_stage_members,
+    hand_on,
+    next_configuration,
+    previous_configuration,
+    require_cascade,
+    with_first_stage,
+)
+from autoseg.pipeline.epochs import run_epochs
+from autoseg.pipeline.fine_tuning import Source, find_source, initial_weights, plan_for, require_source
+from autoseg.pipeline.fold_scores import scored
+from autoseg.pipeline.placing import placed
+from autoseg.pipeline.plans import read_dataset, read_plan
+from autoseg.pipeline.prepare import prepare_cases
 from autoseg.pipeline.reports import TrainReport
-from autoseg.pipeline.runs import run_settings, running, versions
-from autoseg.preprocessing.store import StoreError, read_case, remove_case
+from autoseg.pipeline.runs import has_begun, lengthen, receipt, run_settings, running, versions
+from autoseg.pipeline.training_cases import loaded, without
+from autoseg.planning.step import network_channels
+from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
 from autoseg.records import (
     Case,
     Configuration,
     Dataset,
-    EpochRecord,
     Fingerprint,
     Fold,
     Member,
     ModelHeader,
     Plan,
-    Summary,
+    TrainSettings,
 )
-from autoseg.report.curves import draw_curves
-from autoseg.training.cases import load_cases
-from autoseg.training.loop import Training, TrainingSetup
+from autoseg.report.watch import Watched, watching
+from autoseg.training.loop import Training
 from autoseg.training.patches import TrainingCase
+from autoseg.training.schedule import learning_rate
+from autoseg.training.setup import TrainingSetup
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
-#: What is added to the scoring time measured on one case, for what it cannot tell of the others.
-SCORING_MARGIN = 1.2
 
-#: Seconds of a budget kept for the last state, the curves, the model file and the end of the program.
-ENDING_SECONDS = 4.0
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training as it was asked for, and what it belongs to."""
 
-#: Share of a time budget that mirroring may take when the held-out cases are scored.
-MIRRORING_SHARE = 0.1
+    work: Workspace
+    dataset: Dataset
+    plan: Plan
+    configuration: Configuration
+    run: Run
+    settings: TrainSettings
+    source: Source | None  # the model to begin with
+    device: str
+    precision: str
+    log: Sequence[str]
+    workers: int | None
+    began: float  # on the clock of `time.monotonic`
+    progress: Progress
 
 
 def train(
@@ -62,112 +83,197 @@ def train(
     fold: str = "0",
     epochs: int | None = None,
     budget_seconds: float | None = None,
+    patience: int | None = None,
+    optimizer: str | None = None,
     device: str = "auto",
     precision: str = "auto",
     seed: int | None = None,
     overrides: Mapping[str, str] | None = None,
+    init: Path | None = None,
+    use: Sequence[str] = (),
+    log: Sequence[str] = (),
     workers: int | None = None,
     spent_seconds: float = 0.0,
     progress: Progress,
 ) -> TrainReport:
     """Train one configuration on one fold; predict and score its held-out cases.
 
+    `init` is a model file to begin with: the run then belongs to a plan of its own, made from that model. `use` names
+    modules to import, `log` programs that follow the training (`report.watch`).
     `spent_seconds` were spent on the command before this call (a program takes seconds to start) and count towards the
     budget.
     """
     began = time.monotonic() - spent_seconds
-    chosen = read_record(work.require_plan(plan), Plan)
-    entry = trainable(chosen, configuration)
-    dataset = read_record(work.dataset, Dataset)
-    split = fold_of(read_splits(work.splits), fold, [case.id for case in dataset.cases])
+    load_plugins(use)
+    chosen = read_plan(work, plan)
+    source = None
+    if init is not None:
+        source = find_source(init, configuration, fold, (*use, *chosen.plugins), progress)
+        chosen = plan_for(work, chosen, source, progress)
+        plan, configuration = chosen.name, source.member.configuration.name
+    entry = chosen.configuration(configuration)
+    require_cascade(work, chosen, entry, fold)
     run = work.run(plan, entry.name, fold)
     settings = run_settings(
-        run, chosen.training, epochs=epochs, budget_seconds=budget_seconds, seed=seed, overrides=overrides
+        run,
+        chosen.training.model_copy(update={"epochs": entry.epochs}),
+        epochs=epochs,
+        budget_seconds=budget_seconds,
+        patience=patience,
+        optimizer=optimizer,
+        seed=seed,
+        overrides=overrides,
+        plugins=[name for name in use if name not in chosen.plugins],
     )
-    seconds: dict[str, float] = {}
-    with running(run), stop_switch() as stop:
-        write_record(run.settings, settings)
-        prepared = prepare_cases(work, [entry], dataset.cases, workers, progress)
-        seconds["prepare"] = time.monotonic() - began - spent_seconds
-        for case, why in prepared.failures.items():
-            progress.warn(f"{case} is left out: {why}")
-        stop.raise_if_set()
-        usable = without(split, prepared.failures, fold)
-        held_out = [case for case in dataset.cases if case.id in set(usable.val)]
-        target = devices.choose_device(device)
-        training = Training(
-            TrainingSetup(
-                configuration=entry,
-                channels=len(chosen.channels),
-                labels=chosen.labels,
-                mirror_axes=chosen.mirror_axes,
-                settings=settings,
-                train_cases=loaded(work, entry, dataset, usable.train, progress),
-                validation_cases=loaded(work, entry, dataset, usable.val, progress),
-                device=target,
-                precision=devices.choose_precision(precision, target),
-            ),
-            run.state_tensors,
-        )
-        if not run.model.exists():
-            loop_began = time.monotonic()
-            header = model_header(work, chosen, entry, fold)
-            if settings.budget_seconds is not None:
-                limit_to_budget(training, header, run, held_out, settings.budget_seconds, began, progress)
-            run_epochs(training, run, stop, progress)
-            write_model(run.model, header, {header.members[0].name: training.weights()})
-            seconds["train"] = time.monotonic() - loop_began
-        summary, failed = scored(training, run, held_out, seconds, stop, workers, progress)
-        seconds["total"] = time.monotonic() - began
-        if "train" in seconds or "score" in seconds:
-            write_json(run.receipt, receipt(training, seconds))
-    failures = {**prepared.failures, **failed}
-    return TrainReport(run, training.state.epoch, training.state.step, seconds, summary, failures=failures)
-
-
-def trainable(plan: Plan, name: str | None) -> Configuration:
-    """The named configuration, or the default one; PlanError for what cannot be trained."""
-    configuration = plan.configuration(name)
-    if configuration.previous_stage is not None:
-        raise PlanError(
-            f"{configuration.name} is the second stage of a cascade, which cannot be trained yet",
-            where=f"plan {plan.name!r}",
-            remedy="Train another configuration, such as 3d_fullres.",
-        )
-    return configuration
-
-
-def without(split: Fold, failures: Mapping[str, str], fold: str) -> Fold:
-    """The split without the cases that could not be prepared; fold `all` holds nothing out."""
-    usable = Fold(
-        train=tuple(case for case in split.train if case not in failures),
-        val=() if fold == "all" else tuple(case for case in split.val if case not in failures),
+    load_plugins(settings.plugins or ())
+    require_source(settings.initial, has_begun(run), source, plan)
+    dataset = read_dataset(work)
+    job = Job(
+        work, dataset, chosen, entry, run, settings, source, device, precision, log, workers, began, progress=progress
     )
-    if not usable.train:
-        raise TrainingError("no training case is left", remedy="`autoseg check DATASET` lists what is wrong.")
-    return usable
+    with running(run), stop_switch((run.stop, work.stop)) as stop:
+        return carried_out(job, spent_seconds, stop)
 
 
-def loaded(
-    work: Workspace, configuration: Configuration, dataset: Dataset, case_ids: Sequence[str], progress: Progress
-) -> list[TrainingCase]:
-    """The prepared cases; entries found to be damaged are prepared anew, they alone."""
-    folder = work.prepared_folder(configuration.preparation)
-    try:
-        return load_cases(folder, case_ids)
-    except StoreError:
-        by_id = {case.id: case for case in dataset.cases}
-        for case_id in case_ids:
-            try:
-                read_case(folder, case_id)
-            except StoreError as error:
-                progress.warn(f"{error}; it is prepared anew")
-                remove_case(folder, case_id)
-                prepare_case(PrepareTask(by_id[case_id], configuration.preparation, folder, full_patch(configuration)))
-        return load_cases(folder, case_ids)
+def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport:
+    """Prepare, train and score, each as far as it is not done; the receipt is written last."""
+    run, seconds = job.run, dict[str, float]()
+    shorter = lengthen(run, job.settings)
+    write_record(run.settings, job.settings)
+    prepared = prepare_cases(job.work, [job.configuration], job.dataset.cases, job.workers, job.progress)
+    seconds["prepare"] = time.monotonic() - job.began - spent_seconds
+    stop.raise_if_set()
+    split = fold_of(read_splits(job.work.splits), run.fold, [case.id for case in job.dataset.cases])
+    lacking, maps = dict(prepared.failures), None
+    if job.configuration.previous_stage is not None:
+        began = time.monotonic()
+        maps, failed = first_stage_maps(stages_of(job, stop), without(split, lacking, run.fold), run.fold)
+        lacking |= failed
+        seconds["first stage"] = time.monotonic() - began
+    for case, why in lacking.items():
+        job.progress.warn(f"{case} is left out: {why}")
+    usable = without(split, lacking, run.fold)
+    held_out = [case for case in job.dataset.cases if case.id in set(usable.val)]
+    training = Training(training_setup(job, usable, maps), run.state_tensors, run.kept_state)
+    if not is_complete(training, run):
+        if shorter is not None:
+            tell_of_the_new_length(training, shorter, job.progress)
+        began = time.monotonic()
+        train_to_an_end(job, training, held_out, stop)
+        seconds["train"] = time.monotonic() - began
+    summary, failed = scored(training, run, held_out, seconds, stop, job.workers, job.progress)
+    if next_configuration(job.plan, job.configuration) is not None:
+        began = time.monotonic()
+        failed = hand_on(stages_of(job, stop, training.state.score_with_mirroring), run.fold) | failed
+        seconds["next stage"] = time.monotonic() - began
+    seconds["total"] = time.monotonic() - job.began
+    if "train" in seconds or "score" in seconds:
+        write_json(run.receipt, receipt(training, seconds))
+    return TrainReport(
+        run,
+        training.state.epoch,
+        training.state.step,
+        seconds,
+        summary,
+        failures={**lacking, **failed},
+        ended_early=training.ended_early,
+    )
 
 
-def model_header(work: Workspace, plan: Plan, configuration: Configuration, fold: str) -> ModelHeader:
+def stages_of(job: Job, stop: StopSwitch, mirror: bool = True) -> Stages:
+    """The cascade that the job is one of the stages of."""
+    entry = job.configuration
+    second = entry if entry.previous_stage is not None else next_configuration(job.plan, entry) or entry
+    target = devices.choose_device(job.device)
+    return Stages(
+        work=job.work,
+        dataset=job.dataset,
+        plan=job.plan,
+        first=previous_configuration(job.plan, second),
+        second=second,
+        device=target,
+        precision=devices.choose_precision(job.precision, target),
+        mirror=mirror,
+        workers=job.workers,
+        stop=stop,
+        progress=job.progress,
+    )
+
+
+def training_setup(job: Job, split: Fold, first_stage: Mapping[str, Path] | None) -> TrainingSetup:
+    """All that the training needs, its cases in memory or on the device.
+
+    `first_stage` names for each case what the first stage of a cascade found in it.
+    """
+    target = devices.choose_device(job.device)
+
+    def cases(names: Sequence[str]) -> list[TrainingCase]:
+        found = loaded(job.work, job.configuration, job.dataset, names, first_stage, job.progress)
+        return placed(found, job.work, job.run.plan, job.configuration.name, target, job.progress)
+
+    fresh = job.source is not None and not has_begun(job.run)
+    return TrainingSetup(
+        configuration=job.configuration,
+        channels=network_channels(job.configuration, len(job.plan.channels), job.plan.labels),
+        labels=job.plan.labels,
+        mirror_axes=job.plan.mirror_axes,
+        settings=job.settings,
+        train_cases=cases(split.train),
+        validation_cases=cases(split.val),
+        device=target,
+        precision=devices.choose_precision(job.precision, target),
+        annotated={case.id: case.annotated for case in job.dataset.cases if case.annotated is not None},
+        initial=initial_weights(job.plan, job.configuration, job.source, job.progress)
+        if fresh and job.source is not None
+        else None,
+    )
+
+
+def is_complete(training: Training, run: Run) -> bool:
+    """Whether the model of the whole run is written; that of a run that a person ended early is not."""
+    by = training.state.finished_by
+    if by == "schedule" and training.setup.settings.budget_seconds is None and training.done < 1.0:
+        return False  # it was made longer, and nothing was kept from before its end
+    return run.model.exists() and by != ""
+
+
+def tell_of_the_new_length(training: Training, before: TrainSettings, progress: Progress) -> None:
+    """Say from where a longer run goes on, and what happens to its learning rate."""
+    now, step = training.setup.settings, training.state.step
+    words = f"Made longer: going on from step {step}"
+    if now.budget_seconds is None:
+        total = before.epochs * training.setup.configuration.steps_per_epoch
+        then = learning_rate(before, step, step / total)
+        here = learning_rate(now, step, training.done)
+        if here != then:
+            words += f"; the rate changes from {then:.2e} to {here:.2e}, where a run of {now.epochs} epochs stands"
+    progress.say(words)
+
+
+def train_to_an_end(job: Job, training: Training, held_out: Sequence[Case], stop: StopSwitch) -> None:
+    """Train until the schedule, patience or a person ends the run, and write the model."""
+    run = job.run
+    header = model_header(job.work, job.plan, job.configuration, run.fold, job.settings)
+    first: Mapping[str, Mapping[str, Tensor]] = {}
+    if job.configuration.previous_stage is not None:
+        previous, members, first = first_stage_members(job.work, job.plan, job.configuration, run.fold)
+        header = with_first_stage(header, previous, members)
+    if job.settings.budget_seconds is not None:
+        limit_to_budget(training, header, first, run, held_out, job.settings.budget_seconds, job.began, job.progress)
+    name = f"{run.plan}, {run.configuration}, fold {run.fold}"
+    watched = Watched(run.folder, name, job.plan.dataset, job.settings)
+    with watching(job.log, watched, job.progress) as tell:
+        run_epochs(training, run, stop, job.progress, tell)
+    run.summary.unlink(missing_ok=True)  # it is of the model that is now replaced
+    header = header.model_copy(update={"ended_early": training.ended_early})
+    write_model(run.model, header, {header.members[0].name: training.weights(), **first})
+    training.finish()
+    run.stop.unlink(missing_ok=True)
+
+
+def model_header(
+    work: Workspace, plan: Plan, configuration: Configuration, fold: str, settings: TrainSettings
+) -> ModelHeader:
     """What the model file will say of itself: no case ids, no paths."""
     fingerprint = read_record(work.fingerprint, Fingerprint)
     spacings = [case.spacing for case in fingerprint.cases]
@@ -183,192 +289,7 @@ def model_header(work: Workspace, plan: Plan, configuration: Configuration, fold
             "spacing_max": [max(axis) for axis in zip(*spacings, strict=True)],
             "orientations": sorted({case.orientation for case in fingerprint.cases}),
         },
-        plugins=plan.plugins,
+        plugins=(*plan.plugins, *(settings.plugins or ())),
+        channel_dropout=settings.channel_dropout,
         versions=versions(),
     )
-
-
-# -------------------------------------------------------------------------------------------------- the training
-
-
-def limit_to_budget(
-    training: Training,
-    header: ModelHeader,
-    run: Run,
-    held_out: Sequence[Case],
-    budget: float,
-    began: float,
-    progress: Progress,
-) -> None:
-    """Let the schedule end when just the time for scoring is left of the budget.
-
-    What scoring takes is measured on one held-out case with the network as it is; mirroring is kept where it takes at
-    most MIRRORING_SHARE of the budget.
-    """
-    plain, mirrored = scoring_seconds(training, header, run, held_out) if held_out else (0.0, 0.0)
-    mirror = mirrored - plain <= MIRRORING_SHARE * budget
-    scoring = mirrored if mirror else plain
-    overhead = training.state.overhead_seconds + time.monotonic() - began
-    loop = budget - overhead - scoring - ENDING_SECONDS
-    if loop <= 0:
-        raise UsageError(
-            f"a budget of {budget:.0f} s leaves no time to train: preparing took {overhead:.0f} s and scoring takes "
-            f"about {scoring:.0f} s",
-            remedy="Give a larger --budget.",
-        )
-    training.limit(loop, overhead, mirror)
-    told = "with" if mirror else "without"
-    progress.say(
-        f"Budget: {loop:.0f} s to train, about {scoring:.0f} s to score {len(held_out)} cases {told} mirroring"
-    )
-
-
-def scoring_seconds(training: Training, header: ModelHeader, run: Run, held_out: Sequence[Case]) -> tuple[float, float]:
-    """Estimated seconds to predict and score all held-out cases, without and with mirroring.
-
-    One case of middling size is predicted with the network as it is; the others take longer or shorter by their tiles.
-    """
-    setup = training.setup
-    patch = setup.configuration.patch_size
-    tiles = {case.case: tile_grid(case.shape, patch).tiles for case in setup.validation_cases}
-    trial_case = sorted(held_out, key=lambda case: tiles[case.id])[len(held_out) // 2]
-    share = sum(tiles.values()) / tiles[trial_case.id] * SCORING_MARGIN
-    model = build_model(header, {header.members[0].name: training.weights()}, setup.device, setup.precision)
-    trial = run.folder / "trial"
-    measured = []
-    for mirror in (False, False, True):  # the first also pays for what happens once
-        started = time.monotonic()
-        for outcome in predict_cases(model, [trial_case], trial, mirror=mirror):
-            if trial_case.labels is not None:
-                score_files(ScoreTask(trial_case.id, outcome.unwrap(), trial_case.labels, model.labels, TOLERANCE_MM))
-        measured.append(time.monotonic() - started)
-    for path in trial.iterdir():
-        path.unlink()
-    trial.rmdir()
-    return measured[1] * share, measured[2] * share
-
-
-def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progress) -> None:
-    """Train to the end; each epoch goes to the log, the display and the curves."""
-    setup = training.setup
-    resumed = f", going on after epoch {training.state.epoch}" if training.resumed else ""
-    progress.say(
-        f"{run.configuration}, fold {run.fold}: {len(setup.train_cases)} training cases on {setup.device}, "
-        f"{setup.precision}{resumed}"
-    )
-    records = kept_records(run.metrics, training.state.epoch)
-    drawn = time.monotonic()
-    # under a budget the clock, not the epochs, tells how much is left
-    total = setup.settings.epochs if training.loop_seconds is None else max(1, round(training.loop_seconds))
-    with progress.stage("Training" if training.loop_seconds is None else "Training (seconds)", total) as advance:
-        shown = 0
-        for record in training.epochs(stop):
-            records.append(record)
-            append_metrics(run.metrics, record)
-            done = round(total * training.done)
-            advance(done - shown)
-            shown = done
-            progress.say(epoch_line(record))
-            if time.monotonic() - drawn > 30:  # a second of drawing must not show in short epochs
-                draw_curves(run.curves, f"{run.configuration}, fold {run.fold}", records)
-                drawn = time.monotonic()
-    stop.raise_if_set()
-    if records:
-        draw_curves(run.curves, f"{run.configuration}, fold {run.fold}", records)
-
-
-def epoch_line(record: EpochRecord) -> str:
-    """One line for the terminal."""
-    dice = "–" if record.patch_dice is None else f"{record.patch_dice:.3f}"
-    return (
-        f"epoch {record.epoch + 1:4d}  step {record.step:6d}  {record.seconds:7.0f} s  loss {record.train_loss:7.4f}  "
-        f"patch Dice {dice}  rate {record.learning_rate:.2e}"
-    )
-
-
-def append_metrics(path: Path, record: EpochRecord) -> None:
-    """Add a line to metrics.jsonl."""
-    with open(path, "a", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(asdict(record), sort_keys=True) + "\n")
-
-
-def kept_records(path: Path, epochs: int) -> list[EpochRecord]:
-    """The records of the epochs before a resumed one; later or torn lines (a kill while writing) are cut off."""
-    records = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(EpochRecord(**json.loads(line)))
-            except (ValueError, TypeError):
-                break
-        records = [record for record in records if record.epoch < epochs]
-        path.write_text("".join(json.dumps(asdict(r), sort_keys=True) + "\n" for r in records), encoding="utf-8")
-    return records
-
-
-# --------------------------------------------------------------------------------------------------- the scoring
-
-
-def scored(
-    training: Training,
-    run: Run,
-    held_out: Sequence[Case],
-    seconds: dict[str, float],
-    stop: StopSwitch,
-    workers: int | None,
-    progress: Progress,
-) -> tuple[Summary | None, dict[str, str]]:
-    """The scores of the held-out cases, made if they are not there yet; nothing where nothing is held out."""
-    if not held_out:
-        return None, {}
-    if run.summary.exists():  # it is written last
-        progress.say(f"{run.configuration}, fold {run.fold} is trained and scored")
-        return read_summary(run.summary), {}
-    began = time.monotonic()
-    model = load_models([run.model], training.setup.device, training.setup.precision)
-    mirror = training.state.score_with_mirroring
-    summary, failures = validate(model, run, held_out, mirror, stop, workers, progress)
-    seconds["score"] = time.monotonic() - began
-    return summary, failures
-
-
-def validate(
-    model: LoadedModel,
-    run: Run,
-    held_out: Sequence[Case],
-    mirror: bool,
-    stop: StopSwitch,
-    workers: int | None,
-    progress: Progress,
-) -> tuple[Summary, dict[str, str]]:
-    """Predict the held-out cases from their files and score the masks; the summary is written into the run."""
-    failures: dict[str, str] = {}
-    tasks: list[ScoreTask] = []
-    with progress.stage("Predicting held-out cases", len(held_out)) as advance:
-        for outcome in predict_cases(model, held_out, run.validation, mirror=mirror):
-            if outcome.error is not None:
-                failures[outcome.case.id] = str(outcome.error)
-            elif outcome.mask is not None and outcome.case.labels is not None:
-                tasks.append(ScoreTask(outcome.case.id, outcome.mask, outcome.case.labels, model.labels, TOLERANCE_MM))
-            advance(1)
-            stop.raise_if_set()
-    summary = score_cases(tasks, failures, TOLERANCE_MM, workers, progress)
-    write_summary(run.summary, summary)
-    return summary, failures
-
-
-def receipt(training: Training, seconds: Mapping[str, float]) -> dict[str, object]:
-    """What the run was made with, and how long each stage took."""
-    return {
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "epochs": training.state.epoch,
-        "steps": training.state.step,
-        "training_seconds": round(training.state.seconds, 3),
-        "skipped_steps": training.state.skipped_steps,
-        "scored_with_mirroring": training.state.score_with_mirroring,
-        "device": devices.describe(training.setup.device),
-        "precision": training.setup.precision,
-        "threads": torch.get_num_threads(),
-        "seed": training.setup.settings.seed,
-        "versions": versions(),
-    }

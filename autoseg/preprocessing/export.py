@@ -46,7 +46,8 @@ def labels_on_grid(
     if values is not None:
         regions = winners_on_grid(slabs, taps, last_positive, labels.heads + 1)
         table: NDArray[np.integer] = np.asarray((0, *values), dtype=np.min_scalar_type(len(labels.values)))
-        return table[regions]
+        written: NDArray[np.integer] = table[regions]
+        return written
     terms = score_terms(labels)
     return winners_on_grid(added(slabs, terms) if labels.has_regions else slabs, taps, highest, len(terms))
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoseg.errors import TrainingError
+from autoseg.training.cascade import NO_FAULTS, FaultDraw, FirstStageFaults, add_faults, draw_faults
 from autoseg.training.intensity import Intensity, IntensityDraw, change_intensities, draw_intensity
 from autoseg.training.spatial import (
     Spatial,
@@ -36,6 +38,7 @@ class SampleDraw:
     spatial: SpatialDraw | None = None  # None is a plain centre crop
     intensity: IntensityDraw = NO_CHANGE
     mirrors: tuple[int, ...] = ()
+    faults: FaultDraw = NO_FAULTS  # of a first stage's labels
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Augmentation:
     intensity: Intensity | None = None
     mirrors: bool = False
     enlarges: bool = False  # whether patches are cropped larger, so that turned ones find something at their corners
+    faults: FirstStageFaults | None = None  # put into the labels that the first stage of a cascade found
 
     def apply(
         self,
@@ -55,8 +59,13 @@ class Augmentation:
         patch_size: Sequence[int],
         mirror_axes: Sequence[int],
         masked_channels: Sequence[int] = (),
+        first_stage_labels: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Augmented patches of a batch, new in memory: images (B, C, *patch) and labels (B, *patch).
+
+        Above 0, `first_stage_labels` says that the last channel of the images is the label map of a cascade's first
+        stage, with labels up to this one. It is moved as labels are, its intensities are left alone, and faults are put
+        into it.
 
         Args:
             images: (B, C, *larger) float32, of the size of `initial_patch_size` (or another at least as large).
@@ -66,17 +75,35 @@ class Augmentation:
             mirror_axes: axes of the patch that may be flipped.
             masked_channels: channels whose voxels outside the nonzero mask must be 0 at the end.
         """
-        draws = [self.draw(generator, patch_size, mirror_axes, images.shape[1]) for generator in generators]
-        return augment(images, labels, draws, patch_size, masked_channels)
+        has_first = first_stage_labels > 0
+        channels = images.shape[1] - has_first
+        draws = [
+            self.draw(generator, patch_size, mirror_axes, channels, first_stage_labels) for generator in generators
+        ]
+        if not has_first:
+            return augment(images, labels, draws, patch_size, masked_channels)
+        both = torch.stack([labels, images[:, channels].to(labels.dtype)], dim=1)
+        images, both = augment(images[:, :channels], both, draws, patch_size, masked_channels)
+        if self.faults:
+            add_faults(both[:, 1], [draw.faults for draw in draws], self.faults)
+        return torch.cat([images, both[:, 1:].to(images.dtype)], dim=1), both[:, 0].contiguous()
 
     def draw(
-        self, generator: np.random.Generator, patch_size: Sequence[int], mirror_axes: Sequence[int], channels: int
+        self,
+        generator: np.random.Generator,
+        patch_size: Sequence[int],
+        mirror_axes: Sequence[int],
+        channels: int,
+        first_stage_labels: int = 0,
     ) -> SampleDraw:
         """What will happen to one sample."""
         return SampleDraw(
             draw_spatial(generator, self.spatial, patch_size) if self.spatial else None,
             draw_intensity(generator, self.intensity, channels, len(patch_size)) if self.intensity else NO_CHANGE,
             draw_mirrors(generator, mirror_axes) if self.mirrors else (),
+            draw_faults(generator, self.faults, first_stage_labels)
+            if self.faults and first_stage_labels
+            else NO_FAULTS,
         )
 
 
@@ -88,21 +115,38 @@ def augment(
     patch_size: Sequence[int],
     masked_channels: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Images (B, C, *patch) and labels (B, *patch) after what was drawn; see `Augmentation.apply`."""
+    """Images (B, C, *patch) and labels (B, *patch) after what was drawn; see `Augmentation.apply`.
+
+    Of several label maps a sample, (B, M, *larger), the first tells what lies outside the nonzero mask.
+    """
     images, labels = transform(images, labels, [draw.spatial for draw in draws], patch_size)
     change_intensities(images, [draw.intensity for draw in draws], flat=is_flat(patch_size))
     mirror(images, labels, [draw.mirrors for draw in draws])
+    outside = (labels if labels.ndim == images.ndim - 1 else labels[:, 0]) < 0
     for channel in masked_channels:
-        images[:, channel].masked_fill_(labels < 0, 0.0)
+        images[:, channel].masked_fill_(outside, 0.0)
     return images, labels.clamp_(min=0)
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "nnunet": Augmentation(Spatial(), Intensity(), mirrors=True, enlarges=True),
-    "elastic": Augmentation(Spatial(elastic_probability=0.2), Intensity(), mirrors=True, enlarges=True),
-    "fast": Augmentation(Spatial(), Intensity(), mirrors=True),
+    "nnunet": Augmentation(Spatial(), Intensity(), mirrors=True, enlarges=True, faults=FirstStageFaults()),
+    "elastic": Augmentation(
+        Spatial(elastic_probability=0.2), Intensity(), mirrors=True, enlarges=True, faults=FirstStageFaults()
+    ),
+    "fast": Augmentation(Spatial(), Intensity(), mirrors=True, faults=FirstStageFaults()),
     "none": Augmentation(),
 }
+
+
+def find_augmentation(name: str) -> Augmentation:
+    """The augmentation of that name. Raises TrainingError, with the known names, if there is none."""
+    if name not in AUGMENTATIONS:
+        raise TrainingError(
+            f"unknown augmentation {name!r}",
+            where="setting augmentation",
+            remedy=f"Known: {', '.join(AUGMENTATIONS)}; name the module that adds another with --use.",
+        )
+    return AUGMENTATIONS[name]
 
 
 def initial_patch_size(patch_size: Sequence[int], augmentation: Augmentation) -> tuple[int, ...]:

@@ -7,19 +7,23 @@ a function of seed, step and place in the batch.)
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from autoseg.errors import TrainingError
-from autoseg.files import written_aside
+from autoseg.files import disk_full, written_aside
 from autoseg.records import Record
 
 _HEADER = "autoseg"
+
+_REMEDY = "Remove it to begin this run anew, or restore the file."
 
 
 class RunState(Record):
@@ -34,22 +38,46 @@ class RunState(Record):
     wait_seconds: float = 0.0  # for data, in the epoch under way
     epoch_began: float = 0.0  # seconds of the run when the epoch under way began
     skipped_steps: int = 0
+    rollbacks: int = 0  # times that training went back to an earlier state because the loss was not finite
+    rate_factor: float = 1.0  # of the schedule's learning rate: halved by each of them
+    smoothed: float | None = None  # what patience watches, smoothed: the higher the better
+    best: float | None = None  # the highest of it
+    best_epoch: int = 0  # epochs finished when it was reached
+    scaler: dict[str, float] = Field(default_factory=dict)  # of the loss, in float16
     overhead_seconds: float = 0.0  # spent outside of training so far, over all starts: counts towards a budget
     score_with_mirroring: bool = True  # whether the held-out cases are scored with mirroring
+    finished_by: Literal["", "schedule", "patience"] = ""  # set once the model of the whole run is written
 
 
 def save_state(
     path: Path, state: RunState, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor]
 ) -> None:
-    """Write the whole state of a run, atomically."""
+    """Write the whole state of a run, atomically.
+
+    Raises DiskFullError, with the bytes needed and free, where there is no room; what was there before is intact.
+    """
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for index, values in optimizer.state_dict()["state"].items():
         for key, value in values.items():
             tensors[f"optimizer/{index}/{key}"] = value if isinstance(value, torch.Tensor) else torch.tensor(value)
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written_aside(path) as aside:
-        save_file(stored, str(aside), metadata={_HEADER: state.model_dump_json()})
+    needed = sum(tensor.nbytes for tensor in stored.values())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(path.parent).free < needed:
+        raise disk_full(path, needed)
+    with written_aside(path, needed) as aside:
+        # written by Python, not by safetensors, whose errors would hide that the disk is full
+        aside.write_bytes(save(stored, metadata={_HEADER: state.model_dump_json()}))
+
+
+def read_state(path: Path) -> RunState:
+    """The counters of a saved state, without its tensors. Raises TrainingError when the file is damaged."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return RunState.model_validate_json((file.metadata() or {}).get(_HEADER, ""))
+    except (SafetensorError, OSError, ValidationError) as error:
+        raise _unreadable(path, error) from error
 
 
 def load_state(
@@ -59,19 +87,16 @@ def load_state(
 
     Raises TrainingError when the file is damaged or belongs to another network.
     """
-    remedy = "Remove it to begin this run anew, or restore the file."
+    state = read_state(path)
     try:
         with safe_open(str(path), framework="pt") as file:
-            state = RunState.model_validate_json((file.metadata() or {}).get(_HEADER, ""))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValidationError) as error:
-        raise TrainingError(
-            f"the saved state cannot be read ({type(error).__name__})", where=path, remedy=remedy
-        ) from error
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
     weights = _part(tensors, "network/")
     expected = network.state_dict()
     if weights.keys() != expected.keys() or any(weights[name].shape != expected[name].shape for name in expected):
-        raise TrainingError("the saved state belongs to another network", where=path, remedy=remedy)
+        raise TrainingError("the saved state belongs to another network", where=path, remedy=_REMEDY)
     network.load_state_dict(weights)
     for name, tensor in _part(tensors, "average/").items():
         average[name].copy_(tensor)
@@ -86,6 +111,10 @@ def load_state(
                 # the memory format of the weights, which fused optimizers expect of their state
                 values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return state
+
+
+def _unreadable(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(f"the saved state cannot be read ({type(error).__name__})", where=path, remedy=_REMEDY)
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -116,6 +116,29 @@ def _rows(drawn: Sequence[Sequence[Value | None]], channels: int) -> dict[int, V
     }
 
 
+def draw_dropped(generator: np.random.Generator, channels: int, probability: float) -> tuple[int, ...]:
+    """The channels of one sample that are dropped, each with the same probability, but never all of them."""
+    dropped = [channel for channel in range(channels) if generator.random() < probability]
+    if len(dropped) == channels:
+        dropped.pop(int(generator.integers(channels)))
+    return tuple(dropped)
+
+
+def drop_channels(
+    images: Tensor, generators: Sequence[np.random.Generator], probability: float, channels: int | None = None
+) -> None:
+    """Replace channels of images (B, C, *patch) by zeros, the mean of what was normalized, in place.
+
+    Only the first `channels` are ever dropped (None: all). Nothing is drawn where the probability is 0.
+    """
+    if probability <= 0:
+        return
+    count = images.shape[1] if channels is None else channels
+    for number, generator in enumerate(generators):
+        for channel in draw_dropped(generator, count, probability):
+            images[number, channel].zero_()
+
+
 def add_noise(images: Tensor, draws: Sequence[tuple[float, int] | None]) -> None:
     """Add Gaussian noise to samples of images (B, C, *patch), in place, from each sample's own seed."""
     for number, draw in enumerate(draws):

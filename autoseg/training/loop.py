@@ -1,113 +1,78 @@
-"""The training loop: network, optimizer, steps, epochs; resumable at any step."""
+"""The training loop: steps and epochs, resumable at any step, and brought to a good end at any step."""
 
 from __future__ import annotations
 
-import math
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from autoseg.devices import Precision, autocast
 from autoseg.errors import TrainingError
-from autoseg.networks.catalog import build_network, prepare_for_device
-from autoseg.records import Configuration, EpochRecord, Labels, Shape, TrainSettings
-from autoseg.training.augmentation import AUGMENTATIONS, initial_patch_size
-from autoseg.training.checkpoint import RunState, load_state, save_state
-from autoseg.training.losses import LOSSES, deep_supervision_loss
-from autoseg.training.online import PatchDice
-from autoseg.training.patches import Batch, Sampling, TrainingCase, make_batch
-from autoseg.training.schedule import OPTIMIZERS, learning_rate
+from autoseg.records import EpochRecord
+from autoseg.training.checkpoint import RunState, read_state
+from autoseg.training.ending import FEWEST_STEPS, CoolDown, cool_down_steps, out_of_patience, watched
+from autoseg.training.learner import Learner
+from autoseg.training.patches import Batch
+from autoseg.training.schedule import find_schedule, learning_rate
+from autoseg.training.setup import TrainingSetup
+from autoseg.training.stream import BatchStream
 
 #: Seconds between two saved states at most: what a kill may cost.
 SAVE_EVERY_SECONDS = 300.0
 
-#: Steps in a row with a non-finite loss after which training gives up.
-MOST_SKIPPED = 20
+#: Steps in a row with a loss or gradient that is not finite after which training goes back to the last good state.
+MOST_SKIPPED = 5
 
-#: Patches of held-out cases for the online Dice, as a share of the training steps of an epoch.
-ONLINE_SHARE = 0.1
+#: Times that training goes back, with half the learning rate each time, before it gives up.
+MOST_ROLLBACKS = 3
 
-#: Steps whose samples are drawn for the online Dice count from here, so that they never meet training's.
-ONLINE_FIRST_STEP = 1 << 40
+#: Steps over which the seconds per step are measured.
+TIMED_STEPS = 50
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingSetup:
-    """All that a training needs; the same setup gives the same training."""
+def never() -> bool:
+    """Nobody wants to stop."""
+    return False
 
-    configuration: Configuration
-    channels: int
-    labels: Labels
-    mirror_axes: tuple[int, ...]
-    settings: TrainSettings
-    train_cases: Sequence[TrainingCase]
-    validation_cases: Sequence[TrainingCase]
-    device: torch.device
-    precision: Precision
 
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole run, where epochs decide."""
-        return self.settings.epochs * self.configuration.steps_per_epoch
-
-    @property
-    def patch_mirror_axes(self) -> tuple[int, ...]:
-        """Mirror axes counted within the patch: 2D patches have no Z."""
-        if self.configuration.dimensions == 3:
-            return self.mirror_axes
-        return tuple(axis - 1 for axis in self.mirror_axes if axis > 0)
-
-    @property
-    def patch_size(self) -> Shape:
-        """Patch as (Z, Y, X), Z = 1 for 2D."""
-        patch = self.configuration.patch_size
-        return (1, patch[0], patch[1]) if len(patch) == 2 else (patch[0], patch[1], patch[2])
+def nobody() -> str:
+    """Nobody asks for an end."""
+    return ""
 
 
 class Training:
-    """A training under way."""
+    """A training under way.
 
-    def __init__(self, setup: TrainingSetup, state_path: Path) -> None:
+    `state_path` holds what an interrupted run goes on from; `kept_path`, where one is given, the state from before
+    the final decay, which a finished run goes on from when it is to be longer.
+    """
+
+    def __init__(self, setup: TrainingSetup, state_path: Path, kept_path: Path | None = None) -> None:
         """Build the network with seeded weights, and take over a saved state if there is one."""
         self.setup = setup
         self.state_path = state_path
+        self.kept_path = kept_path
+        self.schedule = find_schedule(setup.settings.schedule)
+        self.learner = Learner(setup)
         self.loop_seconds: float | None = None  # seconds of training in all, where a time budget was given
-        torch.manual_seed(setup.settings.seed)  # initial weights; nothing else draws from the global generator
-        spec = setup.configuration.network_spec(setup.channels, setup.labels.heads)
-        self.network: nn.Module = prepare_for_device(build_network(spec), setup.device)
-        self.optimizer = OPTIMIZERS[setup.settings.optimizer](self.network, setup.settings)
-        self.average = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-        self.loss = LOSSES[setup.settings.loss](setup.labels, setup.configuration.batch_dice)
-        self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "float16")
-        self.state = RunState()
-        self.resumed = state_path.exists()
-        if self.resumed:
-            self.state = load_state(state_path, self.network, self.optimizer, self.average)
-        augmentation = AUGMENTATIONS[setup.settings.augmentation]
-        self.augmentation = augmentation
-        self._sampling = self._make_sampling(initial_patch_size(setup.configuration.patch_size, augmentation))
+        self.cool_down: CoolDown | None = None  # once the run was asked to end
+        self.last_loss: float | None = None
+        self.say: Callable[[str], None] = lambda _words: None  # for what happens rarely
+        # what was saved before the first step is as good as nothing
+        self.resumed = state_path.exists() and read_state(state_path).step > 0
+        self.state = self.learner.load(state_path) if self.resumed else RunState()
         self._skipped_in_a_row = 0
-        self._clock_zero = 0.0  # when the run would have begun, had it never been interrupted
+        self._skipped_cases: list[str] = []
+        self._step_ends: deque[float] = deque(maxlen=TIMED_STEPS)
+        self._clock_zero = time.monotonic() - self.state.seconds  # when an uninterrupted run would have begun
+        self._saved = time.monotonic()
 
-    def _make_sampling(self, initial: tuple[int, ...]) -> Sampling:
-        setup = self.setup
-        full: Shape = (1, initial[0], initial[1]) if len(initial) == 2 else (initial[0], initial[1], initial[2])
-        return Sampling(
-            patch_size=setup.patch_size,
-            initial_size=full,
-            batch_size=setup.configuration.batch_size,
-            foreground_share=setup.settings.foreground_share,
-            has_ignore=setup.labels.ignore is not None,
-            seed=setup.settings.seed,
-        )
+    # ----------------------------------------------------------------------------------------- where the run stands
 
     @property
     def done(self) -> float:
@@ -116,199 +81,228 @@ class Training:
             return min(1.0, self.state.seconds / max(self.loop_seconds, 1e-9))
         return min(1.0, self.state.step / self.setup.total_steps)
 
-    def limit(self, loop_seconds: float, overhead_seconds: float, score_with_mirroring: bool) -> None:
-        """Let the clock decide: the schedule ends after so many seconds of training, over all starts."""
-        self.loop_seconds = loop_seconds
-        self.state = self.state.model_copy(
-            update={"overhead_seconds": overhead_seconds, "score_with_mirroring": score_with_mirroring}
-        )
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, over all starts; it goes on while states are saved: a budget is wall time."""
+        return time.monotonic() - self._clock_zero
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Of the last steps; None before two were made."""
+        if len(self._step_ends) < 2:
+            return None
+        return (self._step_ends[-1] - self._step_ends[0]) / (len(self._step_ends) - 1)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at this moment."""
+        if self.cool_down is not None:
+            return self.cool_down.learning_rate(self.state.step, self.seconds) * self.state.rate_factor
+        return learning_rate(self.setup.settings, self.state.step, self.done) * self.state.rate_factor
+
+    @property
+    def ended_early(self) -> str:
+        """How the run was ended before its time, in words; empty where it was not."""
+        return "" if self.cool_down is None else self.cool_down.told(self.state.step)
+
+    @property
+    def _by_patience(self) -> bool:
+        return self.cool_down is not None and self.cool_down.asked_by.startswith("--patience")
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights to use: their running average where that is on, else the last ones."""
-        if self.setup.settings.ema_decay > 0 and self.state.step > 0:
-            return self.average
-        return {name: tensor.detach() for name, tensor in self.network.state_dict().items()}
+        return self.learner.weights(self.state.step)
 
-    def save(self) -> None:
-        """Write the state; what was there before stays until the new one is complete."""
-        save_state(self.state_path, self.state, self.network, self.optimizer, self.average)
+    def limit(self, loop_seconds: float, overhead_seconds: float, score_with_mirroring: bool) -> None:
+        """Let the clock decide: the schedule ends after so many seconds of training, over all starts."""
+        self.loop_seconds = loop_seconds
+        self._count(overhead_seconds=overhead_seconds, score_with_mirroring=score_with_mirroring)
 
-    def epochs(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[EpochRecord]:
+    def save(self, path: Path | None = None) -> None:
+        """Write the state; what was there before stays until the new one is complete.
+
+        While losses are not finite nothing is written: the last good state is needed then.
+        """
+        if self._skipped_in_a_row == 0:
+            self.learner.save(path or self.state_path, self.state)
+            if path is None:
+                self._saved = time.monotonic()
+
+    def finish(self) -> None:
+        """Note that the model of the whole run is written: the same command has nothing left to train.
+
+        A run that a person ended early is not finished: what is saved of it is the state from before the cool-down.
+        """
+        if self.cool_down is None or self._by_patience:
+            self._count(finished_by="patience" if self._by_patience else "schedule")
+            self.save()
+
+    def _count(self, **counters: Any) -> None:
+        self.state = self.state.model_copy(update=counters)
+
+    # ------------------------------------------------------------------------------------------------- the epochs
+
+    def epochs(
+        self,
+        should_stop: Callable[[], bool] = never,
+        asked_to_end: Callable[[], str] = nobody,
+        after_step: Callable[[], None] = lambda: None,
+    ) -> Iterator[EpochRecord]:
         """Train; one record after each epoch, the state saved before it is given.
 
-        `should_stop` is asked after each step: when true, the state is saved and the iteration ends.
+        After each step `should_stop` is asked: when true, the state is saved and the iteration ends. `asked_to_end`
+        names who wants the run to end before its time: it cools down (`training.ending`) and the iteration ends.
         """
-        steps_per_epoch = self.setup.configuration.steps_per_epoch
-        # the run's clock goes on while states are saved and curves drawn: a budget is wall time
         self._clock_zero = time.monotonic() - self.state.seconds
-        batches = BatchStream(self.setup.train_cases, self._sampling, self.state.step)
-        saved = time.monotonic()
-        try:
+        self._saved = time.monotonic()
+        self._count(finished_by="")
+        if self.kept_path is not None and self.done < self.schedule.final_decay:
+            self.kept_path.unlink(missing_ok=True)  # of another ending than the one that will come
+        with closing(BatchStream(self.setup.train_cases, self.learner.sampling, self.state.step)) as batches:
             while self.done < 1.0:
-                while self.done < 1.0 and self.state.step < (self.state.epoch + 1) * steps_per_epoch:
-                    self._step(batches)
-                    if should_stop():
-                        self.save()
-                        return
-                    if time.monotonic() - saved > SAVE_EVERY_SECONDS:
-                        self.save()
-                        saved = time.monotonic()
-                record = self._finish_epoch()
-                self.save()
-                saved = time.monotonic()
-                yield record
-        finally:
-            batches.close()
+                if self._cools_down(asked_to_end()):
+                    yield from self._cooled_down(batches, should_stop, after_step)
+                    return
+                self._keep_before_final_decay()
+                self._step(batches)
+                after_step()
+                if should_stop():
+                    self.save()
+                    return
+                if self._epoch_is_over:
+                    record = self._finish_epoch()
+                    self.save()
+                    yield record
+                elif time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+                    self.save()
+
+    @property
+    def _epoch_is_over(self) -> bool:
+        return self.done >= 1.0 or self.state.step >= (self.state.epoch + 1) * self.setup.configuration.steps_per_epoch
+
+    def _keep_before_final_decay(self) -> None:
+        """Keep the state from which a longer run can go on, when the next step would be of the final decay."""
+        if self.kept_path is None or self.kept_path.exists():
+            return
+        if self.loop_seconds is None:
+            share = 1.0 / self.setup.total_steps
+        else:
+            share = (self.seconds_per_step or 0.0) / max(self.loop_seconds, 1e-9)
+        if self.done + share > self.schedule.final_decay:
+            self.save(self.kept_path)
+
+    def _cools_down(self, asked_by: str) -> bool:
+        """Begin the cool-down if somebody asks for it, or patience does; not by patience in the final decay."""
+        patience = self.setup.settings.patience
+        stalled = self.done < self.schedule.final_decay and out_of_patience(self.state, patience)
+        if not (asked_by or stalled) or self.state.step < FEWEST_STEPS:
+            return False
+        if not asked_by and self.kept_path is not None:
+            self.save(self.kept_path)  # a run that patience ended is finished, and more patience goes on from here
+        per_step = self.seconds_per_step or self.state.seconds / self.state.step
+        left = None if self.loop_seconds is not None else self.setup.total_steps - self.state.step
+        steps = cool_down_steps(self.state.step, per_step, left)
+        rate = learning_rate(self.setup.settings, self.state.step, self.done)
+        self.save()  # what the same command goes on from; nothing is saved during a cool-down
+        self.cool_down = CoolDown(
+            asked_by or f"--patience {patience}", self.state.step, steps, rate=rate, began=self.seconds
+        )
+        self.say(
+            f"Asked to end by {self.cool_down.asked_by}: the learning rate falls to 0 in {steps} steps, about "
+            f"{min(steps * per_step, self.cool_down.limit_seconds):.0f} s. Ctrl-C stops at once; the state is saved."
+        )
+        return True
+
+    def _cooled_down(
+        self, batches: BatchStream, should_stop: Callable[[], bool], after_step: Callable[[], None]
+    ) -> Iterator[EpochRecord]:
+        cool_down = self.cool_down
+        while cool_down is not None and self.done < 1.0 and cool_down.share(self.state.step, self.seconds) < 1.0:
+            self._step(batches)
+            after_step()
+            if should_stop():
+                return
+            if self._epoch_is_over:
+                yield self._finish_epoch()
+        if self.state.loss_steps:
+            yield self._finish_epoch()
+
+    # -------------------------------------------------------------------------------------------------- the steps
 
     def _step(self, batches: BatchStream) -> None:
         began = time.monotonic()
         batch = batches.next()
         waited = time.monotonic() - began
-        images, labels = self._augmented(batch)
-        rate = learning_rate(self.setup.settings, self.state.step, self.done)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.setup.device, self.setup.precision):
-            outputs = self.network(images)
-        loss = deep_supervision_loss(outputs, labels, self.loss)
-        value = float(loss.detach())
-        if math.isfinite(value):
-            self._update(loss)
-            self._skipped_in_a_row = 0
+        loss = self.learner.step(batch, self.state.step, self.rate)
+        self._step_ends.append(time.monotonic())
+        if loss is None:
+            if self._skip(batch):
+                self._roll_back()
+                batches.restart(self.state.step)
+                return
         else:
-            self._skip(batch)
+            self._skipped_in_a_row, self._skipped_cases = 0, []
+            self.last_loss = loss
         state = self.state
-        self.state = state.model_copy(
-            update={
-                "step": state.step + 1,
-                "seconds": time.monotonic() - self._clock_zero,
-                "loss_sum": state.loss_sum + (value if math.isfinite(value) else 0.0),
-                "loss_steps": state.loss_steps + math.isfinite(value),
-                "wait_seconds": state.wait_seconds + waited,
-                "skipped_steps": state.skipped_steps + (not math.isfinite(value)),
-            }
+        self._count(
+            step=state.step + 1,
+            seconds=self.seconds,
+            loss_sum=state.loss_sum + (loss or 0.0),
+            loss_steps=state.loss_steps + (loss is not None),
+            wait_seconds=state.wait_seconds + waited,
+            skipped_steps=state.skipped_steps + (loss is None),
         )
 
-    def _augmented(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        images = torch.from_numpy(batch.images).to(self.setup.device, non_blocking=True)
-        labels = torch.from_numpy(batch.labels).to(self.setup.device, non_blocking=True)
-        return self.augmentation.apply(
-            images,
-            labels,
-            batch.generators,
-            self.setup.configuration.patch_size,
-            self.setup.patch_mirror_axes,
-            self._masked_channels(),
-        )
-
-    def _masked_channels(self) -> tuple[int, ...]:
-        masked = self.setup.configuration.preparation.use_mask_for_normalization
-        return tuple(channel for channel, use in enumerate(masked) if use)
-
-    def _update(self, loss: torch.Tensor) -> None:
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.setup.settings.gradient_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        decay = self.setup.settings.ema_decay
-        if decay > 0:
-            # a short memory at the beginning, or the average would hold the random weights for long
-            keep = min(decay, (1 + self.state.step) / (10 + self.state.step))
-            with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.values()), list(self.network.state_dict().values()), 1 - keep)
-
-    def _skip(self, batch: Batch) -> None:
+    def _skip(self, batch: Batch) -> bool:
+        """Note a step without an update; True where there were too many in a row."""
         self._skipped_in_a_row += 1
-        if self._skipped_in_a_row >= MOST_SKIPPED:
+        self._skipped_cases.extend(case for case in dict.fromkeys(batch.cases) if case not in self._skipped_cases)
+        return self._skipped_in_a_row >= MOST_SKIPPED
+
+    def _roll_back(self) -> None:
+        """Go back to the last good state, with half the learning rate. Raises TrainingError after the third time."""
+        before = self.state
+        what = (
+            f"the loss was not finite for {self._skipped_in_a_row} steps in a row (before step {before.step + 1}); "
+            f"cases in these batches: {', '.join(self._skipped_cases)}"
+        )
+        if before.rollbacks >= MOST_ROLLBACKS or not self.state_path.exists():
+            tried = f"; going back and halving the rate {MOST_ROLLBACKS} times did not help" if before.rollbacks else ""
             raise TrainingError(
-                f"the loss was not finite for {MOST_SKIPPED} steps in a row; last batch: {', '.join(batch.cases)}",
+                what + tried,
                 where=self.state_path.parent,
-                remedy="Look at these cases with `autoseg check`, or train with a lower learning rate.",
+                remedy="Look at these cases with `autoseg check`, or train anew with a lower learning rate.",
             )
+        self.state = self.learner.load(self.state_path)
+        self._count(
+            rollbacks=before.rollbacks + 1,
+            rate_factor=before.rate_factor / 2,
+            seconds=self.seconds,  # the clock goes on
+            skipped_steps=before.skipped_steps + 1,
+        )
+        self._skipped_in_a_row, self._skipped_cases = 0, []
+        self.say(f"{what}. Going on from the state of step {self.state.step}, with half the learning rate")
+        self.save()
 
     def _finish_epoch(self) -> EpochRecord:
-        dice = self._online_dice()
-        state = self.state
-        steps = max(state.loss_steps, 1)
-        per_label = dice.per_label()
+        per_label = self.learner.online_dice().per_label()
         present = [value for value in per_label.values() if value is not None]
-        seconds = time.monotonic() - self._clock_zero
+        state, seconds = self.state, self.seconds
+        took = max(seconds - state.epoch_began, 1e-9)
         record = EpochRecord(
             epoch=state.epoch,
             step=state.step,
             seconds=seconds,
-            data_wait=state.wait_seconds / max(seconds - state.epoch_began, 1e-9),
-            learning_rate=learning_rate(self.setup.settings, state.step, self.done),
-            train_loss=state.loss_sum / steps,
+            data_wait=state.wait_seconds / took,
+            learning_rate=self.rate,
+            train_loss=state.loss_sum / max(state.loss_steps, 1),
             patch_dice=float(np.mean(present)) if present else None,
             patch_dice_per_label=per_label,
+            steps_per_second=(state.step - state.epoch * self.setup.configuration.steps_per_epoch) / took,
+            phase="train" if self.cool_down is None else "cool-down",
         )
-        self.state = state.model_copy(
-            update={
-                "epoch": state.epoch + 1,
-                "seconds": seconds,
-                "epoch_began": seconds,
-                "loss_sum": 0.0,
-                "loss_steps": 0,
-                "wait_seconds": 0.0,
-            }
+        self.state = watched(state, record, held_out=bool(self.setup.validation_cases))
+        self._count(
+            epoch=state.epoch + 1, seconds=seconds, epoch_began=seconds, loss_sum=0.0, loss_steps=0, wait_seconds=0.0
         )
         return record
-
-    @torch.no_grad()
-    def _online_dice(self) -> PatchDice:
-        setup = self.setup
-        dice = PatchDice(setup.labels)
-        if not setup.validation_cases:
-            return dice
-        sampling = Sampling(**{**vars(self._sampling), "initial_size": self._sampling.patch_size})
-        batches = max(1, round(setup.configuration.steps_per_epoch * ONLINE_SHARE))
-        self.network.train()  # instance norm has no other mode; deep supervision stays as it is
-        for number in range(batches):
-            batch = make_batch(setup.validation_cases, sampling, ONLINE_FIRST_STEP + number)
-            with autocast(setup.device, setup.precision):
-                outputs = self.network(torch.from_numpy(batch.images).to(setup.device))
-            finest = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
-            dice.add(finest, torch.from_numpy(batch.labels).to(setup.device))
-        return dice
-
-
-class BatchStream:
-    """Batches of successive steps, cropped by a thread while the device computes."""
-
-    def __init__(self, cases: Sequence[TrainingCase], sampling: Sampling, first_step: int, ahead: int = 2) -> None:
-        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=ahead)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(
-            target=self._fill, args=(cases, sampling, first_step), daemon=True, name="batches"
-        )
-        self._thread.start()
-
-    def _fill(self, cases: Sequence[TrainingCase], sampling: Sampling, step: int) -> None:
-        while not self._closed.is_set():
-            try:
-                item: Batch | BaseException = make_batch(cases, sampling, step)
-            except BaseException as error:  # it must reach the loop, which would wait for ever
-                item = error
-            while not self._closed.is_set():
-                with suppress(queue.Full):
-                    self._queue.put(item, timeout=0.1)
-                    break
-            if isinstance(item, BaseException):
-                return
-            step += 1
-
-    def next(self) -> Batch:
-        """The next batch; raises what cropping raised."""
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-        self._thread.join(timeout=5)

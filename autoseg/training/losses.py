@@ -3,13 +3,17 @@
 A loss is a small formula over sums: intersection, predicted and reference volume per sample and class, and the
 cross-entropy. The sums, and their gradients, are computed in closed form in a few passes over the scores (below); all
 that follows is autograd on a handful of numbers.
+
+Where a label was not drawn in a sample, nothing is known of its output there. Regions: the output counts for nothing.
+Softmax: the background of such a sample is all that was not drawn, so the scores of background and undrawn labels are
+joined into one class (the marginal probability of Fang & Yan 2020 and Shi et al. 2021).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,8 +27,20 @@ from autoseg.records import Labels
 #: Added to numerator and denominator of the Dice (nnU-Net's value).
 SMOOTH = 1e-5
 
-#: Scores (B, K, *space) and labels (B, *space) to one number, to be made small.
-Loss = Callable[[Tensor, Tensor], Tensor]
+#: Score of an output that counts for nothing: its probability is 0 to the last bit.
+NOTHING = -1e4
+
+
+class Loss(Protocol):
+    """Scores (B, K, *space) and labels (B, *space) to one number, to be made small.
+
+    `drawn` (B, K), booleans, tells which outputs are known in each sample; None is all, which is faster.
+    """
+
+    def __call__(self, scores: Tensor, labels: Tensor, drawn: Tensor | None = None, /) -> Tensor:
+        """The loss."""
+        ...
+
 
 #: Labels of the dataset, and whether Dice sums over the batch, to a loss.
 LossBuilder = Callable[[Labels, bool], Loss]
@@ -39,6 +55,7 @@ class Sums:
     reference: Tensor  # voxels
     cross_entropy: Tensor  # summed over valid voxels (and regions)
     terms: Tensor  # what the cross-entropy's sum is divided by for its mean
+    drawn: Tensor | None = None  # which entries count for the Dice, booleans; None is all
 
 
 class _LabelSums(Function):
@@ -108,26 +125,49 @@ class _RegionSums(Function):
         return result.to(ctx.dtype), None, None
 
 
-def label_sums(scores: Tensor, labels: Tensor, ignore: int | None) -> Sums:
+def label_sums(scores: Tensor, labels: Tensor, ignore: int | None, drawn: Tensor | None = None) -> Sums:
     """Sums over softmax probabilities.
 
     Args:
         scores: (B, K, *space).
         labels: (B, *space) integers, 0..K-1; negative ones (outside) count as background.
         ignore: label of voxels that do not count, or None.
+        drawn: (B, K) booleans, which labels are known in each sample; None is all.
     """
     flat = labels.flatten(1).long().clamp_(min=0)
     valid = None
     if ignore is not None:
         kept = flat != ignore
         flat, valid = flat * kept, kept.float()
-    intersection, predicted, cross_entropy = _LabelSums.apply(scores.flatten(2), flat, valid)
+    scores = scores.flatten(2)
+    if drawn is not None:
+        scores, flat = joined_scores(scores, drawn), flat * drawn.gather(1, flat)
+    intersection, predicted, cross_entropy = _LabelSums.apply(scores, flat, valid)
     reference = _per_label(flat, scores.shape[1], valid)
     terms = torch.full_like(cross_entropy, flat.numel()) if valid is None else valid.sum()
-    return Sums(intersection, predicted, reference, cross_entropy, terms)
+    return Sums(intersection, predicted, reference, cross_entropy, terms, drawn)
 
 
-def region_sums(scores: Tensor, labels: Tensor, ignore: int | None, members: Sequence[tuple[int, ...]]) -> Sums:
+def joined_scores(scores: Tensor, drawn: Tensor) -> Tensor:
+    """Scores (B, K, V) with background and undrawn labels as one class, float32.
+
+    The joined score, log of the sum of exp, stands at the background; those of the undrawn labels become -infinity, so
+    that softmax gives the drawn labels the probability that they had, and the background that of all the rest.
+    """
+    rest = ~drawn[:, :, None]
+    rest[:, 0] = True
+    wide = scores.float()
+    background = wide.masked_fill(~rest, -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat([background, wide.masked_fill(rest, -torch.inf)[:, 1:]], 1)
+
+
+def region_sums(
+    scores: Tensor,
+    labels: Tensor,
+    ignore: int | None,
+    members: Sequence[tuple[int, ...]],
+    drawn: Tensor | None = None,
+) -> Sums:
     """Sums over sigmoid probabilities of regions.
 
     Args:
@@ -135,6 +175,7 @@ def region_sums(scores: Tensor, labels: Tensor, ignore: int | None, members: Seq
         labels: (B, *space) integers; negative ones (outside) belong to no region.
         ignore: label of voxels that do not count, or None.
         members: per region the labels that it is made of.
+        drawn: (B, R) booleans, which regions are known in each sample; None is all.
     """
     flat = labels.flatten(1).long().clamp_(min=0)
     highest = max(max(values) for values in members) if ignore is None else ignore
@@ -143,10 +184,17 @@ def region_sums(scores: Tensor, labels: Tensor, ignore: int | None, members: Seq
         table[region, list(values)] = 1.0
     regions = table[:, flat].movedim(1, 0)  # (B, R, V)
     valid = None if ignore is None else (flat != ignore).float()
-    intersection, predicted, cross_entropy = _RegionSums.apply(scores.flatten(2), regions, valid)
+    scores = scores.flatten(2)
+    if drawn is not None:
+        known = drawn[:, :, None]
+        scores, regions = torch.where(known, scores.float(), NOTHING), regions * known
+    intersection, predicted, cross_entropy = _RegionSums.apply(scores, regions, valid)
     # nnU-Net divides by voxels and regions, but with an ignore label by valid voxels alone
     terms = torch.full_like(cross_entropy, regions.numel()) if valid is None else valid.sum()
-    return Sums(intersection, predicted, regions.sum(2), cross_entropy, terms)
+    if drawn is not None:
+        share = drawn.float().mean(1)  # of the regions that count, per sample
+        terms = share.mean() * regions.numel() if valid is None else (valid.sum(1) * share).sum()
+    return Sums(intersection, predicted, regions.sum(2), cross_entropy, terms, drawn)
 
 
 def _per_label(labels: Tensor, heads: int, weights: Tensor | None = None) -> Tensor:
@@ -160,14 +208,20 @@ def _per_label(labels: Tensor, heads: int, weights: Tensor | None = None) -> Ten
 def soft_dice(sums: Sums, *, batch_dice: bool, background: bool) -> Tensor:
     """Mean soft Dice over classes, and over samples unless they are summed first (`batch_dice`); nnU-Net's formula.
 
-    `background` keeps the first class; without it there must be another.
+    `background` keeps the first class; without it there must be another. What was not drawn does not count.
     """
     start = 0 if background else 1
     parts = [part[:, start:] for part in (sums.intersection, sums.predicted, sums.reference)]
     if batch_dice:
         parts = [part.sum(0) for part in parts]
     intersection, predicted, reference = parts
-    return ((2 * intersection + SMOOTH) / (predicted + reference + SMOOTH).clamp(min=1e-8)).mean()
+    ratios = (2 * intersection + SMOOTH) / (predicted + reference + SMOOTH).clamp(min=1e-8)
+    if sums.drawn is None:
+        return ratios.mean()
+    counts = sums.drawn[:, start:]
+    if batch_dice:
+        counts = counts.any(0)
+    return (ratios * counts).sum() / counts.sum().clamp(min=1)
 
 
 def mean_cross_entropy(sums: Sums) -> Tensor:
@@ -175,15 +229,15 @@ def mean_cross_entropy(sums: Sums) -> Tensor:
     return sums.cross_entropy / sums.terms.clamp(min=1)
 
 
-def _sums(labels: Labels) -> Callable[[Tensor, Tensor], Sums]:
+def _sums(labels: Labels) -> Callable[[Tensor, Tensor, Tensor | None], Sums]:
     """The sums that suit the labels: sigmoid for regions, else softmax."""
     ignore = labels.ignore_index
     if labels.has_regions:
         members = tuple(labels.foreground.values())
-        return lambda scores, reference: region_sums(scores, reference, ignore, members)
+        return lambda scores, reference, drawn: region_sums(scores, reference, ignore, members, drawn)
     if labels.heads < 2:
         raise TrainingError("there is no label but the background, so there is nothing to learn", where="labels")
-    return lambda scores, reference: label_sums(scores, reference, ignore)
+    return lambda scores, reference, drawn: label_sums(scores, reference, ignore, drawn)
 
 
 def dice_ce(labels: Labels, batch_dice: bool) -> Loss:
@@ -193,8 +247,8 @@ def dice_ce(labels: Labels, batch_dice: bool) -> Loss:
     """
     sums_of = _sums(labels)
 
-    def loss(scores: Tensor, reference: Tensor) -> Tensor:
-        sums = sums_of(scores, reference)
+    def loss(scores: Tensor, reference: Tensor, drawn: Tensor | None = None, /) -> Tensor:
+        sums = sums_of(scores, reference, drawn)
         return mean_cross_entropy(sums) - soft_dice(sums, batch_dice=batch_dice, background=labels.has_regions)
 
     return loss
@@ -204,8 +258,8 @@ def dice(labels: Labels, batch_dice: bool) -> Loss:
     """Soft Dice alone, negated."""
     sums_of = _sums(labels)
 
-    def loss(scores: Tensor, reference: Tensor) -> Tensor:
-        return -soft_dice(sums_of(scores, reference), batch_dice=batch_dice, background=labels.has_regions)
+    def loss(scores: Tensor, reference: Tensor, drawn: Tensor | None = None, /) -> Tensor:
+        return -soft_dice(sums_of(scores, reference, drawn), batch_dice=batch_dice, background=labels.has_regions)
 
     return loss
 
@@ -213,10 +267,25 @@ def dice(labels: Labels, batch_dice: bool) -> Loss:
 def ce(labels: Labels, batch_dice: bool) -> Loss:  # noqa: ARG001
     """Cross-entropy alone (binary for regions); `batch_dice` has no meaning here."""
     sums_of = _sums(labels)
-    return lambda scores, reference: mean_cross_entropy(sums_of(scores, reference))
+
+    def loss(scores: Tensor, reference: Tensor, drawn: Tensor | None = None, /) -> Tensor:
+        return mean_cross_entropy(sums_of(scores, reference, drawn))
+
+    return loss
 
 
 LOSSES: dict[str, LossBuilder] = {"dice_ce": dice_ce, "dice": dice, "ce": ce}
+
+
+def find_loss(name: str) -> LossBuilder:
+    """The loss of that name. Raises TrainingError, with the known names, if there is none."""
+    if name not in LOSSES:
+        raise TrainingError(
+            f"unknown loss {name!r}",
+            where="setting loss",
+            remedy=f"Known: {', '.join(LOSSES)}; name the module that adds another with --use.",
+        )
+    return LOSSES[name]
 
 
 def level_weights(levels: int) -> tuple[float, ...]:
@@ -230,19 +299,22 @@ def level_weights(levels: int) -> tuple[float, ...]:
     return (*(weight / sum(raw) for weight in raw), 0.0)
 
 
-def deep_supervision_loss(outputs: Tensor | Sequence[Tensor], labels: Tensor, loss: Loss) -> Tensor:
+def deep_supervision_loss(
+    outputs: Tensor | Sequence[Tensor], labels: Tensor, loss: Loss, drawn: Tensor | None = None
+) -> Tensor:
     """The weighted loss of scores at several resolutions.
 
     Args:
         outputs: scores (B, K, *space) per resolution, finest first, or those of the finest alone.
         labels: (B, *space) of the finest resolution; coarser ones take the nearest voxel.
         loss: one of `LOSSES`, built.
+        drawn: (B, K) booleans, which outputs are known in each sample; None is all.
     """
     levels = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     total = torch.zeros((), device=labels.device)
     for scores, weight in zip(levels, level_weights(len(levels)), strict=True):
         if weight > 0:
-            total = total + weight * loss(scores, downsample_labels(labels, scores.shape[2:]))
+            total = total + weight * loss(scores, downsample_labels(labels, scores.shape[2:]), drawn)
     return total
 
 

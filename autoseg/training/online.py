@@ -14,12 +14,13 @@ class PatchDice:
         self._labels = labels
         self._counts = {name: [0, 0] for name in labels.foreground}  # 2*TP, and 2*TP + FP + FN
 
-    def add(self, scores: torch.Tensor, labels: torch.Tensor) -> None:
+    def add(self, scores: torch.Tensor, labels: torch.Tensor, drawn: torch.Tensor | None = None) -> None:
         """Count one batch.
 
         Args:
             scores: (B, K, *patch) network outputs.
             labels: (B, *patch) training labels; OUTSIDE counts as background, ignored voxels not at all.
+            drawn: (B, K) booleans, which outputs are known in each sample; what is not counts for nothing. None is all.
         """
         ignore = self._labels.ignore_index
         valid = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
@@ -29,7 +30,11 @@ class PatchDice:
             wanted = torch.zeros_like(valid)
             for member in members:
                 wanted |= labels == member
-            found, wanted = found & valid, wanted & valid
+            counted = valid
+            if drawn is not None:
+                known = drawn[:, number if winner is None else members[0]]
+                counted = valid & known.view(-1, *(1,) * (labels.ndim - 1))
+            found, wanted = found & counted, wanted & counted
             both = int((found & wanted).sum())
             self._counts[name][0] += 2 * both
             self._counts[name][1] += int(found.sum()) + int(wanted.sum())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from autoseg.records import OUTSIDE, Shape
 
@@ -37,8 +39,25 @@ class TrainingCase(Protocol):
         """Foreground name -> (N, 3) voxels."""
         ...
 
-    def read_patch(self, box: tuple[slice, slice, slice]) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-        """Image (C, z, y, x) and labels (z, y, x) inside a box that lies within the volume."""
+    def read_patch(
+        self, box: tuple[slice, slice, slice]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int16]] | tuple[Tensor, Tensor]:
+        """Image (C, z, y, x) and labels (z, y, x) inside a box that lies within the volume.
+
+        Tensors where the case is held on a device, else arrays.
+        """
+        ...
+
+    def read_labels(self) -> NDArray[np.int16]:
+        """All training labels (Z, Y, X)."""
+        ...
+
+
+class Focus(Protocol):
+    """What forced samples are centred on instead of nnU-Net's rule; the rules stand in `training.focus`."""
+
+    def draw(self, generator: np.random.Generator) -> tuple[int, NDArray[np.int32]]:
+        """Case and voxel to centre a patch on."""
         ...
 
 
@@ -52,6 +71,7 @@ class Sampling:
     foreground_share: float
     has_ignore: bool
     seed: int
+    focus: Focus | None = None  # of forced samples; None is nnU-Net's rule
 
     def forced(self, position: int) -> bool:
         """Whether the sample at this place of the batch must contain foreground: the last third of the batch."""
@@ -74,11 +94,17 @@ class PatchDraw:
 def draw_patch(
     generator: np.random.Generator, cases: Sequence[TrainingCase], sampling: Sampling, position: int
 ) -> PatchDraw:
-    """Case and box of one sample: case uniform; box uniform, or around a voxel of a uniformly chosen class."""
-    index = int(generator.integers(len(cases)))
-    case = cases[index]
-    lower, upper = _bounds(case.shape, sampling)
-    voxel = _centre(generator, case.locations, sampling, position)
+    """Case and box of one sample: case uniform; box uniform, or around a voxel of a uniformly chosen class.
+
+    With a focus, forced samples are centred on what it draws.
+    """
+    voxel: NDArray[np.int32] | None
+    if sampling.focus is not None and sampling.forced(position):
+        index, voxel = sampling.focus.draw(generator)
+    else:
+        index = int(generator.integers(len(cases)))
+        voxel = _centre(generator, cases[index].locations, sampling, position)
+    lower, upper = _bounds(cases[index].shape, sampling)
     if voxel is None:
         start = [int(generator.integers(low, high + 1)) for low, high in zip(lower, upper, strict=True)]
     else:
@@ -102,6 +128,7 @@ def _bounds(shape: Shape, sampling: Sampling) -> tuple[list[int], list[int]]:
 def _centre(
     generator: np.random.Generator, locations: Mapping[str, NDArray[np.int32]], sampling: Sampling, position: int
 ) -> NDArray[np.int32] | None:
+    """The voxel that a sample is centred on by nnU-Net's rule, None for any."""
     if sampling.forced(position):
         present = [name for name, voxels in locations.items() if len(voxels) and name != ANNOTATED]
         if not present and len(locations.get(ANNOTATED, ())):
@@ -115,19 +142,27 @@ def _centre(
     return chosen
 
 
-def crop_padded(case: TrainingCase, start: Shape, size: Shape) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+def crop_padded(
+    case: TrainingCase, start: Shape, size: Shape
+) -> tuple[NDArray[np.float32], NDArray[np.int16]] | tuple[Tensor, Tensor]:
     """Image and labels of a box that may reach outside the volume: there the image is 0, the label OUTSIDE."""
     inner_low = [max(0, s) for s in start]
     inner_high = [min(n, s + p) for s, p, n in zip(start, size, case.shape, strict=True)]
     if any(high <= low for low, high in zip(inner_low, inner_high, strict=True)):
         inner_low, inner_high = [0, 0, 0], [0, 0, 0]
     box = tuple(slice(low, high) for low, high in zip(inner_low, inner_high, strict=True))
-    image, labels = case.read_patch((box[0], box[1], box[2]))
+    patch = case.read_patch((box[0], box[1], box[2]))
+    image, labels = patch
     if image.shape[1:] == size:
-        return image, labels
+        return patch
+    place = tuple(slice(low - s, high - s) for low, high, s in zip(inner_low, inner_high, start, strict=True))
+    if isinstance(image, Tensor) and isinstance(labels, Tensor):
+        image_tensor, labels_tensor = image.new_zeros((image.shape[0], *size)), labels.new_full(size, OUTSIDE)
+        image_tensor[(slice(None), *place)] = image
+        labels_tensor[place] = labels
+        return image_tensor, labels_tensor
     padded_image = np.zeros((image.shape[0], *size), dtype=np.float32)
     padded_labels = np.full(size, OUTSIDE, dtype=np.int16)
-    place = tuple(slice(low - s, high - s) for low, high, s in zip(inner_low, inner_high, start, strict=True))
     padded_image[(slice(None), *place)] = image
     padded_labels[place] = labels
     return padded_image, padded_labels
@@ -135,11 +170,11 @@ def crop_padded(case: TrainingCase, start: Shape, size: Shape) -> tuple[NDArray[
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Cropped samples of one step, before augmentation."""
+    """Cropped samples of one step, before augmentation: tensors where the cases are held on a device, else arrays."""
 
     step: int
-    images: NDArray[np.float32]  # (B, C, *initial size), 2D without Z
-    labels: NDArray[np.int16]  # (B, *initial size)
+    images: NDArray[np.float32] | Tensor  # (B, C, *initial size), 2D without Z
+    labels: NDArray[np.int16] | Tensor  # (B, *initial size)
     generators: tuple[np.random.Generator, ...]  # each sample's own, advanced past the draws above
     cases: tuple[str, ...]
 
@@ -155,7 +190,13 @@ def make_batch(cases: Sequence[TrainingCase], sampling: Sampling, step: int) -> 
         labels.append(label)
         generators.append(generator)
         names.append(cases[draw.case].case)
-    image_batch, label_batch = np.stack(images), np.stack(labels)  # (B, C, Z, Y, X), (B, Z, Y, X)
+    image_batch, label_batch = _stacked(images), _stacked(labels)  # (B, C, Z, Y, X), (B, Z, Y, X)
     if sampling.patch_size[0] == 1 and sampling.initial_size[0] == 1:
         image_batch, label_batch = image_batch[:, :, 0], label_batch[:, 0]  # (B, C, Y, X), (B, Y, X)
     return Batch(step, image_batch, label_batch, tuple(generators), tuple(names))
+
+
+def _stacked(crops: Sequence[NDArray[Any] | Tensor]) -> NDArray[Any] | Tensor:
+    """The crops of a batch as one array, or as one tensor on the device that holds them."""
+    tensors = [crop for crop in crops if isinstance(crop, Tensor)]
+    return torch.stack(tensors) if len(tensors) == len(crops) else np.stack([np.asarray(crop) for crop in crops])

@@ -134,25 +134,26 @@ def transform(
 
     Args:
         images: (B, C, *larger).
-        labels: (B, *larger) integers.
+        labels: (B, *larger) integers, or several maps of a sample, (B, M, *larger).
         draws: per sample.
         patch_size: of the result.
 
     Returns:
-        Images (B, C, *patch) and labels (B, *patch), new in memory.
+        Images (B, C, *patch) and labels (B, *patch) or (B, M, *patch), new in memory.
     """
-    larger = labels.shape[1:]
+    larger = images.shape[2:]
     starts = [big // 2 - small // 2 for big, small in zip(larger, patch_size, strict=True)]
     centre = tuple(slice(start, start + small) for start, small in zip(starts, patch_size, strict=True))
     cut_images = images[(slice(None), slice(None), *centre)].clone(memory_format=torch.contiguous_format)
-    cut_labels = labels[(slice(None), *centre)].clone(memory_format=torch.contiguous_format)
+    cut_labels = labels[(*(slice(None),) * (labels.ndim - len(centre)), *centre)].clone(memory_format=torch.contiguous_format)
     chosen = [number for number, draw in enumerate(draws) if draw is not None]
     if not chosen:
         return cut_images, cut_labels
     dimensions = 2 if is_flat(patch_size) else len(patch_size)
     # slices of a flat patch are channels: they share their coordinates
     picked_images = images[chosen].flatten(1, images.ndim - 1 - dimensions)
-    picked_labels = labels[chosen].unsqueeze(1) if dimensions == len(patch_size) else labels[chosen]
+    maps = labels.ndim - 1 - dimensions  # axes of what shares coordinates: several maps, slices, or neither
+    picked_labels = labels[chosen].flatten(1, maps) if maps else labels[chosen].unsqueeze(1)
     source, wanted = larger[-dimensions:], tuple(patch_size[-dimensions:])
     positions = torch.stack([_positions(draws[number], source, wanted, images.device) for number in chosen])
     index = torch.tensor(chosen, device=images.device)
@@ -290,8 +291,9 @@ def draw_mirrors(generator: np.random.Generator, mirror_axes: Sequence[int]) -> 
 
 
 def mirror(images: Tensor, labels: Tensor, draws: Sequence[Sequence[int]]) -> None:
-    """Flip each sample of images (B, C, *patch) and labels (B, *patch) along its axes, in place."""
+    """Flip each sample of images (B, C, *patch) and labels (B, *patch) or (B, M, *patch) along its axes, in place."""
     for number, axes in enumerate(draws):
         if axes:
-            images[number] = images[number].flip([axis + 1 for axis in axes])
-            labels[number] = labels[number].flip(list(axes))
+            flipped = [axis - (images.ndim - 2) for axis in axes]  # counted from the last
+            images[number] = images[number].flip(flipped)
+            labels[number] = labels[number].flip(flipped)

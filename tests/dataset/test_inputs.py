@@ -53,7 +53,7 @@ def test_a_missing_channel_keeps_one_case_out(fill: Fill) -> None:
     cases, (problem,) = find_inputs(fill("a_0000.nii", "a_0001.nii", "b_0001.nii"), 2, ("FLAIR", "T1"))
     assert [case.id for case in cases] == ["a"]
     assert (problem.case, problem.kind) == ("b", "missing-channel")
-    assert problem.what == "the model needs FLAIR, T1; this case has only T1"
+    assert problem.what == "the model needs FLAIR, T1; this case has only T1, and lacks FLAIR"
     assert problem.file is not None
     assert problem.file.name == "b_0000.nii"
 

@@ -111,3 +111,12 @@ def test_a_2d_image_is_judged_in_its_plane() -> None:
 def test_evaluation_needs_no_torch() -> None:
     code = "import sys, autoseg.evaluation.metrics, autoseg.evaluation.summary; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_labels_that_were_not_drawn_have_no_score() -> None:
+    reference, prediction = random_labels(3, [0, 1]), random_labels(4, [0, 1, 5])
+    score = score_case("a", reference, prediction, SPACING, PLAIN, 1.0, ("liver",))
+    whole = score_case("a", reference, prediction, SPACING, PLAIN, 1.0)
+    assert score.labels == {"liver": whole.labels["liver"]}
+    regions = score_case("a", random_labels(3, [0, 1]), random_labels(4, [0, 1, 2]), SPACING, REGIONS, 1.0, ("whole",))
+    assert list(regions.labels) == ["whole"]

@@ -75,3 +75,16 @@ def test_a_broken_summary_is_named(tmp_path: Path) -> None:
     path.write_text('{"format": 1, "cases": []}', encoding="utf-8")
     with pytest.raises(RecordError, match="tolerance_mm"):
         read_summary(path)
+
+
+def test_cases_in_which_a_label_was_not_drawn_are_counted_apart(tmp_path: Path) -> None:
+    scores = [CaseScore(case="0", labels={"y": score(3, 1, 0)}), *SCORES]
+    summary = summarize(scores, 1.0, names=["x", "y", "z"])
+    assert list(summary.labels) == ["x", "y", "z"]
+    assert summary.labels["x"].dice == pytest.approx((1 + 0.5 + 0) / 3)
+    assert [entry.not_annotated for entry in summary.labels.values()] == [1, 0, 4]
+    assert (summary.labels["z"].cases, summary.labels["z"].dice) == (0, None)
+    path = tmp_path / "summary.json"
+    write_json(path, as_nnunet_summary(summary))
+    assert read_summary(path) == summary
+    assert json.loads(path.read_text())["foreground_mean"]["TP"] == pytest.approx((5 + 0.75) / 2)

@@ -120,7 +120,7 @@ def test_many_labels_are_summed_as_features() -> None:
     assert sum(network.feature_channels for network in model.groups[0].networks) < labels.heads
     (late,) = score_prepared(model, prepared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autoseg.inference.volume._summed_as_features", lambda group, heads: False)
+        patch.setattr("autoseg.inference.scores._features", lambda group: None)
         (early,) = score_prepared(model, prepared)
     assert late.shape == early.shape
     np.testing.assert_allclose(late, early, rtol=1e-4, atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -44,6 +45,12 @@ def write_dataset(root: Path, cases: int = 6, tests: int = 1) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def make_dataset() -> Callable[..., Path]:
+    """`write_dataset`, for fixtures that live longer than a test."""
+    return write_dataset
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "data")
@@ -52,5 +59,5 @@ def dataset(tmp_path: Path) -> Path:
 @pytest.fixture
 def planned(dataset: Path, tmp_path: Path) -> Workspace:
     work = Workspace(tmp_path / "work")
-    plan(dataset, work, device="cpu", workers=0, progress=SilentProgress())
+    plan(dataset, work, device="cpu", probe=False, workers=0, progress=SilentProgress())
     return work

@@ -40,6 +40,7 @@ def small_model(spacing: tuple[float, float, float]) -> tuple[ModelHeader, dict[
         blocks_per_stage_decoder=(1,),
         batch_dice=False,
         steps_per_epoch=1,
+        epochs=1,
     )
     torch.manual_seed(0)
     network = build_network(configuration.network_spec(1, LABELS.heads))

@@ -9,11 +9,14 @@ import nibabel
 import numpy as np
 import pytest
 
-from autoseg.errors import DatasetError, PlanError, RecordError, WorkspaceError
+from autoseg.dataset.folds import read_splits
+from autoseg.errors import DatasetError, PlanError, UsageError, WorkspaceError
 from autoseg.files import read_record, write_record
 from autoseg.pipeline.check import check
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.prepare import prepare
+from autoseg.pipeline.splits import SplitOptions
+from autoseg.planning.overrides import Overrides
 from autoseg.progress import SilentProgress
 from autoseg.records import Dataset, Plan, TrainSettings
 from autoseg.workspace import Workspace
@@ -59,10 +62,10 @@ def test_planning_refuses_once_and_goes_on_with_the_good_cases(dataset: Path, tm
     path.write_bytes(gzip.compress(b"not an image"))
     work = Workspace(tmp_path / "work")
     with pytest.raises(DatasetError, match="case_00") as caught:
-        plan(dataset, work, device="cpu", workers=0, progress=QUIET)
+        plan(dataset, work, device="cpu", probe=False, workers=0, progress=QUIET)
     assert "--skip-bad" in str(caught.value)
     assert not work.plan().exists()
-    report = plan(dataset, work, device="cpu", skip_bad=True, workers=0, progress=QUIET)
+    report = plan(dataset, work, device="cpu", probe=False, skip_bad=True, workers=0, progress=QUIET)
     assert report.left_out == ("case_00",)
     assert len(read_record(work.dataset, Dataset).cases) == 5
 
@@ -71,12 +74,12 @@ def test_a_work_folder_of_another_dataset_is_refused(planned: Workspace, dataset
     other = tmp_path / "other"
     shutil.copytree(dataset, other)
     with pytest.raises(WorkspaceError, match="another dataset"):
-        plan(other, planned, device="cpu", workers=0, progress=QUIET)
+        plan(other, planned, device="cpu", probe=False, workers=0, progress=QUIET)
 
 
 def test_planning_again_changes_nothing(planned: Workspace, dataset: Path) -> None:
     before = {path.name: path.read_bytes() for path in planned.root.glob("*.json")}
-    plan(dataset, planned, device="cpu", workers=0, progress=QUIET)
+    plan(dataset, planned, device="cpu", probe=False, workers=0, progress=QUIET)
     assert {path.name: path.read_bytes() for path in planned.root.glob("*.json")} == before
 
 
@@ -85,9 +88,9 @@ def test_an_edited_plan_is_kept(planned: Workspace, dataset: Path) -> None:
     edited = made.model_copy(update={"training": made.training.model_copy(update={"epochs": 3})})
     write_record(planned.plan(), edited)
     with pytest.raises(PlanError, match="edited by hand"):
-        plan(dataset, planned, device="cpu", workers=0, progress=QUIET)
+        plan(dataset, planned, device="cpu", probe=False, workers=0, progress=QUIET)
     assert read_record(planned.plan(), Plan) == edited
-    plan(dataset, planned, name="second", device="cpu", workers=0, progress=QUIET)
+    plan(dataset, planned, name="second", device="cpu", probe=False, workers=0, progress=QUIET)
     assert planned.plan_names() == ["default", "second"]
 
 
@@ -100,13 +103,25 @@ def test_every_number_of_a_plan_has_a_reason(planned: Workspace) -> None:
     assert all(reason.because for reason in made.reasons)
 
 
+def files(work: Workspace) -> list[Path]:
+    return [path for path in work.root.rglob("*") if path.is_file()]
+
+
+def content(path: Path) -> object:
+    """The bytes of a file; of a prepared entry's record what does not tell when it was made."""
+    if path.name != "case.json":
+        return path.read_bytes()
+    entry = json.loads(path.read_text(encoding="utf-8"))
+    hashes = {name: (file["bytes"], file["sha256"]) for name, file in entry.pop("files").items()}
+    return {**entry, "checksum": "", "files": hashes}
+
+
 def test_workers_change_nothing(dataset: Path, tmp_path: Path) -> None:
     one, two = Workspace(tmp_path / "one"), Workspace(tmp_path / "two")
     for work, workers in ((one, 0), (two, 2)):
-        plan(dataset, work, device="cpu", workers=workers, progress=QUIET)
+        plan(dataset, work, device="cpu", probe=False, workers=workers, progress=QUIET)
         prepare(work, workers=workers, progress=QUIET)
-    left = {path.relative_to(one.root): path.read_bytes() for path in one.root.rglob("*") if path.is_file()}
-    right = {path.relative_to(two.root): path.read_bytes() for path in two.root.rglob("*") if path.is_file()}
+    left, right = ({path.relative_to(work.root): content(path) for path in files(work)} for work in (one, two))
     assert left == right
 
 
@@ -140,7 +155,7 @@ def test_a_plan_edited_into_something_impossible_names_the_field(planned: Worksp
     content = json.loads(planned.plan().read_text())
     content["configurations"]["3d_fullres"]["batch_size"] = "many"
     planned.plan().write_text(json.dumps(content))
-    with pytest.raises(RecordError, match="batch_size"):
+    with pytest.raises(PlanError, match="batch_size"):
         prepare(planned, workers=0, progress=QUIET)
 
 
@@ -148,3 +163,37 @@ def test_settings_default_to_the_plans(planned: Workspace) -> None:
     made = read_record(planned.plan(), Plan)
     assert isinstance(made.training, TrainSettings)
     assert made.training.epochs >= 1
+
+
+def test_folds_on_disk_are_kept_until_others_are_asked_for(planned: Workspace, dataset: Path) -> None:
+    nnunets = read_splits(planned.splits)
+    assert len(nnunets) == 5
+
+    def again(splits: SplitOptions) -> None:
+        plan(dataset, planned, device="cpu", probe=False, splits=splits, workers=0, progress=QUIET)
+
+    again(SplitOptions(folds=3))
+    three = read_splits(planned.splits)
+    assert len(three) == 3
+    again(SplitOptions())
+    assert read_splits(planned.splits) == three
+    run = planned.run("default", "2d", 0)
+    write_record(run.settings, read_record(planned.plan(), Plan).training)
+    with pytest.raises(WorkspaceError, match="the folds would change"):
+        again(SplitOptions(folds=5))
+    assert read_splits(planned.splits) == three
+
+
+def test_planning_again_with_values_given_replaces_a_plan_that_nobody_used(planned: Workspace, dataset: Path) -> None:
+    given = Overrides(patch_size_3d=(16, 16, 16))
+    report = plan(dataset, planned, device="cpu", probe=False, overrides=given, workers=0, progress=QUIET)
+    assert read_record(planned.plan(), Plan) == report.plan
+    assert report.plan.configuration("3d_fullres").patch_size == (16, 16, 16)
+
+
+def test_a_plans_file_leaves_nothing_to_plan(dataset: Path, tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "work")
+    for words in ({"preset": "nnunet"}, {"overrides": Overrides(memory_gb=4)}):
+        with pytest.raises(UsageError, match="--nnunet-plans"):
+            plan(dataset, work, nnunet_plans=tmp_path / "plans.json", workers=0, progress=QUIET, **words)
+    assert not work.root.exists()

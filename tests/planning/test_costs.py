@@ -8,7 +8,7 @@ import pytest
 from step_builders import make_configuration, make_plan_of, make_preparation
 
 from autoseg.planning import costs
-from autoseg.planning.costs import prepared_bytes, prepared_shape, preparing_bytes, preview
+from autoseg.planning.costs import compression, prepared_bytes, prepared_shape, preparing_bytes, preview
 from autoseg.records import Fingerprint, Probe, StepProbe
 
 
@@ -50,6 +50,8 @@ def test_a_budget_is_the_time_it_takes(fingerprint: Fingerprint) -> None:
 def test_disk_is_the_compressed_share_of_the_prepared_cases(fingerprint: Fingerprint) -> None:
     (cost,) = preview(make_plan_of(make_configuration()), fingerprint, None)
     assert cost.disk_bytes == round(costs.COMPRESSION * prepared_bytes(fingerprint, make_preparation()))
+    both = make_preparation(normalization=("CTNormalization", "ZScoreNormalization"))
+    assert compression(both) == pytest.approx((costs.COMPRESSION_CT + costs.COMPRESSION) / 2)
 
 
 def test_memory_is_that_of_the_step_on_a_cpu_alone(fingerprint: Fingerprint) -> None:

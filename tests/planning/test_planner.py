@@ -44,6 +44,18 @@ def test_recorded_ct_with_low_resolution_stage(make_fingerprint: Make) -> None:
     assert cascade == full.model_copy(update={"name": cascade.name, "previous_stage": "3d_lowres"})
 
 
+def test_auto_plans_the_cascade_by_nnunets_rule_where_steps_are_cheap(make_fingerprint: Make) -> None:
+    theirs = make_plan(ct(make_fingerprint), "nnunet", GPU)
+    ours = make_plan(ct(make_fingerprint), "auto", GPU)
+    assert list(ours.configurations) == list(theirs.configurations)
+    assert ours.configuration("3d_cascade_fullres").previous_stage == "3d_lowres"
+    slow = make_plan(ct(make_fingerprint), "auto", CPU)
+    assert list(slow.configurations) == ["2d", "3d_fullres"]
+    reason = {reason.field: reason for reason in slow.reasons}["3d_lowres"]
+    assert reason.value == "not planned"
+    assert "for a CPU" in reason.because
+
+
 def test_nnunet_presets_plan_alike_for_every_device(make_fingerprint: Make) -> None:
     for preset in PRESETS:
         on_cpu = make_plan(ct(make_fingerprint), preset, CPU).configurations

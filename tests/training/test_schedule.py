@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from autoseg.errors import TrainingError
+from autoseg.errors import TrainingError, UsageError
 from autoseg.records import TrainSettings
 from autoseg.training.checkpoint import RunState, load_state, save_state
-from autoseg.training.schedule import OPTIMIZERS, learning_rate
+from autoseg.training.schedule import OPTIMIZERS, SCHEDULES, learning_rate
 
 
 def test_nnunet_rates() -> None:
@@ -24,6 +24,29 @@ def test_nnunet_rates() -> None:
 def test_warm_up_is_linear() -> None:
     settings = TrainSettings(epochs=1, learning_rate=1.0, weight_decay=0.0, warmup_steps=4)
     assert [learning_rate(settings, step, 0.0) for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_every_schedule_ends_at_nothing_and_never_rises(name: str) -> None:
+    settings = TrainSettings(epochs=1, learning_rate=0.2, weight_decay=0.0, schedule=name)
+    rates = [learning_rate(settings, 0, done / 100) for done in range(101)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[-1] == 0.0
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < SCHEDULES[name].final_decay < 1
+
+
+def test_warmup_stable_decay_stays_and_falls_in_its_last_fifth() -> None:
+    settings = TrainSettings(epochs=1, learning_rate=0.2, weight_decay=0.0, schedule="wsd")
+    assert [learning_rate(settings, 0, done) for done in (0.0, 0.5, 0.8, 0.85, 1.0)] == pytest.approx(
+        [0.2, 0.2, 0.2, 0.1, 0.0]
+    )
+
+
+def test_an_unknown_schedule_is_the_users_mistake() -> None:
+    settings = TrainSettings(epochs=1, learning_rate=0.2, weight_decay=0.0, schedule="cosine")
+    with pytest.raises(UsageError, match="poly"):
+        learning_rate(settings, 0, 0.0)
 
 
 def small() -> nn.Module:

@@ -1,0 +1,156 @@
+"""Scores of a prepared image by one group of networks, slab by slab."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autoseg.devices import Precision, autocast
+from autoseg.inference.predictor import LoadedModel, MemberGroup
+from autoseg.inference.sliding_window import score_slabs, tile_grid
+from autoseg.networks.second_stage import with_one_hot
+from autoseg.networks.unet import UNet
+
+#: Voxels of the patches (tiles or mirrored copies) that go through the network together. On a CPU pairs of 40x56x40 are
+#: 1.1 (features 32 to 256) to 2 (16 to 128) times as fast per patch as single ones; four together gain nothing more and
+#: hold twice the memory. Small patches need more company, on a GPU above all.
+CPU_BATCH_VOXELS = 1 << 18
+GPU_BATCH_VOXELS = 1 << 21
+LARGEST_BATCH = 16
+
+#: Patches above this go one by one on a CPU, for their memory.
+CPU_LARGE_PATCH_VOXELS = 1 << 20
+
+
+def score_slabs_of(
+    model: LoadedModel,
+    group: MemberGroup,
+    image: NDArray[np.float32],
+    *,
+    step: float = 0.5,
+    mirror: bool = True,
+    on_tile: Callable[[int], None] | None = None,
+) -> Iterator[Tensor]:
+    """Finished scores (K, planes, Y, X) of an image (C, Z, Y, X) in network space, in order along Z.
+
+    The image of a second stage has the first stage's labels as its last channel (`inference.cascade`).
+    Where the networks end in fewer features than scores, features are summed over tiles and mirrored copies, and only
+    finished planes are turned into scores: the last layer is linear, so that the order makes no difference but for
+    rounding. Raises PredictionError when scores are not finite.
+    """
+    configuration = group.configuration
+    summed = _summed(group, model.labels.heads)
+    slabs = score_slabs(
+        _forward(model, group, summed, model.precision),
+        image,
+        tile_grid(image.shape[1:], configuration.patch_size, step),
+        heads=summed.channels,
+        mirror_axes=group.mirror_axes if mirror else (),
+        batch_size=_batch_size(model.device, configuration.patch_size),
+        device=model.device,
+        precise=None if model.precision == "float32" else _forward(model, group, summed, "float32"),
+        half_sums=group.half_sums,
+        on_tile=on_tile,
+    )
+    for _, slab in slabs:
+        yield summed.finish(slab)
+
+
+@dataclass(frozen=True, eq=False)
+class _Summed:
+    """What is summed over the tiles of a volume, and how finished sums become scores."""
+
+    what: Literal["scores", "features", "scores of each"]
+    channels: int
+    finish: Callable[[Tensor], Tensor]  # (channels, planes, Y, X) to (K, planes, Y, X)
+
+
+def _summed(group: MemberGroup, heads: int) -> _Summed:
+    if group.half_sums:  # nnU-Net adds up each fold for itself
+        count = len(group.networks)
+        return _Summed("scores of each", count * heads, lambda slab: _mean_of_each(slab, count))
+    features = _features(group)
+    if features is not None and features < heads:  # fewer numbers to add, and to hold
+        return _Summed("features", features, lambda slab: _scores_of_features(group, slab))
+    return _Summed("scores", heads, lambda slab: slab)
+
+
+def _mean_of_each(slab: Tensor, count: int) -> Tensor:
+    """Mean scores (K, planes, Y, X) of `count` networks, from the half-precision scores of each, one after another."""
+    parts = slab.chunk(count)
+    total = parts[0].clone()
+    for part in parts[1:]:
+        total += part
+    return (total / count if count > 1 else total).to(torch.float32)
+
+
+def _forward(
+    model: LoadedModel, group: MemberGroup, summed: _Summed, precision: Precision
+) -> Callable[[Tensor], Tensor]:
+    """For a batch of patches what is summed: the mean scores of a group's networks, or what each of them gives."""
+    first_labels = 0 if group.first_stage is None else len(model.labels.values) - 1
+
+    def seen(batch: Tensor) -> Tensor:
+        return with_one_hot(batch, first_labels) if first_labels else batch
+
+    def features(batch: Tensor) -> Tensor:
+        batch = seen(batch)
+        with autocast(model.device, precision):
+            return torch.cat([cast("UNet", network).features(batch) for network in group.networks], dim=1)
+
+    def scores_of_each(batch: Tensor) -> Tensor:
+        batch = seen(batch)
+        with autocast(model.device, precision):
+            return torch.cat([network(batch) for network in group.networks], dim=1)
+
+    def scores(batch: Tensor) -> Tensor:
+        batch = seen(batch)
+        with autocast(model.device, precision):
+            total: Tensor = group.networks[0](batch)
+            if len(group.networks) == 1:
+                return total
+            total = total.to(torch.float32)
+            for network in group.networks[1:]:
+                total = total + network(batch)
+            return total / len(group.networks)
+
+    return {"scores": scores, "features": features, "scores of each": scores_of_each}[summed.what]
+
+
+def _features(group: MemberGroup) -> int | None:
+    """Channels of the features of all networks; None where one of them has no linear last layer to be put off."""
+    unets = [network for network in group.networks if isinstance(network, UNet)]
+    return sum(unet.feature_channels for unet in unets) if len(unets) == len(group.networks) else None
+
+
+def _scores_of_features(group: MemberGroup, slab: Tensor) -> Tensor:
+    """Mean scores (K, planes, Y, X) of the group's networks, from their features (F, planes, Y, X)."""
+    flat = slab.flatten(1)[None, :, None, :]  # the last layer looks at one voxel: any shape will do
+    if group.configuration.dimensions == 3:
+        flat = flat[:, :, None]
+    total, start = None, 0
+    with torch.inference_mode():
+        for network in group.networks:
+            unet = cast("UNet", network)
+            part = unet.scores(flat[:, start : start + unet.feature_channels])
+            start += unet.feature_channels
+            total = part if total is None else total + part
+        if total is None:
+            raise ValueError("a group without networks")
+        return (total / len(group.networks)).view(-1, *slab.shape[1:])
+
+
+def _batch_size(device: torch.device, patch_size: Sequence[int]) -> int:
+    voxels = math.prod(patch_size)
+    if device.type != "cpu":
+        return max(1, min(LARGEST_BATCH, GPU_BATCH_VOXELS // voxels))
+    if voxels > CPU_LARGE_PATCH_VOXELS:
+        return 1
+    return max(2, min(LARGEST_BATCH, CPU_BATCH_VOXELS // voxels))

@@ -1,0 +1,193 @@
+"""`train --fold every`: each fold of each configuration, first stages of cascades before the second.
+
+What is finished is left alone, so that the same command goes on after any interruption; a run that fails does not stop
+the others.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autoseg.dataset.folds import read_splits
+from autoseg.errors import AutosegError, RecordError, UsageError
+from autoseg.evaluation.summary import read_summary
+from autoseg.files import read_record
+from autoseg.pipeline.cascade import is_handed_on, next_configuration
+from autoseg.pipeline.plans import read_plan
+from autoseg.pipeline.reports import EveryReport, RunScore
+from autoseg.pipeline.train import train
+from autoseg.planning.costs import epoch_seconds
+from autoseg.progress import Progress
+from autoseg.records import Configuration, Fold, Plan, Probe, TrainSettings
+from autoseg.training.checkpoint import read_state
+from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
+
+#: The word that --fold takes for all of them.
+EVERY = "every"
+
+#: Settings of the command that a finished run need not be compared by: they change no weight.
+_ELSEWHERE = frozenset(("device", "precision", "log", "workers", "use", "init", "spent_seconds"))
+
+
+def train_every(
+    work: Workspace,
+    *,
+    plan: str = DEFAULT_PLAN,
+    configurations: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    progress: Progress,
+) -> EveryReport:
+    """Train each fold of the named configurations, or of all that the plan has, and tell the cost first.
+
+    `options` are what `train` takes beside plan, configuration and fold; a budget is that of each run. A second stage
+    brings its first with it. When a person ends a run early, the series ends with it.
+    """
+    chosen_options = dict(options or {})
+    if chosen_options.get("init") is not None:
+        raise UsageError(
+            "--init goes with one fold", remedy="Give --fold 0, then the others: each begins with the same model."
+        )
+    chosen = read_plan(work, plan)
+    folds = read_splits(work.splits)
+    series = [
+        work.run(plan, entry.name, fold) for entry in in_order(chosen, configurations) for fold in range(len(folds))
+    ]
+    waiting = [run for run in series if not is_finished(run, chosen, folds, chosen_options)]
+    for line in cost_lines(work, chosen, series, waiting, chosen_options):
+        progress.say(line)
+    failures: dict[str, str] = {}
+    ended_early = ""
+    for number, run in enumerate(waiting, start=1):
+        name = _name(run)
+        progress.say(f"Run {number} of {len(waiting)}: {name}")
+        try:
+            report = train(
+                work,
+                plan=plan,
+                configuration=run.configuration,
+                fold=run.fold,
+                progress=progress,
+                **chosen_options,
+            )
+        except Exception as error:
+            failures[name] = _why(error)
+            progress.warn(f"{name} failed: {error}")
+        else:
+            failures |= {f"{name}, case {case}": why for case, why in report.failures.items()}
+            if report.ended_early and "--patience" not in report.ended_early:
+                ended_early = f"{name} {report.ended_early}"
+                break
+        chosen_options["spent_seconds"] = 0.0  # only the first run paid for the start of the program
+    return EveryReport(tuple(_score(run) for run in series), failures, ended_early)
+
+
+def in_order(plan: Plan, names: Sequence[str]) -> list[Configuration]:
+    """The named configurations, or all, in the plan's order, but each after the stage before it."""
+    wanted = set(names) or set(plan.configurations)
+    for name in sorted(wanted):
+        before = plan.configuration(name).previous_stage
+        if before is not None:
+            wanted.add(before)
+    entries = [entry for entry in plan.configurations.values() if entry.name in wanted]
+    return sorted(entries, key=lambda entry: entry.previous_stage is not None)
+
+
+def is_finished(run: Run, plan: Plan, folds: Sequence[Fold], options: Mapping[str, Any]) -> bool:
+    """Whether a run has come to its end, is scored and handed on, and was not asked to be longer or other."""
+    if not (run.model.exists() and run.summary.exists() and run.state_tensors.exists()):
+        return False
+    try:
+        if not read_state(run.state_tensors).finished_by:
+            return False
+        settings = read_record(run.settings, TrainSettings)
+    except AutosegError:
+        return False  # the training will tell what is wrong
+    if any(value is not None and name not in _ELSEWHERE for name, value in _asked(options, settings).items()):
+        return False
+    entry = plan.configuration(run.configuration)
+    return next_configuration(plan, entry) is None or is_handed_on(run, folds)
+
+
+def _asked(options: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any]:
+    """The options that ask for something else than what a run has."""
+    overrides = options.get("overrides") or {}
+    given = {name: value for name, value in options.items() if name not in ("overrides", *_ELSEWHERE)} | dict(overrides)
+    return {name: value for name, value in given.items() if str(value) != str(getattr(settings, name, None))}
+
+
+# ------------------------------------------------------------------------------------------------------- the cost
+
+
+def cost_lines(
+    work: Workspace, plan: Plan, series: Sequence[Run], waiting: Sequence[Run], options: Mapping[str, Any]
+) -> list[str]:
+    """What is to be trained and how long it will take, a line per configuration and one in all."""
+    done = len(series) - len(waiting)
+    lines = [f"{len(waiting)} of {len(series)} runs are to be trained" + (f", {done} are finished" if done else "")]
+    total: float | None = 0.0
+    for entry in dict.fromkeys(run.configuration for run in waiting):
+        count = sum(run.configuration == entry for run in waiting)
+        seconds, words = _run_seconds(work, plan, plan.configuration(entry), options)
+        total = None if seconds is None or total is None else total + count * seconds
+        lines.append(f"  {entry}: {count} x {words}" + ("" if seconds is None else f" = {_hours(count * seconds)}"))
+    if waiting:
+        lines.append(
+            "Together at most: unknown (a step is tried by `autoseg plan`)"
+            if total is None
+            else f"Together at most {_hours(total)}; preparing comes on top"
+        )
+    return lines
+
+
+def _run_seconds(
+    work: Workspace, plan: Plan, entry: Configuration, options: Mapping[str, Any]
+) -> tuple[float | None, str]:
+    """Seconds of one run, and how they come about; None where nothing was measured."""
+    asked = options.get("epochs")
+    budget = options.get("budget_seconds") or (plan.training.budget_seconds if asked is None else None)
+    if budget is not None:
+        return float(budget), f"a budget of {_hours(float(budget))}"
+    epochs = int(asked or (options.get("overrides") or {}).get("epochs") or entry.epochs)
+    words = f"{epochs} epochs of {entry.steps_per_epoch} steps"
+    per_epoch = _measured(work, plan, entry)
+    if per_epoch is None:
+        return None, f"{words}, of unknown length"
+    return per_epoch * epochs, f"{words}, {per_epoch / entry.steps_per_epoch:.2g} s per step"
+
+
+def _measured(work: Workspace, plan: Plan, entry: Configuration) -> float | None:
+    """Seconds of an epoch as tried when the plan was made."""
+    try:
+        steps = read_record(work.probe(plan.name), Probe).steps
+    except RecordError:  # it was not tried, or elsewhere: only the preview depends on it
+        return None
+    found = next((step for step in steps if step.configuration == entry.name), None)
+    return None if found is None else epoch_seconds(entry, found)
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+# ------------------------------------------------------------------------------------------------------- the end
+
+
+def _name(run: Run) -> str:
+    return f"{run.configuration}, fold {run.fold}"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, (AutosegError, MemoryError)):
+        return str(error) or "memory ran out"
+    return f"unexpected {type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"
+
+
+def _score(run: Run) -> RunScore:
+    dice = read_summary(run.summary).mean_dice if run.summary.exists() else None
+    model: Path | None = run.model if run.model.exists() else None
+    return RunScore(run.configuration, run.fold, dice, model)

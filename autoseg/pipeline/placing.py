@@ -1,0 +1,46 @@
+"""Where the prepared cases of a training are held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from autoseg import devices
+from autoseg.errors import RecordError
+from autoseg.files import read_record
+from autoseg.progress import Progress
+from autoseg.records import Probe
+from autoseg.training.cases import CaseOnDevice, hold_on_device, room_on_device
+from autoseg.training.patches import TrainingCase
+from autoseg.workspace import Workspace
+
+
+def placed(
+    cases: Sequence[TrainingCase],
+    work: Workspace,
+    plan: str,
+    configuration: str,
+    device: torch.device,
+    progress: Progress,
+) -> list[TrainingCase]:
+    """The cases, on a CUDA device where they fit there beside a training step; else as they are."""
+    if device.type != "cuda" or not cases:
+        return list(cases)
+    room = room_on_device(devices.free_memory(device), measured_step_bytes(work, plan, configuration))
+    held = hold_on_device(cases, device, room)
+    if isinstance(held[0], CaseOnDevice):
+        progress.say(f"{len(held)} prepared cases are held on {device}")
+    return held
+
+
+def measured_step_bytes(work: Workspace, plan: str, configuration: str) -> int | None:
+    """What one step of a configuration took on the device when it was tried; None where it was not."""
+    path = work.probe(plan)
+    if not path.exists():
+        return None
+    try:
+        steps = read_record(path, Probe).steps
+    except RecordError:  # it belongs to the moment: nothing but the place of the cases depends on it
+        return None
+    return next((step.peak_bytes for step in steps if step.configuration == configuration), None)

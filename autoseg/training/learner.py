@@ -1,0 +1,157 @@
+"""What learns: network, optimizer and loss; one step, the online Dice, and what a saved state holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from autoseg.devices import autocast
+from autoseg.networks.catalog import build_network, prepare_for_device
+from autoseg.networks.second_stage import with_one_hot
+from autoseg.training.augmentation import find_augmentation, initial_patch_size
+from autoseg.training.checkpoint import RunState, load_state, save_state
+from autoseg.training.intensity import drop_channels
+from autoseg.training.losses import deep_supervision_loss, find_loss
+from autoseg.training.online import PatchDice
+from autoseg.training.patches import Batch, make_batch
+from autoseg.training.schedule import OPTIMIZERS
+from autoseg.training.setup import TrainingSetup, partly_drawn
+
+#: Patches of held-out cases for the online Dice, as a share of the training steps of an epoch.
+ONLINE_SHARE = 0.1
+
+#: Steps whose samples are drawn for the online Dice count from here, so that they never meet training's.
+ONLINE_FIRST_STEP = 1 << 40
+
+
+class Learner:
+    """A network and all that changes it."""
+
+    def __init__(self, setup: TrainingSetup) -> None:
+        """Build the network with weights seeded by the settings."""
+        self.setup = setup
+        torch.manual_seed(setup.settings.seed)  # initial weights; nothing else draws from the global generator
+        spec = setup.configuration.network_spec(setup.channels, setup.labels.heads)
+        self.network: nn.Module = prepare_for_device(build_network(spec), setup.device)
+        if setup.initial is not None:
+            setup.initial.copy_to(self.network)
+        self.optimizer = OPTIMIZERS[setup.settings.optimizer](self.network, setup.settings)
+        self.average = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        self.loss = find_loss(setup.settings.loss)(setup.labels, setup.configuration.batch_dice)
+        self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "float16")
+        self.augmentation = find_augmentation(setup.settings.augmentation)
+        self.sampling = setup.sampling(initial_patch_size(setup.configuration.patch_size, self.augmentation))
+        self._partly_drawn = partly_drawn(setup.labels, setup.annotated)
+
+    # ------------------------------------------------------------------------------------------------- the steps
+
+    def step(self, batch: Batch, number: int, rate: float) -> float | None:
+        """One step of training, the `number`-th; its loss, or None where loss or gradient was not finite.
+
+        Then nothing has changed.
+        """
+        images, labels = self._augmented(batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.setup.device, self.setup.precision):
+            outputs = self.network(images)
+        loss = deep_supervision_loss(outputs, labels, self.loss, self._drawn(batch))
+        value = float(loss.detach())
+        if not math.isfinite(value) or not self._update(loss):
+            return None
+        self._follow(number)
+        return value
+
+    def _augmented(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        images = torch.as_tensor(batch.images).to(self.setup.device, non_blocking=True)
+        labels = torch.as_tensor(batch.labels).to(self.setup.device, non_blocking=True)
+        images, labels = self.augmentation.apply(
+            images,
+            labels,
+            batch.generators,
+            self.setup.configuration.patch_size,
+            self.setup.patch_mirror_axes,
+            self.setup.masked_channels,
+            self.setup.first_stage_labels,
+        )
+        drop_channels(images, batch.generators, self.setup.settings.channel_dropout, self.setup.image_channels)
+        return self._seen(images), labels
+
+    def _seen(self, images: torch.Tensor) -> torch.Tensor:
+        """What the network sees of images: as they are, and a first stage's label map as one map per label."""
+        first = self.setup.first_stage_labels
+        return with_one_hot(images, first) if first else images
+
+    def _drawn(self, batch: Batch) -> torch.Tensor | None:
+        """Which outputs are known in each sample, (B, K); None where all are in all."""
+        if not any(case in self._partly_drawn for case in batch.cases):
+            return None
+        whole = (True,) * self.setup.labels.heads
+        rows = [self._partly_drawn.get(case, whole) for case in batch.cases]
+        return torch.tensor(rows, dtype=torch.bool, device=self.setup.device)
+
+    def _update(self, loss: torch.Tensor) -> bool:
+        """One step of the optimizer; False, and no step, where the gradient is not finite."""
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.setup.settings.gradient_clip)
+        # in float16 gradients overflow now and then: the scaler passes over such a step and scales less
+        if not self.scaler.is_enabled() and not math.isfinite(float(norm)):
+            return False
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return True
+
+    def _follow(self, number: int) -> None:
+        """Let the running average of the weights follow the last ones."""
+        decay = self.setup.settings.ema_decay
+        if decay > 0:
+            # a short memory at the beginning, or the average would hold the random weights for long
+            keep = min(decay, (1 + number) / (10 + number))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.values()), list(self.network.state_dict().values()), 1 - keep)
+
+    @torch.no_grad()
+    def online_dice(self) -> PatchDice:
+        """Overlap over patches of the held-out cases, the same patches each time; nothing where nothing is held out."""
+        setup = self.setup
+        dice = PatchDice(setup.labels)
+        if not setup.validation_cases:
+            return dice
+        sampling = replace(self.sampling, initial_size=self.sampling.patch_size, focus=None)
+        batches = max(1, round(setup.configuration.steps_per_epoch * ONLINE_SHARE))
+        self.network.train()  # instance norm has no other mode; deep supervision stays as it is
+        for number in range(batches):
+            batch = make_batch(setup.validation_cases, sampling, ONLINE_FIRST_STEP + number)
+            images = self._seen(torch.as_tensor(batch.images).to(setup.device))
+            with autocast(setup.device, setup.precision):
+                outputs = self.network(images)
+            finest = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+            dice.add(finest, torch.as_tensor(batch.labels).to(setup.device), self._drawn(batch))
+        return dice
+
+    # ----------------------------------------------------------------------------------------- weights and states
+
+    def weights(self, steps_made: int) -> dict[str, torch.Tensor]:
+        """The weights to use: their running average where that is on, else the last ones."""
+        if self.setup.settings.ema_decay > 0 and steps_made > 0:
+            return self.average
+        return {name: tensor.detach() for name, tensor in self.network.state_dict().items()}
+
+    def save(self, path: Path, state: RunState) -> None:
+        """Write counters and tensors to a file, atomically."""
+        state = state.model_copy(update={"scaler": self.scaler.state_dict()})
+        save_state(path, state, self.network, self.optimizer, self.average)
+
+    def load(self, path: Path) -> RunState:
+        """Take over a saved state; gives its counters."""
+        state = load_state(path, self.network, self.optimizer, self.average)
+        if state.scaler and self.scaler.is_enabled():
+            self.scaler.load_state_dict(dict(state.scaler))
+        return state

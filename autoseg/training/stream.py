@@ -1,0 +1,58 @@
+"""Batches of successive steps, cropped by a thread while the device computes."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from autoseg.training.patches import Batch, Sampling, TrainingCase, make_batch
+
+
+class BatchStream:
+    """The batches of the steps from `first_step` on, a few of them made ahead."""
+
+    def __init__(self, cases: Sequence[TrainingCase], sampling: Sampling, first_step: int, ahead: int = 2) -> None:
+        self._cases, self._sampling, self._ahead = cases, sampling, ahead
+        self._start(first_step)
+
+    def _start(self, step: int) -> None:
+        # each thread has a queue and a flag of its own: one that lags behind when it is closed disturbs no later one
+        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=self._ahead)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(
+            target=self._fill, args=(step, self._queue, self._closed), daemon=True, name="batches"
+        )
+        self._thread.start()
+
+    def _fill(self, step: int, made: queue.Queue[Batch | BaseException], closed: threading.Event) -> None:
+        while not closed.is_set():
+            try:
+                item: Batch | BaseException = make_batch(self._cases, self._sampling, step)
+            except BaseException as error:  # it must reach the loop, which would wait for ever
+                item = error
+            while not closed.is_set():
+                with suppress(queue.Full):
+                    made.put(item, timeout=0.1)
+                    break
+            if isinstance(item, BaseException):
+                return
+            step += 1
+
+    def next(self) -> Batch:
+        """The next batch; raises what cropping raised."""
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def restart(self, step: int) -> None:
+        """Go on with the batch of another step."""
+        self.close()
+        self._start(step)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        self._thread.join(timeout=5)

@@ -1,0 +1,91 @@
+"""Losses and gradients that are not finite: skipped, gone back from, given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_builders import tiny_training
+
+from autoseg.errors import TrainingError
+from autoseg.training.checkpoint import read_state
+from autoseg.training.loop import MOST_SKIPPED, Training
+
+
+def spoil(training: Training, bad: Callable[[int], bool], *, gradient: bool = False) -> None:
+    """Make the loss (or its gradient alone) not finite in those steps, counted as they are made."""
+    loss, step, made = training.learner.loss, training.learner.step, -1
+
+    def counted(*arguments: Any) -> float | None:
+        nonlocal made
+        made += 1
+        return step(*arguments)
+
+    def spoiled(*arguments: Any) -> torch.Tensor:
+        value = loss(*arguments)
+        if not bad(made):
+            return value
+        if not gradient:
+            return value * float("inf")
+        value.register_hook(lambda slope: slope * float("nan"))
+        return value
+
+    training.learner.step = counted  # type: ignore[method-assign]
+    training.learner.loss = spoiled
+
+
+def weights(training: Training) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in training.learner.network.state_dict().values()]
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_bad_step_changes_nothing(tmp_path: Path, gradient: bool) -> None:
+    training = tiny_training(tmp_path, epochs=2)
+    spoil(training, lambda step: step == 3, gradient=gradient)
+    seen: list[list[torch.Tensor]] = []
+    records = list(training.epochs(after_step=lambda: seen.append(weights(training))))
+    assert all(torch.equal(left, right) for left, right in zip(seen[2], seen[3], strict=True))
+    assert not all(torch.equal(left, right) for left, right in zip(seen[3], seen[4], strict=True))
+    assert training.state.skipped_steps == 1
+    assert training.state.step == 10
+    assert all(abs(record.train_loss) < 100 for record in records)
+
+
+def test_several_in_a_row_go_back_with_half_the_rate(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=10)
+    said: list[str] = []
+    training.say = said.append
+    spoil(training, lambda step: 12 <= step < 12 + MOST_SKIPPED)
+    records = list(training.epochs())
+    assert training.state.step == 50
+    assert (training.state.rollbacks, training.state.rate_factor) == (1, 0.5)
+    assert training.state.skipped_steps == MOST_SKIPPED
+    assert [record.epoch for record in records] == [0, 1, 2, *range(2, 10)]  # the third epoch was made twice
+    assert "case_" in said[0]
+    assert "step 10" in said[0]
+    straight = tiny_training(tmp_path / "straight", epochs=10)
+    wanted = [record.learning_rate for record in straight.epochs()]
+    assert [record.learning_rate for record in records] == wanted[:3] + [rate / 2 for rate in wanted[2:]]
+    assert tiny_training(tmp_path, epochs=10).state.rate_factor == 0.5  # a resumed run keeps it
+
+
+def test_what_does_not_help_three_times_ends_with_the_names_of_the_cases(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=10)
+    spoil(training, lambda step: step >= 12)
+    with pytest.raises(TrainingError, match=r"case_\d.*3 times") as raised:
+        list(training.epochs())
+    assert "autoseg check" in str(raised.value)
+    kept = read_state(tmp_path / "state.safetensors")
+    assert (kept.step, kept.rollbacks, kept.rate_factor) == (10, 3, 0.125)
+
+
+def test_the_last_good_state_is_not_overwritten_while_losses_are_bad(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=10)
+    spoil(training, lambda step: step >= 12)
+    stop = iter([False] * 13 + [True])
+    list(training.epochs(lambda: next(stop)))
+    assert training.state.step == 14
+    assert read_state(tmp_path / "state.safetensors").step == 10
