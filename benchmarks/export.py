@@ -31,6 +31,7 @@ resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": Non
 plans = {
     "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2], "label_manager": "LabelManager",
     "configurations": {"3d_fullres": {"spacing": [2.0, 2.0, 2.0],
+        "architecture": {"network_class_name": "", "arch_kwargs": {}, "_kw_requires_import": []},
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
         "resampling_fn_probabilities_kwargs": resampling}},
 }
@@ -51,6 +52,8 @@ np.save(sys.argv[2], mask)
 
 OURS = """
 import json, sys, time
+from autoseg.threads import sleep_while_waiting
+sleep_while_waiting()
 import numpy as np
 from autoseg.preprocessing.export import in_slabs, labels_on_grid
 from autoseg.records import Labels

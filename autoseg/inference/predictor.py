@@ -144,7 +144,8 @@ def _merged(
             name = member.name
             if name in tensors:
                 # the folds of a cascade may bring the same first stage, which must not count twice
-                if name in helpers & known and _equal(tensors[name], stored[name]):
+                same = next(other for other in members if other.name == name)
+                if name in helpers & known and _same_patches(member, same) and _equal(tensors[name], stored[name]):
                     names[name] = name
                     continue
                 name = f"{name}#{len(tensors)}"  # files of several plans may use one name

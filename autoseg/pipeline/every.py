@@ -20,13 +20,11 @@ from autoseg.pipeline.plans import read_plan
 from autoseg.pipeline.reports import EveryReport, RunScore
 from autoseg.pipeline.train import train
 from autoseg.planning.costs import epoch_seconds
+from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Fold, Plan, Probe, TrainSettings
 from autoseg.training.checkpoint import read_state
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
-
-#: The word that --fold takes for all of them.
-EVERY = "every"
 
 #: Settings of the command that a finished run need not be compared by: they change no weight.
 _ELSEWHERE = frozenset(("device", "precision", "log", "workers", "use", "init", "spent_seconds"))
@@ -50,6 +48,7 @@ def train_every(
         raise UsageError(
             "--init goes with one fold", remedy="Give --fold 0, then the others: each begins with the same model."
         )
+    load_plugins(chosen_options.get("use") or ())
     chosen = read_plan(work, plan)
     folds = read_splits(work.splits)
     series = [
@@ -61,27 +60,28 @@ def train_every(
     failures: dict[str, str] = {}
     ended_early = ""
     for number, run in enumerate(waiting, start=1):
-        name = _name(run)
-        progress.say(f"Run {number} of {len(waiting)}: {name}")
-        try:
-            report = train(
-                work,
-                plan=plan,
-                configuration=run.configuration,
-                fold=run.fold,
-                progress=progress,
-                **chosen_options,
-            )
-        except Exception as error:
-            failures[name] = _why(error)
-            progress.warn(f"{name} failed: {error}")
-        else:
-            failures |= {f"{name}, case {case}": why for case, why in report.failures.items()}
-            if report.ended_early and "--patience" not in report.ended_early:
-                ended_early = f"{name} {report.ended_early}"
-                break
+        progress.say(f"Run {number} of {len(waiting)}: {_name(run)}")
+        failed, ended_early = _trained(work, run, chosen_options, progress)
+        failures |= failed
+        if ended_early:
+            break
         chosen_options["spent_seconds"] = 0.0  # only the first run paid for the start of the program
     return EveryReport(tuple(_score(run) for run in series), failures, ended_early)
+
+
+def _trained(work: Workspace, run: Run, options: Mapping[str, Any], progress: Progress) -> tuple[dict[str, str], str]:
+    """Train one run of the series: what failed, and whether a person ended it, in words."""
+    name = _name(run)
+    try:
+        report = train(
+            work, plan=run.plan, configuration=run.configuration, fold=run.fold, progress=progress, **options
+        )
+    except Exception as error:
+        progress.warn(f"{name} failed: {error}")
+        return {name: _why(error)}, ""
+    by_person = bool(report.ended_early) and "--patience" not in report.ended_early
+    failures = {f"{name}, case {case}": why for case, why in report.failures.items()}
+    return failures, f"{name} {report.ended_early}" if by_person else ""
 
 
 def in_order(plan: Plan, names: Sequence[str]) -> list[Configuration]:
@@ -128,34 +128,33 @@ def cost_lines(
     done = len(series) - len(waiting)
     lines = [f"{len(waiting)} of {len(series)} runs are to be trained" + (f", {done} are finished" if done else "")]
     total: float | None = 0.0
+    on_top = ""
     for entry in dict.fromkeys(run.configuration for run in waiting):
         count = sum(run.configuration == entry for run in waiting)
-        seconds, words = _run_seconds(work, plan, plan.configuration(entry), options)
+        seconds, words, all_included = _run_seconds(work, plan, plan.configuration(entry), options)
+        on_top = on_top if all_included else "; preparing and scoring come on top"
         total = None if seconds is None or total is None else total + count * seconds
         lines.append(f"  {entry}: {count} x {words}" + ("" if seconds is None else f" = {_hours(count * seconds)}"))
     if waiting:
-        lines.append(
-            "Together at most: unknown (a step is tried by `autoseg plan`)"
-            if total is None
-            else f"Together at most {_hours(total)}; preparing comes on top"
-        )
+        told = "unknown (a step is tried by `autoseg plan`)" if total is None else f"about {_hours(total)}"
+        lines.append(f"Together {told}{on_top}")
     return lines
 
 
 def _run_seconds(
     work: Workspace, plan: Plan, entry: Configuration, options: Mapping[str, Any]
-) -> tuple[float | None, str]:
-    """Seconds of one run, and how they come about; None where nothing was measured."""
+) -> tuple[float | None, str, bool]:
+    """Seconds of one run (None where nothing was measured), how they come about, and whether all is in them."""
     asked = options.get("epochs")
     budget = options.get("budget_seconds") or (plan.training.budget_seconds if asked is None else None)
     if budget is not None:
-        return float(budget), f"a budget of {_hours(float(budget))}"
+        return float(budget), f"a budget of {_hours(float(budget))}", True
     epochs = int(asked or (options.get("overrides") or {}).get("epochs") or entry.epochs)
     words = f"{epochs} epochs of {entry.steps_per_epoch} steps"
     per_epoch = _measured(work, plan, entry)
     if per_epoch is None:
-        return None, f"{words}, of unknown length"
-    return per_epoch * epochs, f"{words}, {per_epoch / entry.steps_per_epoch:.2g} s per step"
+        return None, f"{words}, of unknown length", False
+    return per_epoch * epochs, f"{words}, {per_epoch / entry.steps_per_epoch:.2g} s per step", False
 
 
 def _measured(work: Workspace, plan: Plan, entry: Configuration) -> float | None:

@@ -82,6 +82,8 @@ def apply_operator(labels: Tensor, label: int, operator: Operator, radius: float
     if region is None:
         return
     before = mask[region]
+    if before.device.type == "mps":
+        before = before.cpu()  # not every version of Apple's has Fourier transforms
     element = ball(size, labels.ndim)
     if operator == "dilation":
         after = _dilated(before, element)
@@ -92,8 +94,8 @@ def apply_operator(labels: Tensor, label: int, operator: Operator, radius: float
     else:
         after = ~_dilated(~_dilated(before, element), _turned(element)) | before
     part = labels[region]
-    part[before & ~after] = 0
-    part[after] = label
+    part[(before & ~after).to(labels.device)] = 0
+    part[after.to(labels.device)] = label
 
 
 def remove_piece(labels: Tensor, label: int, which: float, largest: float) -> None:

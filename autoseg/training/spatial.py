@@ -145,7 +145,8 @@ def transform(
     starts = [big // 2 - small // 2 for big, small in zip(larger, patch_size, strict=True)]
     centre = tuple(slice(start, start + small) for start, small in zip(starts, patch_size, strict=True))
     cut_images = images[(slice(None), slice(None), *centre)].clone(memory_format=torch.contiguous_format)
-    cut_labels = labels[(*(slice(None),) * (labels.ndim - len(centre)), *centre)].clone(memory_format=torch.contiguous_format)
+    inner = (*(slice(None),) * (labels.ndim - len(centre)), *centre)
+    cut_labels = labels[inner].clone(memory_format=torch.contiguous_format)
     chosen = [number for number, draw in enumerate(draws) if draw is not None]
     if not chosen:
         return cut_images, cut_labels

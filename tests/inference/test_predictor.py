@@ -79,8 +79,12 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         load_models([], CPU, "float32")
 
 
-def test_second_stages_are_refused() -> None:
+def test_a_second_stage_without_its_first_is_refused() -> None:
     entry = make_configuration().model_copy(update={"previous_stage": "3d_lowres"})
     header = make_header(entry)
-    with pytest.raises(ModelError, match="cascade"):
+    with pytest.raises(ModelError, match="the first is missing"):
+        build_model(header, threshold_tensors(header), CPU, "float32")
+    named = header.members[0].model_copy(update={"previous_stage": "3d_lowres.fold_0"})
+    header = header.model_copy(update={"members": (named,)})
+    with pytest.raises(ModelError, match=r"the first, '3d_lowres\.fold_0', is missing"):
         build_model(header, threshold_tensors(header), CPU, "float32")

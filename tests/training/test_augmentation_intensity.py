@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -58,6 +58,8 @@ def test_blur_is_a_convolution_with_reflected_edges() -> None:
 @given(st.integers(1, 40), st.floats(0.5, 1))
 def test_low_resolution_is_torchs_nearest_exact_and_linear(size: int, factor: float) -> None:
     fewer = max(1, round(size * factor))
+    # a centre halfway between two voxels: torch's float32 falls to either side, the operator is exact
+    assume(all((2 * place + 1) * size % (2 * fewer) for place in range(fewer) if size != fewer))
     rows = torch.randn(4, 1, size)
     down = functional.interpolate(rows, size=fewer, mode="nearest-exact")
     wanted = functional.interpolate(down, size=size, mode="linear", align_corners=False)
