@@ -80,6 +80,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def ready_to_compute() -> RichProgress:
+    """The progress of a command that computes for long; threads are told how to wait, before torch is loaded."""
+    from autoseg.threads import suit_the_machine
+
+    progress = RichProgress()
+    if suit_the_machine():
+        progress.say("Other programs keep this machine busy: threads sleep while they wait for one another.")
+    return progress
+
+
 # ------------------------------------------------------------------------------------------------------- progress
 
 

@@ -306,6 +306,7 @@ class Reason(Record):
     value: str
     because: str  # the rule and the numbers that entered it
     instead: str = ""  # the alternative that it beat, and why
+    constant: bool = False  # the preset's own, whatever the data: tables need not show it
 
 
 class Preparation(Record):

@@ -110,6 +110,10 @@ def show_plan(console: Console, report: PlanReport, next_command: str) -> None:
     )
     for section, rows in _reason_sections(plan.reasons).items():
         show_table(console, section or "in general", ("number", "value", "because"), rows)
+    constants = [reason for reason in plan.reasons if reason.constant]
+    listing = ", ".join(f"{reason.field.rpartition('.')[2].replace('_', ' ')} {reason.value}" for reason in constants)
+    if constants:
+        say(console, f"As in every plan of this preset: {listing}.")
     say(console, "What each value was chosen over: autoseg plan --explain NAME, such as --explain patch_size.")
     for note in report.notes:
         say(console, f"Note: {note}")
@@ -127,7 +131,7 @@ def _reason_sections(reasons: Sequence[Reason]) -> dict[str, list[tuple[str, str
     for reason in reasons:
         section, _, name = reason.field.rpartition(".")
         alike = known.get(f"3d_fullres.{name}")
-        if section == "3d_cascade_fullres" and alike is not None and alike.value == reason.value:
+        if reason.constant or (section == "3d_cascade_fullres" and alike is not None and alike.value == reason.value):
             continue
         sections.setdefault(section, []).append((name.replace("_", " "), reason.value, reason.because))
     return sections

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 
+import psutil
 
-def sleep_while_waiting() -> None:
-    """Let threads sleep, not spin, while they wait for the others; has to be called before torch is loaded.
+#: Cores that other programs keep busy, from which threads had better sleep.
+BUSY_CORES = 0.3
 
-    OpenMP's threads spin at the end of every parallel loop, which is quick as long as each has a core to itself. Where
-    anything else runs on the machine, a spinning thread keeps the one it waits for off its core: a training step took
-    3.6 s instead of 0.5 s beside other work (docs/decisions/0050-threads-sleep.md). The variable is OpenMP's own, and
-    stays as it is where the user has set it.
+#: Seconds for which the machine is looked at.
+LOOK_SECONDS = 0.2
+
+
+def suit_the_machine() -> bool:
+    """Let threads sleep, not spin, while they wait for the others, if other programs are busy; whether they will.
+
+    Has to be called before torch is loaded. OpenMP's threads spin at the end of every parallel loop: the quickest way
+    as long as each has a core to itself. Where anything else runs on the machine, a spinning thread keeps the one it
+    waits for off its core (docs/decisions/0050-waiting-threads.md). The variable is OpenMP's own, and stays as it is
+    where the user has set it.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" in os.environ:
+        return os.environ["OMP_WAIT_POLICY"].upper() == "PASSIVE"
+    busy = psutil.cpu_percent(interval=LOOK_SECONDS) / 100 * (psutil.cpu_count() or 1)
+    if busy < BUSY_CORES:
+        return False
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    return True

@@ -52,8 +52,6 @@ np.save(sys.argv[2], mask)
 
 OURS = """
 import json, sys, time
-from autoseg.threads import sleep_while_waiting
-sleep_while_waiting()
 import numpy as np
 from autoseg.preprocessing.export import in_slabs, labels_on_grid
 from autoseg.records import Labels
@@ -103,17 +101,19 @@ def boundary_share(scores: np.ndarray) -> float:
 
 
 def run(python: str, program: str, scores: Path, mask: Path, repeats: int) -> tuple[float, int]:
-    """Median seconds of the export itself, and the largest memory of the whole process."""
-    from prepare_vs_nnunet import measured
+    """Median seconds of the export itself, and, from a further run, the largest memory of the whole process."""
+    from measuring import measured
 
-    seconds, peak = [], 0
-    for _ in range(repeats):
+    seconds = []
+    for number in range(repeats + 1):
         log = mask.with_suffix(".log")
         script = mask.with_suffix(".py")
         script.write_text(f"import sys\nsys.stdout = open({str(log)!r}, 'w')\n{program}\nsys.stdout.close()\n")
-        peak = max(peak, measured([python, str(script), str(scores), str(mask)]).peak_bytes)
+        cost = measured([python, str(script), str(scores), str(mask)], sample_memory=number == repeats)
+        if number == repeats:
+            return float(np.median(seconds)), cost.peak_bytes
         seconds.append(json.loads(log.read_text().splitlines()[-1])["seconds"])
-    return float(np.median(seconds)), peak
+    raise ValueError("no repeats")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import torch
-from prepare_vs_nnunet import measured
+from measuring import measured
 
 from autoseg.model_file import write_model
 from autoseg.networks.catalog import build_network
@@ -82,9 +82,11 @@ def main() -> None:
         volume(folder / "image.nii.gz", tuple(options.shape))
         words = ["predict", str(folder / "image.nii.gz"), str(folder / "masks")]
         words += ["--model", str(folder / "model.safetensors"), "--no-mirror"]
-        cost = measured([sys.executable, "-m", "autoseg", *words])
+        command = [sys.executable, "-m", "autoseg", *words]
+        seconds = measured(command, sample_memory=False).seconds
+        cost = measured([*command, "--overwrite", "--step", "0.51"], sample_memory=True)
         labels = np.unique(np.asarray(nibabel.load(folder / "masks" / "image.nii.gz").dataobj))  # type: ignore[attr-defined]
-        print(f"{options.shape}, {options.classes} classes: {cost.seconds:.1f} s, peak {cost.peak_bytes / 1e9:.2f} GB")
+        print(f"{options.shape}, {options.classes} classes: {seconds:.1f} s, peak {cost.peak_bytes / 1e9:.2f} GB")
         print(f"labels in the mask: {len(labels)}")
 
 

@@ -5,7 +5,8 @@
 DATASET is a folder in nnU-Net's raw layout (Dataset503_Name) or a Decathlon folder (Task04_Name). ENVIRONMENT is a
 virtual environment in which nnU-Net is installed; without it only autoseg is measured. Both programs check every file,
 measure, plan, and prepare `2d` and `3d_fullres` with two processes. Memory is the largest sum of Pss (shared pages
-counted once) over a program's process tree, sampled every 50 ms, for both alike.
+counted once) over a program's process tree, sampled every 50 ms, for both alike; seconds are those of another run, since
+sampling holds the processes up.
 """
 
 from __future__ import annotations
@@ -13,75 +14,29 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from measuring import Cost, measured
 
-SAMPLE_EVERY = 0.05
 CONFIGURATIONS = ("2d", "3d_fullres")
 
 
-@dataclass(frozen=True)
-class Cost:
-    seconds: float
-    peak_bytes: int
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.seconds + other.seconds, max(self.peak_bytes, other.peak_bytes))
-
-
-def tree_pss(root: psutil.Process) -> int:
-    """Pss of a process and all its descendants, in bytes; those that have just ended count nothing."""
-    total = 0
-    with suppress(psutil.Error):
-        for process in (root, *root.children(recursive=True)):
-            with suppress(psutil.Error):
-                total += process.memory_full_info().pss
-    return total
-
-
-def measured(command: list[str], environment: dict[str, str] | None = None) -> Cost:
-    """Wall time of a command and the largest Pss of its process tree; its output is shown if it fails."""
-    began = time.monotonic()
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        largest, ended = [0], threading.Event()
-
-        def sample() -> None:
-            root = psutil.Process(process.pid)
-            while not ended.is_set():
-                largest[0] = max(largest[0], tree_pss(root))
-                ended.wait(SAMPLE_EVERY)
-
-        sampler = threading.Thread(target=sample, daemon=True)
-        sampler.start()
-        code = process.wait()
-        seconds = time.monotonic() - began
-        ended.set()
-        sampler.join()
-        if code != 0:
-            log.seek(0)
-            raise SystemExit(f"{' '.join(command)}\nfailed:\n{log.read().decode(errors='replace')[-4000:]}")
-    return Cost(seconds, largest[0])
-
-
-def ours(dataset: Path, work: Path, preset: str) -> dict[str, Cost]:
+def ours(dataset: Path, work: Path, preset: str, sample_memory: bool) -> dict[str, Cost]:
     program = [sys.executable, "-m", "autoseg"]
     chosen = [word for name in CONFIGURATIONS for word in ("--configuration", name)]
     return {
-        "plan": measured([*program, "plan", str(dataset), "--work", str(work), "--preset", preset, "--no-probe"]),
-        "prepare": measured([*program, "prepare", "--work", str(work), *chosen]),
+        "plan": measured(
+            [*program, "plan", str(dataset), "--work", str(work), "--preset", preset, "--no-probe"],
+            sample_memory=sample_memory,
+        ),
+        "prepare": measured([*program, "prepare", "--work", str(work), *chosen], sample_memory=sample_memory),
     }
 
 
-def nnunets(environment: Path, dataset: Path, folder: Path) -> dict[str, Cost]:
+def nnunets(environment: Path, dataset: Path, folder: Path, sample_memory: bool) -> dict[str, Cost]:
     places = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
     for place in places.values():
         Path(place).mkdir(parents=True)
@@ -90,12 +45,21 @@ def nnunets(environment: Path, dataset: Path, folder: Path) -> dict[str, Cost]:
     if dataset.name.startswith("Task"):
         copy = folder / dataset.name
         shutil.copytree(dataset, copy)
-        measured([str(programs / "nnUNetv2_convert_MSD_dataset"), "-i", str(copy), "-np", "2"], variables)
+        measured(
+            [str(programs / "nnUNetv2_convert_MSD_dataset"), "-i", str(copy), "-np", "2"],
+            variables,
+            sample_memory=False,
+        )
     else:
         (raw / dataset.name).symlink_to(dataset.resolve(), target_is_directory=True)
     number = next(raw.iterdir()).name[len("Dataset") :][:3]
     command = [str(programs / "nnUNetv2_plan_and_preprocess"), "-d", number, "-np", "2", "--verify_dataset_integrity"]
-    return {"plan and prepare": measured([*command, "-c", *CONFIGURATIONS], variables)}
+    return {"plan and prepare": measured([*command, "-c", *CONFIGURATIONS], variables, sample_memory=sample_memory)}
+
+
+def both(seconds: dict[str, Cost], memory: dict[str, Cost]) -> dict[str, Cost]:
+    """The seconds of one run and the memory of another."""
+    return {what: Cost(cost.seconds, memory[what].peak_bytes) for what, cost in seconds.items()}
 
 
 def main() -> None:
@@ -106,9 +70,16 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        tables = {f"autoseg, {name}": ours(options.dataset, folder / name, name) for name in options.presets}
+        tables = {}
+        for name in options.presets:
+            parts = [ours(options.dataset, folder / f"{name}-{sampled}", name, sampled) for sampled in (False, True)]
+            tables[f"autoseg, {name}"] = both(*parts)
         if options.nnunet is not None:
-            tables["nnU-Net"] = nnunets(options.nnunet, options.dataset, folder / "nnunet")
+            parts = [
+                nnunets(options.nnunet, options.dataset, folder / f"nnunet-{sampled}", sampled)
+                for sampled in (False, True)
+            ]
+            tables["nnU-Net"] = both(*parts)
     totals = {program: sum(parts.values(), start=Cost(0.0, 0)) for program, parts in tables.items()}
     print(f"{options.dataset.name}, {' and '.join(CONFIGURATIONS)}, {psutil.cpu_count()} cores")
     print(f"{'program':18s} {'':18s} {'seconds':>9s} {'peak MB':>9s} {'of time':>9s} {'of memory':>9s}")

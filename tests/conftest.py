@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.threads import sleep_while_waiting
+from autoseg.threads import suit_the_machine
 
-sleep_while_waiting()  # before any test module loads torch
+suit_the_machine()  # before any test module loads torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -172,7 +172,7 @@ def test_no_print_no_assert_no_environment(path: Path) -> None:
         ):
             wrong.append((node.lineno, f"{node.func.id}() has no place in the package"))
         elif path.name == "threads.py" and isinstance(node, ast.Attribute) and node.attr == "environ":
-            continue  # it sets what a thread library reads, and reads nothing
+            continue  # the variable is a thread library's
         elif isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv", "putenv"):
             wrong.append((node.lineno, "no environment variable changes behaviour"))
         elif isinstance(node, ast.ExceptHandler) and node.type is None:

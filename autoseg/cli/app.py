@@ -22,7 +22,6 @@ import typer
 from autoseg import __version__, console
 from autoseg.errors import AutosegError
 from autoseg.interrupts import Terminated
-from autoseg.threads import sleep_while_waiting
 
 DONE, NOTHING_DONE, SOME_FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -47,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # an odd file name must not end the command on an old code page
-    sleep_while_waiting()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app(args=arguments, prog_name="autoseg")

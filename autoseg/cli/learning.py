@@ -138,7 +138,7 @@ def train(
     from autoseg.workers import process_seconds
     from autoseg.workspace import Workspace
 
-    results, progress = console.results_console(), console.RichProgress()
+    results, progress = console.results_console(), console.ready_to_compute()
     options: dict[str, Any] = {
         "epochs": epochs,
         "budget_seconds": budget,

@@ -36,7 +36,8 @@ def demo(
 
     Example: autoseg demo
     """
+    progress = console.ready_to_compute()
     from autoseg.pipeline.demo import demo as run
 
-    tables.show_demo(console.results_console(), run(folder, progress=console.RichProgress()))
+    tables.show_demo(console.results_console(), run(folder, progress=progress))
     return DONE

@@ -48,6 +48,7 @@ def predict(
 
     Examples: autoseg predict patient.nii.gz masks; autoseg predict images masks --model model.safetensors
     """
+    progress = console.ready_to_compute()
     from autoseg.pipeline.predict import predict as run
     from autoseg.workspace import Workspace
 
@@ -62,7 +63,7 @@ def predict(
         precision=precision,
         overwrite=overwrite,
         use=tuple(use or ()),
-        progress=console.RichProgress(),
+        progress=progress,
     )
     tables.show_predict(console.results_console(), report, masks)
     return outcome(report.failures, len(report.written) + len(report.skipped))

@@ -81,11 +81,14 @@ def training_reasons(
     for name, (purpose, instead) in _WORDS.items():
         value, default = getattr(training, name), getattr(defaults, name)
         because = f"Constant of preset {preset.name!r}: {purpose}."
+        constant = name not in given and value == default
         if name in given:
             because = f"Given by --set {name}={value} instead of what the preset has: {default}."
         elif value != default:
             because = f"Follows from --set optimizer={training.optimizer}; preset {preset.name!r} has {default}."
-        reasons.append(Reason(field=f"training.{name}", value=str(value), because=because, instead=instead))
+        reasons.append(
+            Reason(field=f"training.{name}", value=str(value), because=because, instead=instead, constant=constant)
+        )
     if training.budget_seconds is not None:
         because = f"Given by --set budget_seconds={training.budget_seconds:g}."
         instead = "Without a budget the number of epochs decides."

@@ -128,7 +128,7 @@ def test_plans_shrink_until_a_step_fits(
 
 def test_what_was_given_cannot_shrink(monkeypatch: pytest.MonkeyPatch, make: Callable[[Overrides], Plan]) -> None:
     tried = pretend(monkeypatch, lambda entry: 10**15 if entry.dimensions == 2 else 10)
-    with pytest.raises(PlanError, match="3d_(lowres|fullres) does not fit this device: memory ran out") as caught:
+    with pytest.raises(PlanError, match=r"3d_(lowres|fullres) does not fit this device: memory ran out") as caught:
         fitting_plan(make, Overrides(patch_size_3d=(128, 128, 128), batch_size=2), "cuda", QUIET)
     assert "--no-probe" in str(caught.value)
     assert len(tried) == 1

@@ -1,0 +1,63 @@
+"""Seconds and memory of commands."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+SAMPLE_EVERY = 0.05
+
+
+@dataclass(frozen=True)
+class Cost:
+    seconds: float
+    peak_bytes: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.seconds + other.seconds, max(self.peak_bytes, other.peak_bytes))
+
+
+def tree_pss(root: psutil.Process) -> int:
+    """Pss of a process and all its descendants, in bytes; those that have just ended count nothing."""
+    total = 0
+    with suppress(psutil.Error):
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += process.memory_full_info().pss
+    return total
+
+
+def measured(command: list[str], environment: dict[str, str] | None = None, *, sample_memory: bool) -> Cost:
+    """Wall time of a command and, if asked for, the largest Pss of its process tree; its output is shown if it fails.
+
+    Looking at Pss stops the processes that are looked at for a moment: seconds are to be taken from runs without.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        largest, ended = [0], threading.Event()
+
+        def sample() -> None:
+            root = psutil.Process(process.pid)
+            while not ended.is_set():
+                largest[0] = max(largest[0], tree_pss(root))
+                ended.wait(SAMPLE_EVERY)
+
+        sampler = threading.Thread(target=sample, daemon=True)
+        if sample_memory:
+            sampler.start()
+        code = process.wait()
+        seconds = time.monotonic() - began
+        ended.set()
+        if sample_memory:
+            sampler.join()
+        if code != 0:
+            log.seek(0)
+            raise SystemExit(f"{' '.join(command)}\nfailed:\n{log.read().decode(errors='replace')[-4000:]}")
+    return Cost(seconds, largest[0])
