@@ -84,7 +84,7 @@ def main() -> None:
         words += ["--model", str(folder / "model.safetensors"), "--no-mirror"]
         command = [sys.executable, "-m", "autoseg", *words]
         seconds = measured(command, sample_memory=False).seconds
-        cost = measured([*command, "--overwrite", "--step", "0.51"], sample_memory=True)
+        cost = measured([*command, "--overwrite"], sample_memory=True)
         labels = np.unique(np.asarray(nibabel.load(folder / "masks" / "image.nii.gz").dataobj))  # type: ignore[attr-defined]
         print(f"{options.shape}, {options.classes} classes: {seconds:.1f} s, peak {cost.peak_bytes / 1e9:.2f} GB")
         print(f"labels in the mask: {len(labels)}")

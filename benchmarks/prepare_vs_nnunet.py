@@ -5,8 +5,8 @@
 DATASET is a folder in nnU-Net's raw layout (Dataset503_Name) or a Decathlon folder (Task04_Name). ENVIRONMENT is a
 virtual environment in which nnU-Net is installed; without it only autoseg is measured. Both programs check every file,
 measure, plan, and prepare `2d` and `3d_fullres` with two processes. Memory is the largest sum of Pss (shared pages
-counted once) over a program's process tree, sampled every 50 ms, for both alike; seconds are those of another run, since
-sampling holds the processes up.
+counted once) over a program's process tree, sampled every 50 ms, for both alike; seconds are those of another run,
+since sampling holds the processes up.
 """
 
 from __future__ import annotations
