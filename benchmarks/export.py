@@ -53,6 +53,7 @@ np.save(sys.argv[2], mask)
 OURS = """
 import json, sys, time
 import numpy as np
+import autoseg.arrays.resample_scores_torch  # loads torch, as the other program does before its clock starts
 from autoseg.preprocessing.export import in_slabs, labels_on_grid
 from autoseg.records import Labels
 scores = np.load(sys.argv[1])

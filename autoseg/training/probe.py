@@ -39,7 +39,7 @@ from autoseg.training.setup import TrainingSetup
 #: Steps that are made where the first took less than SHORT_SECONDS: it warms up, and memory is full from the second on,
 #: when the optimizer has its state. More, up to MOST_REPEATS, while they are short: what augmentation holds varies.
 REPEATS, MOST_REPEATS = 3, 6
-SHORT_SECONDS, ENOUGH_SECONDS = 10.0, 3.0
+SHORT_SECONDS, ENOUGH_SECONDS = 10.0, 1.0
 
 #: A step that would take longer is not tried on a CPU.
 PATIENCE_SECONDS = 60.0
