@@ -168,3 +168,32 @@ def test_scores_that_overflow_are_computed_again_in_full_precision() -> None:
     assert calls == [1]
     predict_scores(pointwise, image, (8, 8, 8), heads=2, device=CPU, precise=precise)
     assert calls == [1]
+
+
+@pytest.mark.parametrize("mirror_axes", [(), (0, 2)])
+def test_half_sums_are_those_of_nnunet(mirror_axes: tuple[int, ...]) -> None:
+    """Written down as nnU-Net's description has it: mean over mirrors, then sums and weights in half precision."""
+    image, patch = random_image((1, 13, 9, 17)), (8, 6, 10)
+    grid = tile_grid(image.shape[1:], patch, 0.5)
+    window = torch.from_numpy(10 * gaussian_window(patch).astype(np.float64)).half()
+    window[window == 0] = window[window > 0].min()
+    sums = torch.zeros((2, *grid.padded_shape), dtype=torch.float16)
+    weights = torch.zeros(grid.padded_shape, dtype=torch.float16)
+    padded = torch.from_numpy(np.pad(image, ((0, 0), *grid.pads)))
+    for start in product(*grid.starts):
+        place = (slice(None), *(slice(first, first + size) for first, size in zip(start, patch, strict=True)))
+        copies = []
+        for axes in mirror_sets(mirror_axes):
+            flipped = [axis + 2 for axis in axes]
+            copies.append(ramp(padded[place][None].flip(flipped)).flip(flipped)[0])
+        sums[place] += sum(copies[1:], start=copies[0]) / len(copies) * window
+        weights[place[1:]] += window
+    inner = tuple(slice(pad[0], pad[0] + size) for pad, size in zip(grid.pads, grid.shape, strict=True))
+    wanted = (sums / weights)[(slice(None), *inner)]
+    found = predict_scores(
+        ramp, image, patch, heads=2, mirror_axes=mirror_axes, batch_size=3, device=CPU, half_sums=True
+    )
+    # the window's last bits may be rounded elsewhere: a step of half precision
+    np.testing.assert_allclose(found, wanted.float().numpy(), rtol=2e-3, atol=2e-3)
+    exact = predict_scores(ramp, image, patch, heads=2, mirror_axes=mirror_axes, batch_size=3, device=CPU)
+    assert np.abs(found - exact).max() > 1e-3, "half precision is to show"
