@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from step_builders import make_configuration, make_preparation
 
 from autoseg import Predictor
 from autoseg.errors import PredictionError
 from autoseg.model_file import write_model
 from autoseg.networks.catalog import build_network
-from autoseg.records import Configuration, IntensityStatistics, Labels, Member, ModelHeader, Preparation
+from autoseg.records import Labels, Member, ModelHeader
 
 LABELS = Labels(names={"background": 0, "organ": 7})
 AFFINE = np.array([[0, -1.5, 0, 10], [-1.0, 0, 0, 4], [0, 0, 2.0, -3], [0, 0, 0, 1]])
@@ -25,30 +26,11 @@ AFFINE = np.array([[0, -1.5, 0, 10], [-1.0, 0, 0, 4], [0, 0, 2.0, -3], [0, 0, 0,
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    statistics = IntensityStatistics(mean=0, median=0, std=1, min=-1, max=1, percentile_00_5=-1, percentile_99_5=1)
-    configuration = Configuration(
-        name="3d_fullres",
-        dimensions=3,
-        preparation=Preparation(
-            spacing=(2.0, 1.5, 1.0),
-            normalization=("ZScoreNormalization",),
-            use_mask_for_normalization=(False,),
-            intensities=(statistics,),
-            labels=LABELS,
-        ),
+    configuration = make_configuration(
+        preparation=make_preparation(spacing=(2.0, 1.5, 1.0), labels=LABELS),
         spacing=(2.0, 1.5, 1.0),
-        median_shape=(8, 8, 8),
         patch_size=(8, 8, 8),
-        batch_size=2,
-        network="unet",
-        strides=((1, 1, 1), (2, 2, 2)),
-        kernel_sizes=((3, 3, 3), (3, 3, 3)),
-        features_per_stage=(4, 8),
         blocks_per_stage=(1, 1),
-        blocks_per_stage_decoder=(1,),
-        batch_dice=False,
-        steps_per_epoch=1,
-        epochs=1,
     )
     header = ModelHeader(
         channels=("MR",), labels=LABELS, members=(Member(name="m", configuration=configuration, mirror_axes=(0, 1)),)

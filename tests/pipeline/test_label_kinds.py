@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from step_builders import make_configuration, make_preparation
 
 from autoseg.dataset.checks import check_layout
 from autoseg.dataset.label_files import read_case_labels
@@ -26,11 +27,9 @@ from autoseg.progress import SilentProgress
 from autoseg.records import (
     Configuration,
     Dataset,
-    IntensityStatistics,
     Labels,
     Member,
     ModelHeader,
-    Preparation,
     TrainSettings,
 )
 from autoseg.training.cases import load_cases
@@ -41,7 +40,6 @@ from autoseg.training.setup import TrainingSetup
 QUIET = SilentProgress()
 CPU = torch.device("cpu")
 SHAPE = (10, 12, 14)
-STATISTICS = IntensityStatistics(mean=0, median=0, std=1, min=0, max=1, percentile_00_5=0, percentile_99_5=1)
 
 
 @dataclass(frozen=True)
@@ -91,28 +89,10 @@ def build(root: Path, kind: Kind) -> Dataset:
 
 
 def configuration_of(labels: Labels) -> Configuration:
-    preparation = Preparation(
-        spacing=(1.0, 1.0, 1.0),
-        normalization=("ZScoreNormalization",),
-        use_mask_for_normalization=(False,),
-        intensities=(STATISTICS,),
-        labels=labels,
-    )
-    return Configuration(
-        name="3d_fullres",
-        dimensions=3,
-        preparation=preparation,
-        spacing=(1.0, 1.0, 1.0),
+    return make_configuration(
+        preparation=make_preparation(labels=labels),
         median_shape=SHAPE,
         patch_size=(8, 8, 8),
-        batch_size=2,
-        network="unet",
-        strides=((1, 1, 1), (2, 2, 2)),
-        kernel_sizes=((3, 3, 3), (3, 3, 3)),
-        features_per_stage=(4, 8),
-        blocks_per_stage=(1, 1),
-        blocks_per_stage_decoder=(1,),
-        batch_dice=False,
         steps_per_epoch=1,
         epochs=1,
     )

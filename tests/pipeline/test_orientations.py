@@ -5,43 +5,20 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import torch
+from step_builders import make_configuration, make_preparation
 
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import build_model
 from autoseg.networks.catalog import build_network
-from autoseg.records import Case, Configuration, IntensityStatistics, Labels, Member, ModelHeader, Preparation
+from autoseg.records import Case, Labels, Member, ModelHeader
 
 LABELS = Labels(names={"background": 0, "one": 1, "two": 2})
 
 
 def small_model(spacing: tuple[float, float, float]) -> tuple[ModelHeader, dict[str, dict[str, torch.Tensor]]]:
     """A network of random weights: its masks mean nothing, but they depend on every voxel around."""
-    statistics = IntensityStatistics(mean=0, median=0, std=1, min=0, max=1, percentile_00_5=0, percentile_99_5=1)
-    preparation = Preparation(
-        spacing=spacing,
-        normalization=("ZScoreNormalization",),
-        use_mask_for_normalization=(False,),
-        intensities=(statistics,),
-        labels=LABELS,
-    )
-    configuration = Configuration(
-        name="3d_fullres",
-        dimensions=3,
-        preparation=preparation,
-        spacing=spacing,
-        median_shape=(32, 32, 32),
-        patch_size=(32, 32, 32),
-        batch_size=2,
-        network="unet",
-        strides=((1, 1, 1), (2, 2, 2)),
-        kernel_sizes=((3, 3, 3), (3, 3, 3)),
-        features_per_stage=(4, 8),
-        blocks_per_stage=(1, 1),
-        blocks_per_stage_decoder=(1,),
-        batch_dice=False,
-        steps_per_epoch=1,
-        epochs=1,
-    )
+    preparation = make_preparation(spacing=spacing, labels=LABELS)
+    configuration = make_configuration(preparation=preparation, spacing=spacing, patch_size=(32, 32, 32))
     torch.manual_seed(0)
     network = build_network(configuration.network_spec(1, LABELS.heads))
     header = ModelHeader(
