@@ -1,0 +1,106 @@
+"""The frozen records that travel between the stages.
+
+Legend of shapes, once for the whole project:
+
+    B batch    C channels    K outputs (heads)    Z Y X space
+
+Axis order is always (Z, Y, X), spacing in mm in the same order, channels first. A 2D image is a volume with Z = 1.
+Records that are kept on disk are pydantic models that refuse unknown fields; records that hold arrays are plain
+frozen dataclasses.
+"""
+
+from __future__ import annotations
+
+from autoseg.records.base import (
+    FLAT_SPACING_FACTOR,
+    MOST_LABELS,
+    OUTSIDE,
+    Affine,
+    Record,
+    Shape,
+    Spacing,
+)
+from autoseg.records.dataset import (
+    Case,
+    Dataset,
+    Fold,
+    Geometry,
+    LabelMap,
+    Problem,
+    Volume,
+)
+from autoseg.records.evaluation import (
+    CaseScore,
+    LabelScore,
+    LabelSummary,
+    LesionBin,
+    LesionScore,
+    Summary,
+)
+from autoseg.records.fingerprint import (
+    CaseFingerprint,
+    Fingerprint,
+    IntensityStatistics,
+)
+from autoseg.records.labels import (
+    Labels,
+)
+from autoseg.records.model import (
+    EpochRecord,
+    Member,
+    ModelHeader,
+)
+from autoseg.records.plan import (
+    Configuration,
+    NetworkSpec,
+    Plan,
+    Preparation,
+    Probe,
+    Reason,
+    StepProbe,
+    TrainSettings,
+)
+from autoseg.records.prepared import (
+    Placement,
+    PreparedCase,
+)
+
+__all__ = [
+    "FLAT_SPACING_FACTOR",
+    "MOST_LABELS",
+    "OUTSIDE",
+    "Affine",
+    "Case",
+    "CaseFingerprint",
+    "CaseScore",
+    "Configuration",
+    "Dataset",
+    "EpochRecord",
+    "Fingerprint",
+    "Fold",
+    "Geometry",
+    "IntensityStatistics",
+    "LabelMap",
+    "LabelScore",
+    "LabelSummary",
+    "Labels",
+    "LesionBin",
+    "LesionScore",
+    "Member",
+    "ModelHeader",
+    "NetworkSpec",
+    "Placement",
+    "Plan",
+    "Preparation",
+    "PreparedCase",
+    "Probe",
+    "Problem",
+    "Reason",
+    "Record",
+    "Shape",
+    "Spacing",
+    "StepProbe",
+    "Summary",
+    "TrainSettings",
+    "Volume",
+]

@@ -1,0 +1,77 @@
+"""How good it is."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from autoseg.records.base import Record
+
+
+class LesionBin(Record):
+    """Lesions of one range of sizes: of the reference by its own size, false alarms by theirs."""
+
+    found: int
+    missed: int
+    false_alarms: int
+
+
+class LesionScore(Record):
+    """How many lesions (connected components) of one label were found; see `evaluation.lesions`."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    f1: float | None  # None where neither reference nor mask has any
+    sensitivity: float | None
+    precision: float | None
+    by_size: tuple[LesionBin, ...]  # see evaluation.lesions.SIZE_EDGES_ML
+
+
+class LabelScore(Record):
+    """How well one label of one case was found. NaN-free: what does not exist is None."""
+
+    dice: float | None  # None where reference and prediction are both empty
+    iou: float | None
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    volume_reference_ml: float
+    volume_prediction_ml: float
+    nsd: float | None = None  # normalized surface Dice at the report's tolerance
+    hd95_mm: float | None = None  # None where either is empty
+    lesions: LesionScore | None = None  # where asked for
+
+
+class CaseScore(Record):
+    """Scores of one case, by label name."""
+
+    case: str
+    labels: dict[str, LabelScore]
+    prediction_file: str = ""
+    reference_file: str = ""
+
+
+class LabelSummary(Record):
+    """Mean of one label over the cases that have it, with the bookkeeping of those that do not."""
+
+    dice: float | None  # mean over cases whose reference has the label (a missed one counts 0)
+    iou: float | None
+    nsd: float | None
+    hd95_mm: float | None
+    cases: int  # N of the means: references that have the label
+    empty_references: int  # predicted although the reference has none (false alarms)
+    both_empty: int  # rightly found to be absent
+    not_annotated: int = 0  # nobody drew it there: the case is skipped for this label
+    lesions: LesionScore | None = None  # of all cases together, where asked for
+
+
+class Summary(Record):
+    """Scores of many cases."""
+
+    format: int = 1
+    tolerance_mm: float
+    lesion_iou: float | None = None  # from which a lesion counts as found (0: any overlap); None: not asked for
+    mean_dice: float | None  # mean over labels of the label means
+    labels: dict[str, LabelSummary]
+    cases: tuple[CaseScore, ...]
+    failures: dict[str, str] = Field(default_factory=dict)  # case -> why it has no score

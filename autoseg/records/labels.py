@@ -1,0 +1,117 @@
+"""Names and values of what is segmented."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import field_serializer, field_validator, model_validator
+
+from autoseg.records.base import MOST_LABELS, Record
+
+
+class Labels(Record):
+    """Names and values of the labels.
+
+    `names` keeps the order of declaration; a region is a tuple of values. Values are those in the label files and
+    need not be consecutive: inside the program they are indices into `values` (`encode` and `decode` in
+    `arrays/labels.py` map between the two). The ignore label is not in `names`.
+
+    `regions_class_order` says which value each region writes into a mask, later ones over earlier ones (nnU-Net's
+    rule). With regions and without it, each voxel gets the value that is most likely by the scores of all regions:
+    the one with the largest sum of the scores of the regions it belongs to, which is 0 for the background.
+    """
+
+    names: dict[str, int | tuple[int, ...]]
+    ignore: int | None = None
+    regions_class_order: tuple[int, ...] | None = None
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _from_pairs(cls, names: object) -> object:
+        return dict(names) if isinstance(names, (list, tuple)) else names
+
+    @field_serializer("names", when_used="json")
+    def _as_pairs(self, names: dict[str, int | tuple[int, ...]]) -> list[tuple[str, int | tuple[int, ...]]]:
+        # a list, since their order is the order of the network's outputs, and sorting a JSON object must not change it
+        return list(names.items())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Labels:
+        if self.names.get("background") != 0:
+            raise ValueError("labels need an entry background: 0")
+        if self.ignore is not None and self.ignore in self.values:
+            raise ValueError(f"the ignore label {self.ignore} is also the value of another label")
+        if self.regions_class_order is not None and len(self.regions_class_order) != len(self.foreground):
+            raise ValueError("regions_class_order needs exactly one value per region")
+        if len(self.values) > MOST_LABELS:
+            raise ValueError(
+                f"{len(self.values)} values are more than the {MOST_LABELS} that training labels can count"
+            )
+        return self
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether any label is a list of more than one value (then outputs are sigmoids, one per region)."""
+        return any(isinstance(value, tuple) and len(value) > 1 for value in self.names.values())
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All values in use except ignore, ascending, 0 first; their positions are the training labels."""
+        found = {0}
+        for value in self.names.values():
+            found.update(value if isinstance(value, tuple) else (value,))
+        return tuple(sorted(found, key=lambda value: (value != 0, value)))
+
+    @property
+    def ignore_index(self) -> int | None:
+        """The training label of ignored voxels (one above all others), or None."""
+        return None if self.ignore is None else len(self.values)
+
+    @property
+    def foreground(self) -> dict[str, tuple[int, ...]]:
+        """Name to training labels (indices), of every label or region but the background, in order of declaration."""
+        index = {value: position for position, value in enumerate(self.values)}
+        entries = {}
+        for name, value in self.names.items():
+            members = value if isinstance(value, tuple) else (value,)
+            if any(member != 0 for member in members):
+                entries[name] = tuple(index[member] for member in members)
+        return entries
+
+    @property
+    def heads(self) -> int:
+        """Network outputs: one per region, or one per value including the background."""
+        return len(self.foreground) if self.has_regions else len(self.values)
+
+    @property
+    def value_membership(self) -> NDArray[np.bool_]:
+        """(V, R): whether each of `values` belongs to each label or region of `foreground`."""
+        membership = np.zeros((len(self.values), len(self.foreground)), dtype=np.bool_)
+        for region, members in enumerate(self.foreground.values()):
+            membership[list(members), region] = True
+        return membership
+
+    def drawn_names(self, annotated: Collection[str] | None) -> tuple[str, ...]:
+        """Names of `foreground` that are known in a case in which only the labels `annotated` were drawn; None is all.
+
+        A region that is the union of drawn labels is known too.
+        """
+        entries = {name: set(members) for name, members in self.foreground.items()}
+        if annotated is None:
+            return tuple(entries)
+        drawn = [entries[name] for name in entries if name in annotated]
+        return tuple(
+            name
+            for name, members in entries.items()
+            if members == {member for part in drawn if part <= members for member in part}
+        )
+
+    def drawn_outputs(self, annotated: Collection[str] | None) -> tuple[bool, ...]:
+        """For each network output whether it is known in such a case; the background of plain labels always is."""
+        known = self.drawn_names(annotated)
+        if self.has_regions:
+            return tuple(name in known for name in self.foreground)
+        members = {0, *(member for name in known for member in self.foreground[name])}
+        return tuple(head in members for head in range(self.heads))
