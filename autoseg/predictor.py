@@ -18,7 +18,7 @@ from autoseg.errors import PredictionError
 from autoseg.inference.predictor import asked_precision, load_models
 from autoseg.inference.volume import predict_volume
 from autoseg.model_file import read_header
-from autoseg.records import Geometry, Volume
+from autoseg.records import Geometry, PredictSettings, Volume
 
 
 class Predictor:
@@ -47,8 +47,7 @@ class Predictor:
         target = devices.choose_device(device)
         asked = asked_precision(precision, [read_header(file) for file in files])
         self._model = load_models(files, target, devices.choose_precision(asked, target))
-        self._mirror = mirror
-        self._step = step
+        self._settings = PredictSettings(step=step, mirror=mirror)
         # one volume at a time: two would only wait for each other's cores and hold twice the memory
         self._lock = threading.Lock()
 
@@ -107,4 +106,4 @@ class Predictor:
 
     def _mask(self, volume: Volume) -> NDArray[np.integer]:
         with self._lock:
-            return predict_volume(self._model, volume, step=self._step, mirror=self._mirror)
+            return predict_volume(self._model, volume, settings=self._settings)

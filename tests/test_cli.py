@@ -41,6 +41,7 @@ from autoseg.records import (
     LabelScore,
     LabelSummary,
     Plan,
+    PredictSettings,
     Problem,
     Reason,
     Summary,
@@ -343,7 +344,7 @@ def test_predict(
     assert main(["predict", "images", "masks", "--model", "a", "--model", "b", "--no-mirror"]) == code
     assert called["words"] == (Path("images"), Path("masks"))
     assert called["models"] == (Path("a"), Path("b"))
-    assert called["mirror"] is False
+    assert called["settings"] == PredictSettings(mirror=False)
     assert "Made with: 2d, fold 0" in capsys.readouterr().out
 
 

@@ -50,6 +50,7 @@ def predict(
     """
     progress = console.ready_to_compute()
     from autoseg.pipeline.predict import predict as run
+    from autoseg.records import PredictSettings
     from autoseg.workspace import Workspace
 
     report = run(
@@ -58,8 +59,7 @@ def predict(
         models=tuple(model or ()),
         work=Workspace(work),
         device=device,
-        mirror=mirror,
-        step=step,
+        settings=PredictSettings(step=step, mirror=mirror),
         precision=precision,
         overwrite=overwrite,
         use=tuple(use or ()),

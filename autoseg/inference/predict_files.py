@@ -22,7 +22,7 @@ from autoseg.dataset.readers import mask_ending, read_image, write_labels
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.volume import mask_of_prepared, prepare_volume
-from autoseg.records import Case, Geometry, PreparedCase
+from autoseg.records import BEST_PREDICTION, Case, Geometry, PredictSettings, PreparedCase
 
 Value = TypeVar("Value")
 
@@ -59,8 +59,7 @@ def predict_cases(
     cases: Sequence[Case],
     masks_folder: Path,
     *,
-    step: float = 0.5,
-    mirror: bool = True,
+    settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[CaseOutcome]:
     """One outcome per case, in order, as masks are written; a case that fails does not stop the others.
@@ -82,7 +81,7 @@ def predict_cases(
             if isinstance(loaded, CaseOutcome):
                 pending.append(_finished(loaded))
             else:
-                pending.append(_score(model, case, loaded, writer, masks_folder, step, mirror, on_tile))
+                pending.append(_score(model, case, loaded, writer, masks_folder, settings, on_tile))
             del loaded
             while len(pending) > _WAITING_MASKS or (pending and pending[0].done()):
                 yield pending.popleft().result()
@@ -133,13 +132,12 @@ def _score(
     loaded: _Loaded,
     writer: ThreadPoolExecutor,
     masks_folder: Path,
-    step: float,
-    mirror: bool,
+    settings: PredictSettings,
     on_tile: Callable[[int], None] | None,
 ) -> Future[CaseOutcome]:
     """Run the network on one case (caller's thread) and hand the mask to the writing thread."""
     began = time.perf_counter()
-    labels = _guarded(case, lambda: mask_of_prepared(model, loaded.prepared, step=step, mirror=mirror, on_tile=on_tile))
+    labels = _guarded(case, lambda: mask_of_prepared(model, loaded.prepared, settings=settings, on_tile=on_tile))
     seconds = {"read": loaded.seconds, "network": time.perf_counter() - began}
     if isinstance(labels, AutosegError):
         return _finished(CaseOutcome(case, error=labels, seconds=seconds, notes=loaded.notes))

@@ -17,6 +17,7 @@ from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.inference.sliding_window import score_slabs, tile_grid
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.networks.unet import UNet
+from autoseg.records import BEST_PREDICTION, PredictSettings
 
 #: Voxels of the patches (tiles or mirrored copies) that go through the network together. On a CPU pairs of 40x56x40 are
 #: 1.1 (features 32 to 256) to 2 (16 to 128) times as fast per patch as single ones; four together gain nothing more and
@@ -34,8 +35,7 @@ def score_slabs_of(
     group: MemberGroup,
     image: NDArray[np.float32],
     *,
-    step: float = 0.5,
-    mirror: bool = True,
+    settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
     """Finished scores (K, planes, Y, X) of an image (C, Z, Y, X) in network space, in order along Z.
@@ -50,9 +50,9 @@ def score_slabs_of(
     slabs = score_slabs(
         _forward(model, group, summed, model.precision),
         image,
-        tile_grid(image.shape[1:], configuration.patch_size, step),
+        tile_grid(image.shape[1:], configuration.patch_size, settings.step),
         heads=summed.channels,
-        mirror_axes=group.mirror_axes if mirror else (),
+        mirror_axes=group.mirror_axes if settings.mirror else (),
         batch_size=_batch_size(model.device, configuration.patch_size),
         device=model.device,
         precise=None if model.precision == "float32" else _forward(model, group, summed, "float32"),

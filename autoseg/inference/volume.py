@@ -28,7 +28,16 @@ from autoseg.preprocessing.case import (
     to_network_space,
 )
 from autoseg.preprocessing.export import score_terms
-from autoseg.records import Configuration, Geometry, Labels, PreparedCase, Shape, Volume
+from autoseg.records import (
+    BEST_PREDICTION,
+    Configuration,
+    Geometry,
+    Labels,
+    PredictSettings,
+    PreparedCase,
+    Shape,
+    Volume,
+)
 
 #: Averaged probabilities are taken no closer to 0 and 1, where their log-odds have no end.
 SMALLEST_PROBABILITY = 1e-6
@@ -80,16 +89,13 @@ def score_prepared(
     model: LoadedModel,
     prepared: Sequence[PreparedCase],
     *,
-    step: float = 0.5,
-    mirror: bool = True,
+    settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
 ) -> tuple[NDArray[np.float32], ...]:
     """Whole scores (K, Z, Y, X) of what `prepare_volume` gave, per group of the model."""
-    images = seen_images(model, prepared, step=step, mirror=mirror, on_tile=on_tile)
+    images = seen_images(model, prepared, settings=settings, on_tile=on_tile)
     return tuple(
-        torch.cat(list(score_slabs_of(model, group, image, step=step, mirror=mirror, on_tile=on_tile)), dim=1)
-        .cpu()
-        .numpy()
+        torch.cat(list(score_slabs_of(model, group, image, settings=settings, on_tile=on_tile)), dim=1).cpu().numpy()
         for group, image in zip(model.groups, images, strict=True)
     )
 
@@ -98,8 +104,7 @@ def mask_of_prepared(
     model: LoadedModel,
     prepared: Sequence[PreparedCase],
     *,
-    step: float = 0.5,
-    mirror: bool = True,
+    settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
 ) -> NDArray[np.integer]:
     """The mask (k, j, i) of what `prepare_volume` gave, on the file's grid with the file's values.
@@ -107,9 +112,9 @@ def mask_of_prepared(
     Scores become labels while the sliding window moves: those of a whole volume never exist. Several groups are
     followed side by side, and their probabilities averaged. Raises PredictionError when scores are not finite.
     """
-    images = seen_images(model, prepared, step=step, mirror=mirror, on_tile=on_tile)
+    images = seen_images(model, prepared, settings=settings, on_tile=on_tile)
     groups = [
-        score_slabs_of(model, group, image, step=step, mirror=mirror, on_tile=on_tile)
+        score_slabs_of(model, group, image, settings=settings, on_tile=on_tile)
         for group, image in zip(model.groups, images, strict=True)
     ]
     placements = [case.placement for case in prepared[: len(model.groups)]]
@@ -161,30 +166,28 @@ def predict_volume(
     model: LoadedModel,
     volume: Volume,
     *,
-    step: float = 0.5,
-    mirror: bool = True,
+    settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
 ) -> NDArray[np.integer]:
     """The mask of a volume: (k, j, i) on the grid of its file, with the label values of the training files.
 
-    `step` is the distance of neighbouring tiles as a share of the patch; `mirror` averages over mirrored copies along
-    the axes that the model was trained with. Raises PredictionError when the volume does not fit the model or scores
+    Raises PredictionError when the volume does not fit the model or scores
     are not finite.
     """
     prepared = prepare_volume(model, "image", volume)
-    return mask_of_prepared(model, prepared, step=step, mirror=mirror, on_tile=on_tile)
+    return mask_of_prepared(model, prepared, settings=settings, on_tile=on_tile)
 
 
-def expected_passes(model: LoadedModel, geometry: Geometry, *, step: float = 0.5, mirror: bool = True) -> int:
+def expected_passes(model: LoadedModel, geometry: Geometry, settings: PredictSettings = BEST_PREDICTION) -> int:
     """Patches that go through a network for one case, all networks counted, known from its header alone.
 
     An upper bound: the crop to what is not zero is known only once the image is read.
     """
     total = 0
     for group in model.preparing:
-        axes = group.mirror_axes if mirror else ()
+        axes = group.mirror_axes if settings.mirror else ()
         shape = _uncropped_shape(geometry, group.configuration)
-        total += count_passes(shape, group.configuration.patch_size, step, axes) * len(group.networks)
+        total += count_passes(shape, group.configuration.patch_size, settings.step, axes) * len(group.networks)
     return total
 
 

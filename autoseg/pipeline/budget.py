@@ -11,7 +11,7 @@ from autoseg.inference.predictor import Weights, build_model
 from autoseg.inference.sliding_window import tile_grid
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_files
 from autoseg.progress import Progress
-from autoseg.records import Case, ModelHeader
+from autoseg.records import Case, ModelHeader, PredictSettings
 from autoseg.training.loop import Training
 from autoseg.workspace import Run
 
@@ -78,7 +78,7 @@ def scoring_seconds(
     measured = []
     for mirror in (False, False, True):  # the first also pays for what happens once
         started = time.monotonic()
-        for outcome in predict_cases(model, [trial_case], trial, mirror=mirror):
+        for outcome in predict_cases(model, [trial_case], trial, settings=PredictSettings(mirror=mirror)):
             if trial_case.labelled:
                 score_files(ScoreTask(outcome.unwrap(), trial_case, model.labels, TOLERANCE_MM))
         measured.append(time.monotonic() - started)

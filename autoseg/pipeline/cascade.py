@@ -28,7 +28,7 @@ from autoseg.preprocessing.case import placement_for
 from autoseg.preprocessing.label_store import labels_path, open_labels, write_labels
 from autoseg.preprocessing.store import StoreError, read_case
 from autoseg.progress import Progress
-from autoseg.records import Case, Configuration, Dataset, Fold, Member, ModelHeader, Plan, PreparedCase
+from autoseg.records import Case, Configuration, Dataset, Fold, Member, ModelHeader, Plan, PredictSettings, PreparedCase
 from autoseg.workspace import Run, Workspace
 
 #: Hex digits of the hash of the model that made a prediction, kept with it.
@@ -158,7 +158,7 @@ def hand_on(stages: Stages, fold: str) -> dict[str, str]:
 def _hand_on_case(stages: Stages, model: LoadedModel, case: Case, path: Path, made_by: str) -> None:
     prepared = _intact(stages, case)
     target = placement_for(prepared.placement, stages.second.preparation)
-    found = first_stage_labels(model, model.groups[0], prepared, target, mirror=stages.mirror)
+    found = first_stage_labels(model, model.groups[0], prepared, target, settings=PredictSettings(mirror=stages.mirror))
     write_labels(path, found, made_by, full_patch(stages.second))
 
 

@@ -13,7 +13,7 @@ from autoseg.interop.nnunet_export import Origin, folders_for_nnunet, write_fold
 from autoseg.interop.nnunet_model import read_nnunet_model
 from autoseg.interop.nnunet_plans import plans_name_of
 from autoseg.model_file import read_model, write_model
-from autoseg.pipeline.predict import choose_models
+from autoseg.pipeline.choosing_model import choose_models
 from autoseg.pipeline.runs import versions
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Dataset, Fingerprint, Member, ModelHeader, Plan

@@ -13,8 +13,8 @@ import numpy as np
 from autoseg.errors import ModelError, PlanError, UsageError
 from autoseg.files import file_hash, read_record, write_record
 from autoseg.model_file import read_header, read_model
+from autoseg.pipeline.choosing_model import load_needed
 from autoseg.pipeline.plans import read_plan, signed
-from autoseg.pipeline.predict import load_needed
 from autoseg.planning.mirroring import mirror_axes
 from autoseg.planning.spacing import resampled_shapes
 from autoseg.progress import Progress

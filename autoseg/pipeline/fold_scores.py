@@ -11,7 +11,7 @@ from autoseg.inference.predictor import LoadedModel, load_models
 from autoseg.interrupts import StopSwitch
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
 from autoseg.progress import Progress
-from autoseg.records import Case, Summary
+from autoseg.records import Case, PredictSettings, Summary
 from autoseg.training.loop import Training
 from autoseg.workspace import Run
 
@@ -52,7 +52,7 @@ def validate(
     failures: dict[str, str] = {}
     tasks: list[ScoreTask] = []
     with progress.stage("Predicting held-out cases", len(held_out)) as advance:
-        for outcome in predict_cases(model, held_out, run.validation, mirror=mirror):
+        for outcome in predict_cases(model, held_out, run.validation, settings=PredictSettings(mirror=mirror)):
             if outcome.error is not None:
                 failures[outcome.case.id] = str(outcome.error)
             elif outcome.mask is not None and outcome.case.labelled:

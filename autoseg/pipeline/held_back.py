@@ -7,11 +7,12 @@ from pathlib import Path
 from autoseg.errors import DatasetError
 from autoseg.files import read_record
 from autoseg.model_file import read_header
+from autoseg.pipeline.choosing_model import choose_models
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
-from autoseg.pipeline.predict import choose_models, predict
+from autoseg.pipeline.predict import predict
 from autoseg.pipeline.reports import EvaluateReport
 from autoseg.progress import Progress
-from autoseg.records import Dataset
+from autoseg.records import BEST_PREDICTION, Dataset, PredictSettings
 from autoseg.workspace import Workspace
 
 
@@ -20,7 +21,7 @@ def evaluate_test(
     *,
     models: tuple[Path, ...] = (),
     device: str = "auto",
-    mirror: bool = True,
+    settings: PredictSettings = BEST_PREDICTION,
     tolerance_mm: float = TOLERANCE_MM,
     lesion_iou: float | None = None,
     overwrite: bool = False,
@@ -42,7 +43,7 @@ def evaluate_test(
         models=models,
         work=work,
         device=device,
-        mirror=mirror,
+        settings=settings,
         overwrite=overwrite,
         use=use,
         progress=progress,

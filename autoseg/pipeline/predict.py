@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from autoseg import devices
-from autoseg.arrays.normalize import NORMALIZATIONS
 from autoseg.dataset.geometry import axis_codes
 from autoseg.dataset.inputs import find_inputs
 from autoseg.dataset.readers import read_geometry
-from autoseg.errors import AutosegError, ModelError, PredictionError, UsageError
-from autoseg.files import file_hash, read_record, text_hash, write_json, write_record
+from autoseg.errors import AutosegError, UsageError
+from autoseg.files import file_hash, text_hash, write_record
 from autoseg.inference.predict_files import mask_path, predict_cases
 from autoseg.inference.predictor import asked_precision, load_models
 from autoseg.interrupts import stop_switch
 from autoseg.model_file import read_header
+from autoseg.pipeline.choosing_model import choose_models, known_plugins, load_needed
+from autoseg.pipeline.mask_folder import (
+    PREDICTIONS,
+    MadeMask,
+    Predictions,
+    input_hash,
+    made_before,
+    masks_to_make,
+    tell_failures,
+    tell_labels,
+)
 from autoseg.pipeline.reports import PredictReport
-from autoseg.plugins import load_plugins, require_allowed
+from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import Case, Labels, ModelHeader, Plan, Record, TrainSettings
-from autoseg.workspace import Run, Workspace
-
-#: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
-PREDICTIONS = "predictions.json"
-FAILURES = "failures.json"
-
-#: Where it says what the values in the masks mean, if that is not plain.
-LABELS = "labels.json"
-
-
-class MadeMask(Record):
-    """How one mask was made: equal entries mean equal masks."""
-
-    model: str  # hash of the model files
-    options: str  # of what decides the mask beside model and input
-    inputs: str  # hash of the input files
-    mask: str  # hash of the mask file
-
-
-class Predictions(Record):
-    """predictions.json: the masks of a folder."""
-
-    format: int = 1
-    masks: dict[str, MadeMask]
+from autoseg.records import BEST_PREDICTION, Case, ModelHeader, PredictSettings
+from autoseg.workspace import Workspace
 
 
 def predict(
@@ -56,8 +42,7 @@ def predict(
     models: tuple[Path, ...] = (),
     work: Workspace | None = None,
     device: str = "auto",
-    mirror: bool = True,
-    step: float = 0.5,
+    settings: PredictSettings = BEST_PREDICTION,
     precision: str = "auto",
     overwrite: bool = False,
     use: Sequence[str] = (),
@@ -96,10 +81,10 @@ def predict(
     fingerprint = "".join(file_hash(file) for file in files)
     wanted = {
         "model": text_hash(fingerprint, 16),
-        "options": f"mirror={mirror} step={step:g} precision={chosen_precision}",
+        "options": f"{settings.model_dump_json()} precision={chosen_precision}",
     }
-    made = _made_before(masks)
-    todo, skipped = _to_do(cases, masks, made, wanted, overwrite)
+    made = made_before(masks)
+    todo, skipped = masks_to_make(cases, masks, made, wanted, overwrite)
     written: dict[str, Path] = {}
     if todo:
         note = _orientation_note(headers, todo)
@@ -107,7 +92,7 @@ def predict(
             progress.say(note)
         model = load_models(files, target, chosen_precision)
         with stop_switch() as stop, progress.stage("Predicting", len(todo)) as advance:
-            for outcome in predict_cases(model, todo, masks, mirror=mirror, step=step):
+            for outcome in predict_cases(model, todo, masks, settings=settings):
                 case = outcome.case
                 for note in outcome.notes:
                     progress.say(f"{case.id}: {note}")
@@ -116,44 +101,14 @@ def predict(
                     progress.warn(f"{case.id} failed: {outcome.error}")
                 elif outcome.mask is not None:
                     written[case.id] = outcome.mask
-                    made[case.id] = MadeMask(**wanted, inputs=_input_hash(case), mask=file_hash(outcome.mask, 16))
+                    made[case.id] = MadeMask(**wanted, inputs=input_hash(case), mask=file_hash(outcome.mask, 16))
                     write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
                 advance(1)
                 stop.raise_if_set()
-    _tell_failures(masks, failures)
-    _tell_labels(masks, header.labels)
+    tell_failures(masks, failures)
+    tell_labels(masks, header.labels)
     present = {case.id: mask_path(case, masks) for case in cases if case.id in written or case.id in skipped}
     return PredictReport(description, written, tuple(skipped), present, failures, time.monotonic() - began)
-
-
-def known_plugins(work: Workspace) -> tuple[str, ...]:
-    """The modules that the plans and runs of a work folder name."""
-    found: dict[str, None] = {}
-    for name in work.plan_names():
-        found |= dict.fromkeys(read_record(work.plan(name), Plan).plugins)
-    for run in work.all_runs():
-        found |= dict.fromkeys(read_record(run.settings, TrainSettings).plugins or ())
-    return tuple(found)
-
-
-def load_needed(header: ModelHeader, allowed: Sequence[str], file: Path, progress: Progress) -> None:
-    """Import the modules that a model names, where its networks or normalizations are not the program's own.
-
-    Raises ModelError where one of them is not in `allowed`: a file must not decide which code runs.
-    """
-    from autoseg.networks.catalog import NETWORKS  # loads torch
-
-    configurations = [member.configuration for member in header.members]
-    known = all(
-        entry.network in NETWORKS and set(entry.preparation.normalization) <= NORMALIZATIONS.keys()
-        for entry in configurations
-    )
-    if known or not header.plugins:
-        return
-    require_allowed(header.plugins, allowed, file)
-    fresh = load_plugins(header.plugins)
-    if fresh:
-        progress.say(f"Imported for {file.name}: {', '.join(fresh)}")
 
 
 def _orientation_note(headers: Sequence[ModelHeader], cases: Sequence[Case]) -> str | None:
@@ -174,128 +129,3 @@ def _orientation_note(headers: Sequence[ModelHeader], cases: Sequence[Case]) -> 
         f"Note: this model sees axes as they are stored in the file, and {sum(odd.values())} of {len(cases)} images "
         f"are not stored as RAS ({told}). Its masks can be trusted where its training images were stored alike."
     )
-
-
-def choose_models(models: tuple[Path, ...], work: Workspace | None) -> tuple[list[Path], str]:
-    """The model files to use, and what they are in words.
-
-    A named file is taken as it is, a named folder gives the finished runs in it; without a name the bundle of the work
-    folder, else the finished folds of its best configuration.
-    """
-    if models:
-        files = [file for entry in models for file in _expand(entry)]
-        return files, ", ".join(str(entry) for entry in models) + (
-            f" ({len(files)} networks)" if len(files) > 1 else ""
-        )
-    if work is None:
-        raise UsageError("no model was named", remedy="Give --model FILE, or --work with a trained work folder.")
-    if work.model.exists():
-        return [work.model], f"{work.model}"
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for run in work.all_runs():
-        if run.model.exists():
-            groups.setdefault((run.plan, run.configuration), []).append(run)
-    if not groups:
-        raise ModelError(
-            "nothing was trained here yet",
-            where=work.root,
-            remedy="Run `autoseg train --fold 0` first, or give --model FILE.",
-        )
-    best = max(groups, key=lambda group: (_mean_dice(groups[group]), group))
-    runs = groups[best]
-    folds = ", ".join(run.fold for run in runs)
-    score = _mean_dice(runs)
-    told = f", mean Dice of the held-out cases {score:.3f}" if score >= 0 else ""
-    return [run.model for run in runs], f"plan {best[0]}, {best[1]}, fold {folds}{told}"
-
-
-def _expand(path: Path) -> list[Path]:
-    if not path.exists():
-        raise ModelError("does not exist", where=path, remedy="Name a model.safetensors, or a folder of runs.")
-    if path.is_file():
-        return [path]
-    found = sorted(path.rglob("model.safetensors"))
-    if not found:
-        raise ModelError(
-            "holds no model.safetensors", where=path, remedy="Name a folder in which a training has finished."
-        )
-    return found
-
-
-def _mean_dice(runs: Sequence[Run]) -> float:
-    """Mean held-out Dice over the scored runs; -1 where none is scored."""
-    from autoseg.pipeline.evaluate import read_mean_dice
-
-    scores = [score for run in runs if (score := read_mean_dice(run.summary)) is not None]
-    return sum(scores) / len(scores) if scores else -1.0
-
-
-def _made_before(masks: Path) -> dict[str, MadeMask]:
-    path = masks / PREDICTIONS
-    return dict(read_record(path, Predictions).masks) if path.exists() else {}
-
-
-def _to_do(
-    cases: Sequence[Case], masks: Path, made: dict[str, MadeMask], wanted: dict[str, str], overwrite: bool
-) -> tuple[list[Case], list[str]]:
-    """Cases to predict, and those whose mask is there already, made from the same input in the same way.
-
-    Raises PredictionError before anything is done when a mask in the way was not written by autoseg, or was changed.
-    """
-    todo, skipped, foreign = [], [], []
-    for case in cases:
-        path = mask_path(case, masks)
-        if not path.exists() or overwrite:
-            todo.append(case)
-            continue
-        before = made.get(case.id)
-        if before is None or before.mask != file_hash(path, 16):
-            foreign.append(path.name)
-        elif before.inputs == _input_hash(case) and {"model": before.model, "options": before.options} == wanted:
-            skipped.append(case.id)
-        else:
-            todo.append(case)
-    if foreign:
-        told = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
-        raise PredictionError(
-            f"{told}: not written by autoseg, or changed since",
-            where=masks,
-            remedy="Choose another folder for the masks, or replace them with --overwrite.",
-        )
-    return todo, skipped
-
-
-def _input_hash(case: Case) -> str:
-    """Hash over the bytes of all input files; empty for one that cannot be read (it will fail by name)."""
-    try:
-        gaps = "".join(f"-{channel}" for channel in case.missing)
-        return text_hash("".join(file_hash(path) for path in case.images) + gaps, 16)
-    except OSError:
-        return ""
-
-
-def _tell_failures(masks: Path, failures: dict[str, str]) -> None:
-    path = masks / FAILURES
-    if failures:
-        masks.mkdir(parents=True, exist_ok=True)
-        write_json(path, failures)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _tell_labels(masks: Path, labels: Labels) -> None:
-    """Names and values of the labels beside the masks, where values have gaps or a label has several of them.
-
-    A file of that name that we did not write stays.
-    """
-    plain = not labels.has_regions and labels.values == tuple(range(len(labels.values)))
-    path = masks / LABELS
-    if plain or not (masks / PREDICTIONS).exists():
-        return
-    values = {name: [labels.values[member] for member in members] for name, members in labels.foreground.items()}
-    try:
-        ours = not path.exists() or set(json.loads(path.read_text(encoding="utf-8"))) == {"format", "labels"}
-    except (OSError, ValueError, TypeError):
-        ours = False
-    if ours:
-        write_json(path, {"format": 1, "labels": {"background": [0], **values}})

@@ -60,12 +60,14 @@ from autoseg.records.plan import (
     StepProbe,
     TrainSettings,
 )
+from autoseg.records.prediction import BEST_PREDICTION, PredictSettings
 from autoseg.records.prepared import (
     Placement,
     PreparedCase,
 )
 
 __all__ = [
+    "BEST_PREDICTION",
     "FLAT_SPACING_FACTOR",
     "MOST_LABELS",
     "OUTSIDE",
@@ -91,6 +93,7 @@ __all__ = [
     "NetworkSpec",
     "Placement",
     "Plan",
+    "PredictSettings",
     "Preparation",
     "PreparedCase",
     "Probe",

@@ -22,7 +22,7 @@ from autoseg.inference.predictor import LoadedModel, build_model, load_models
 from autoseg.inference.volume import expected_passes, predict_volume
 from autoseg.model_file import write_model
 from autoseg.networks import catalog
-from autoseg.records import Configuration, Geometry, ModelHeader, NetworkSpec, Volume
+from autoseg.records import Configuration, Geometry, ModelHeader, NetworkSpec, PredictSettings, Volume
 
 CPU = torch.device("cpu")
 
@@ -73,7 +73,7 @@ def a_volume(diagonal: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Volume:
 @pytest.mark.parametrize("diagonal", [(1.0, 1.0, 1.0, 1.0), (-1.0, 1.0, -1.0, 1.0)])
 def test_the_second_stage_sees_what_the_first_found(mirror: bool, diagonal: tuple[float, ...]) -> None:
     model = built(a_cascade(make_configuration(patch=(6, 6, 6)), second_stage()))
-    mask = predict_volume(model, a_volume(diagonal), mirror=mirror)
+    mask = predict_volume(model, a_volume(diagonal), settings=PredictSettings(mirror=mirror))
     np.testing.assert_array_equal(mask, expected_mask(phantom()).T)
 
 

@@ -26,7 +26,7 @@ from autoseg.inference.volume import (
     training_labels_of,
 )
 from autoseg.networks.catalog import build_network
-from autoseg.records import Configuration, Geometry, Labels, Volume
+from autoseg.records import Configuration, Geometry, Labels, PredictSettings, Volume
 
 CPU = torch.device("cpu")
 
@@ -61,7 +61,7 @@ def test_the_mask_lies_on_the_files_grid(affine: np.ndarray) -> None:
 
 def test_resampling_and_back() -> None:
     model = a_model(make_configuration(spacing=(0.5, 0.5, 0.5)))
-    mask = predict_volume(model, a_volume(), mirror=False)
+    mask = predict_volume(model, a_volume(), settings=PredictSettings(mirror=False))
     assert mask.shape == (17, 20, 14)
     assert set(np.unique(mask)) == {0, 1, 4}
     assert (mask == expected_mask(phantom()).T).mean() > 0.9
@@ -160,4 +160,4 @@ def test_the_cost_is_known_beforehand() -> None:
     full = a_volume(array=np.ones((14, 20, 17), np.float32))
     predict_volume(model, full, on_tile=seen.append)
     assert expected_passes(model, full.geometry) == sum(seen) * 8 * 2
-    assert expected_passes(model, full.geometry, mirror=False) == sum(seen) * 2
+    assert expected_passes(model, full.geometry, PredictSettings(mirror=False)) == sum(seen) * 2

@@ -20,11 +20,12 @@ from autoseg.interop.nnunet_model import read_nnunet_model
 from autoseg.model_file import read_header, read_model, write_model
 from autoseg.networks.catalog import build_network
 from autoseg.pipeline.exchange import export_nnunet, import_nnunet
-from autoseg.pipeline.predict import PREDICTIONS, predict
+from autoseg.pipeline.mask_folder import PREDICTIONS
+from autoseg.pipeline.predict import predict
 from autoseg.predictor import Predictor
 from autoseg.preprocessing.case import probabilities_to_image_space
 from autoseg.progress import SilentProgress
-from autoseg.records import Member, ModelHeader, Plan
+from autoseg.records import Member, ModelHeader, Plan, PredictSettings
 from autoseg.workspace import Workspace
 
 TRAINED = "nnUNetTrainer_tiny__tinyPlans__3d_fullres"
@@ -70,7 +71,7 @@ def agreement(golden: Path, folder: Path, run: str, cases: list[str], *, probabi
         if probabilities and recorded.exists():
             volume = read_image([images / f"{case}_0000.nii.gz"])
             prepared = prepare_volume(loaded, case, volume)
-            (scores,) = score_prepared(loaded, prepared, mirror="--no-mirror" not in options)
+            (scores,) = score_prepared(loaded, prepared, settings=PredictSettings(mirror="--no-mirror" not in options))
             found = probabilities_to_image_space(scores, prepared[0].placement, loaded.labels)
             with np.load(recorded) as arrays:
                 assert np.abs(found - arrays["probabilities"]).max() <= 2e-3
@@ -151,7 +152,14 @@ def test_an_orientation_other_than_ras_is_noted(imported: Path, tmp_path: Path) 
     for letters in ("RAS", "LPS", "PIR"):
         image(images / f"{letters}.nii.gz", letters)
     heard = Heard()
-    predict(images, tmp_path / "masks", models=(imported,), mirror=False, device="cpu", progress=heard)
+    predict(
+        images,
+        tmp_path / "masks",
+        models=(imported,),
+        settings=PredictSettings(mirror=False),
+        device="cpu",
+        progress=heard,
+    )
     (note,) = [words for words in heard.words if words.startswith("Note")]
     assert "2 of 3 images" in note
     assert "LPS in 1, PIR in 1" in note
@@ -160,7 +168,14 @@ def test_an_orientation_other_than_ras_is_noted(imported: Path, tmp_path: Path) 
 def test_nothing_is_noted_where_nothing_is_odd(imported: Path, tmp_path: Path) -> None:
     heard = Heard()
     path = image(tmp_path / "one.nii.gz", "RAS")
-    predict(path, tmp_path / "masks", models=(imported,), mirror=False, device="cpu", progress=heard)
+    predict(
+        path,
+        tmp_path / "masks",
+        models=(imported,),
+        settings=PredictSettings(mirror=False),
+        device="cpu",
+        progress=heard,
+    )
     assert not [words for words in heard.words if words.startswith("Note")]
 
 
@@ -171,7 +186,15 @@ def test_imported_models_compute_in_float32_unless_told_otherwise(
     monkeypatch.setattr("autoseg.devices.best_precision", lambda _device: "bfloat16")  # as on a device that gains by it
     path = image(tmp_path / "one.nii.gz", "RAS")
     masks = tmp_path / "masks"
-    predict(path, masks, models=(imported,), mirror=False, device="cpu", precision=asked, progress=SilentProgress())
+    predict(
+        path,
+        masks,
+        models=(imported,),
+        settings=PredictSettings(mirror=False),
+        device="cpu",
+        precision=asked,
+        progress=SilentProgress(),
+    )
     assert f"precision={used}" in (masks / PREDICTIONS).read_text()
 
 

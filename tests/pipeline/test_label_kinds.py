@@ -30,6 +30,7 @@ from autoseg.records import (
     Labels,
     Member,
     ModelHeader,
+    PredictSettings,
     TrainSettings,
 )
 from autoseg.training.cases import load_cases
@@ -147,7 +148,14 @@ def test_the_whole_way(kind: str, tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     trained(dataset, tmp_path / "store", model)
     masks = tmp_path / "masks"
-    predict(list(dataset.cases), masks, models=(model,), device="cpu", mirror=False, progress=QUIET)
+    predict(
+        list(dataset.cases),
+        masks,
+        models=(model,),
+        device="cpu",
+        settings=PredictSettings(mirror=False),
+        progress=QUIET,
+    )
     for case in dataset.cases:
         mask = read_labels(masks / f"{case.id}.nii.gz").labels
         assert set(np.unique(mask)) <= set(dataset.labels.values)
@@ -176,7 +184,14 @@ def test_one_file_per_label_the_whole_way(tmp_path: Path) -> None:
     model, store, found = tmp_path / "model.safetensors", tmp_path / "store", tmp_path / "masks"
     trained(dataset, store, model)
     assert all(is_current(store, case) for case in dataset.cases)
-    predict(list(dataset.cases), found, models=(model,), device="cpu", mirror=False, progress=QUIET)
+    predict(
+        list(dataset.cases),
+        found,
+        models=(model,),
+        device="cpu",
+        settings=PredictSettings(mirror=False),
+        progress=QUIET,
+    )
     assert (
         json.loads((found / "labels.json").read_text(encoding="utf-8"))["labels"].keys() == dataset.labels.names.keys()
     )
@@ -232,6 +247,11 @@ def test_a_foreign_labels_file_among_masks_stays(tmp_path: Path) -> None:
     masks.mkdir()
     (masks / "labels.json").write_text('{"mine": 1}', encoding="utf-8")
     predict(
-        list(dataset.cases), masks, models=(tmp_path / "model.safetensors",), device="cpu", mirror=False, progress=QUIET
+        list(dataset.cases),
+        masks,
+        models=(tmp_path / "model.safetensors",),
+        device="cpu",
+        settings=PredictSettings(mirror=False),
+        progress=QUIET,
     )
     assert (masks / "labels.json").read_text(encoding="utf-8") == '{"mine": 1}'

@@ -10,7 +10,7 @@ from step_builders import make_configuration, make_preparation
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import build_model
 from autoseg.networks.catalog import build_network
-from autoseg.records import Case, Labels, Member, ModelHeader
+from autoseg.records import Case, Labels, Member, ModelHeader, PredictSettings
 
 LABELS = Labels(names={"background": 0, "one": 1, "two": 2})
 
@@ -37,7 +37,10 @@ def test_every_way_of_storing_a_volume_gives_the_same_mask_in_the_world(shared: 
     header, weights = small_model((z, y, x))
     model = build_model(header, weights, torch.device("cpu"), "float32")
     cases = [Case(id=file.name.removesuffix(".nii.gz"), images=(file,)) for file in files]
-    masks = {outcome.case.id: outcome.unwrap() for outcome in predict_cases(model, cases, tmp_path, mirror=False)}
+    masks = {
+        outcome.case.id: outcome.unwrap()
+        for outcome in predict_cases(model, cases, tmp_path, settings=PredictSettings(mirror=False))
+    }
     expected = None
     for file in files:
         image, mask = nibabel.load(file), nibabel.load(masks[file.name.removesuffix(".nii.gz")])

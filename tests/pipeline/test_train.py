@@ -24,7 +24,7 @@ from autoseg.pipeline.predict import predict
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
 from autoseg.progress import SilentProgress
-from autoseg.records import Plan
+from autoseg.records import Plan, PredictSettings
 from autoseg.training.loop import Training
 from autoseg.workspace import Workspace
 
@@ -185,7 +185,7 @@ def test_masks_are_made_once_and_never_overwritten(quick: Workspace, dataset: Pa
     assert list(first.written) == ["test_00"]
     again = predict(dataset / "imagesTs", masks, **options)  # type: ignore[arg-type]
     assert (list(again.written), again.skipped) == ([], ("test_00",))
-    other = predict(dataset / "imagesTs", masks, mirror=False, **options)  # type: ignore[arg-type]
+    other = predict(dataset / "imagesTs", masks, settings=PredictSettings(mirror=False), **options)  # type: ignore[arg-type]
     assert list(other.written) == ["test_00"]
     corrected = masks / "test_00.nii.gz"
     image = nibabel.load(corrected)

@@ -1,0 +1,108 @@
+"""A folder of masks: how each was made, which are to be made anew, and what the values in them mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoseg.errors import PredictionError
+from autoseg.files import file_hash, read_record, text_hash, write_json
+from autoseg.inference.predict_files import mask_path
+from autoseg.records import Case, Labels, Record
+
+#: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
+PREDICTIONS = "predictions.json"
+FAILURES = "failures.json"
+
+#: Where it says what the values in the masks mean, if that is not plain.
+LABELS = "labels.json"
+
+
+class MadeMask(Record):
+    """How one mask was made: equal entries mean equal masks."""
+
+    model: str  # hash of the model files
+    options: str  # of what decides the mask beside model and input
+    inputs: str  # hash of the input files
+    mask: str  # hash of the mask file
+
+
+class Predictions(Record):
+    """predictions.json: the masks of a folder."""
+
+    format: int = 1
+    masks: dict[str, MadeMask]
+
+
+def made_before(masks: Path) -> dict[str, MadeMask]:
+    """How each mask of the folder was made, by case."""
+    path = masks / PREDICTIONS
+    return dict(read_record(path, Predictions).masks) if path.exists() else {}
+
+
+def masks_to_make(
+    cases: Sequence[Case], masks: Path, made: dict[str, MadeMask], wanted: dict[str, str], overwrite: bool
+) -> tuple[list[Case], list[str]]:
+    """Cases to predict, and those whose mask is there already, made from the same input in the same way.
+
+    Raises PredictionError before anything is done when a mask in the way was not written by autoseg, or was changed.
+    """
+    todo, skipped, foreign = [], [], []
+    for case in cases:
+        path = mask_path(case, masks)
+        if not path.exists() or overwrite:
+            todo.append(case)
+            continue
+        before = made.get(case.id)
+        if before is None or before.mask != file_hash(path, 16):
+            foreign.append(path.name)
+        elif before.inputs == input_hash(case) and {"model": before.model, "options": before.options} == wanted:
+            skipped.append(case.id)
+        else:
+            todo.append(case)
+    if foreign:
+        told = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+        raise PredictionError(
+            f"{told}: not written by autoseg, or changed since",
+            where=masks,
+            remedy="Choose another folder for the masks, or replace them with --overwrite.",
+        )
+    return todo, skipped
+
+
+def input_hash(case: Case) -> str:
+    """Hash over the bytes of all input files; empty for one that cannot be read (it will fail by name)."""
+    try:
+        gaps = "".join(f"-{channel}" for channel in case.missing)
+        return text_hash("".join(file_hash(path) for path in case.images) + gaps, 16)
+    except OSError:
+        return ""
+
+
+def tell_failures(masks: Path, failures: dict[str, str]) -> None:
+    """Write failures.json (case to reason), or remove it where there is nothing to tell."""
+    path = masks / FAILURES
+    if failures:
+        masks.mkdir(parents=True, exist_ok=True)
+        write_json(path, failures)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def tell_labels(masks: Path, labels: Labels) -> None:
+    """Names and values of the labels beside the masks, where values have gaps or a label has several of them.
+
+    A file of that name that we did not write stays.
+    """
+    plain = not labels.has_regions and labels.values == tuple(range(len(labels.values)))
+    path = masks / LABELS
+    if plain or not (masks / PREDICTIONS).exists():
+        return
+    values = {name: [labels.values[member] for member in members] for name, members in labels.foreground.items()}
+    try:
+        ours = not path.exists() or set(json.loads(path.read_text(encoding="utf-8"))) == {"format", "labels"}
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if ours:
+        write_json(path, {"format": 1, "labels": {"background": [0], **values}})
