@@ -60,7 +60,7 @@ from autoseg.records.plan import (
     StepProbe,
     TrainSettings,
 )
-from autoseg.records.prediction import BEST_PREDICTION, PredictSettings
+from autoseg.records.prediction import BEST_PREDICTION, PredictSettings, SpeedMode
 from autoseg.records.prepared import (
     Placement,
     PreparedCase,
@@ -102,6 +102,7 @@ __all__ = [
     "Record",
     "Shape",
     "Spacing",
+    "SpeedMode",
     "StepProbe",
     "Summary",
     "TrainSettings",

@@ -11,6 +11,7 @@ from pydantic import Field
 from autoseg.records.base import Record
 from autoseg.records.labels import Labels
 from autoseg.records.plan import Configuration
+from autoseg.records.prediction import SpeedMode
 
 
 class Member(Record):
@@ -36,6 +37,7 @@ class ModelHeader(Record):
     plugins: tuple[str, ...] = ()  # modules that its networks need
     channel_dropout: float = 0.0  # above 0: it has learned to do without a channel
     ended_early: str = ""  # "ended early at step 1200 by Ctrl-C": its training could have gone on
+    speeds: tuple[SpeedMode, ...] = ()  # ways to predict, as `autoseg select` measured them
     versions: dict[str, str] = Field(default_factory=dict)
 
 
