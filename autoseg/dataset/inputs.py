@@ -131,6 +131,7 @@ def _usable(
     explicit: bool,
 ) -> list[Case]:
     cases: dict[str, Case] = {}
+    seen: dict[str, Path] = {}
     for case_id, paths in found:
         fault = _fault(case_id, paths, channels, names)
         missing = _lacking(paths, channels, explicit) if may_lack and fault is not None else ()
@@ -140,9 +141,11 @@ def _usable(
             present = tuple(path for path in paths if path.is_file())
             problems.append(_problem("note", "missing-channel", what, "Add it if it exists.", case_id, present[0]))
             paths, fault = present, None
-        if fault is None and case_id in cases:
-            what = f"several files make the same case: {cases[case_id].images[0]} and {paths[0]}"
-            fault = _problem("error", "duplicated-id", what, "Rename one; the first was taken.", case_id, paths[0])
+        if fault is None and case_id in seen:
+            what = f"several files make the same case: {seen[case_id]} and {paths[0]}"
+            fault = _problem("error", "duplicated-id", what, "Rename or remove all but one.", case_id, paths[0])
+            cases.pop(case_id, None)
+        seen.setdefault(case_id, paths[0])
         if fault is None:
             cases[case_id] = Case(id=case_id, images=paths, missing=missing)
         else:

@@ -74,7 +74,7 @@ def group_images(files: Sequence[Path], channels: int | None, label_stems: Colle
 
     A last `_0000`, `_0001`, … is a channel number where the label files are named without it, or, if no label decides,
     where every case has the same complete set that begins at `_0000` (of the size `channels`, if that is known).
-    Otherwise it is part of the name.
+    Otherwise it is part of the name. Raises DatasetError where the label files speak for both readings alike.
     """
     stems = [stem_of(path) for path in files]
     matches = [CHANNEL_NUMBER.match(stem) for stem in stems]
@@ -86,12 +86,30 @@ def group_images(files: Sequence[Path], channels: int | None, label_stems: Colle
             numbers.setdefault(match[1], set()).add(int(match[2]))
     labels = {_without(stem, _LABEL_END) for stem in label_stems} | set(label_stems)
     by_base, by_name = len(labels & numbers.keys()), len(labels & set(stems))
+    if by_base == by_name > 0 and any(found != {0} for found in numbers.values()):
+        raise _two_ways(files, stems, numbers)
     by_rule = all(matches) and _complete(list(numbers.values()), channels)
     decided = by_rule if by_base == by_name else by_base > by_name
     if not decided:
         grouping = _as_names(files, stems)
         return Grouping(grouping.cases, "numbers like _0000 at the end of file names are read as part of the case name")
     return _as_channels(files, stems, numbers, channels)
+
+
+def _two_ways(files: Sequence[Path], stems: Sequence[str], numbers: dict[str, set[int]]) -> DatasetError:
+    """The error that shows both readings of the file names."""
+    most = max(numbers, key=lambda base: len(numbers[base]))
+    parts = [path.name for path, stem in zip(files, stems, strict=True) if CHANNEL_NUMBER.sub(r"\1", stem) == most]
+    channels, cases = len(parts), len(numbers)
+    return DatasetError(
+        f"its file names can be read in two ways, and as many label files speak for the one as for the other:\n"
+        f"  {cases} case{'s' * (cases > 1)} of {channels} channels: {most} is {', '.join(parts[:3])}"
+        f"{', …' if channels > 3 else ''}\n"
+        f"  {len(files)} cases of 1 channel: {', '.join(stems[:3])}{', …' if len(stems) > 3 else ''}\n",
+        where=files[0].parent,
+        remedy=f"Name all label files in one way: {most}{ending_of(parts[0])} for the first, "
+        f"{parts[0]} for the second.",
+    )
 
 
 def _complete(sets: list[set[int]], channels: int | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,9 @@ def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geom
 def _load(path: Path) -> tuple[Layout, NDArray[np.generic]]:
     """Layout and stored voxels (C, Z, Y, X), in the file's own type."""
     layout = read_layout(_header_bytes(path), path)
-    content = _content(path, layout.offset + layout.voxel_bytes)
     needed = layout.offset + layout.voxel_bytes
+    content, packed = _content(path, needed)
+    layout = replace(layout, notes=(*layout.notes, *_name_notes(path, packed)))
     if len(content) < needed:
         raise ReadError(
             f"is truncated: the header tells of {needed} bytes, {len(content)} are there",
@@ -119,15 +121,15 @@ def _header_bytes(path: Path) -> bytes:
         raise _damaged(path, error) from error
 
 
-def _content(path: Path, needed: int) -> bytes:
-    """The file's bytes, decompressed; at most `needed` of them, but the checksum at the end is verified."""
+def _content(path: Path, needed: int) -> tuple[bytes, bool]:
+    """The file's bytes, at most `needed` of them, and whether they were compressed (then the checksum is verified)."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ReadError(f"cannot be read ({error.strerror or error})", where=path) from error
     if not raw.startswith(GZIP_MAGIC):
-        return raw
-    parts, missing = [], needed
+        return raw, False
+    parts, missing, size = [], needed, len(raw)
     try:
         while raw.startswith(GZIP_MAGIC) and missing > 0:  # parallel compressors write several members
             member = zlib.decompressobj(wbits=31)
@@ -139,7 +141,7 @@ def _content(path: Path, needed: int) -> bytes:
                 skipped = member.decompress(rest, 1 << 20)
                 if not skipped and not member.eof and not member.unconsumed_tail:
                     raise ReadError(
-                        "is truncated: the compressed data end too early",
+                        f"is truncated: the header tells of {needed} bytes, its {size} compressed bytes end too early",
                         where=path,
                         remedy="Copy or download the file again.",
                     )
@@ -147,7 +149,16 @@ def _content(path: Path, needed: int) -> bytes:
             raw = member.unused_data
     except zlib.error as error:
         raise _damaged(path, error) from error
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts), True
+
+
+def _name_notes(path: Path, packed: bool) -> tuple[str, ...]:
+    """A note where the name says something else than the content, which counts."""
+    if packed == path.name.lower().endswith(".gz"):
+        return ()
+    if packed:
+        return ("it is compressed, although its name does not end in .gz",)
+    return ("it is not compressed, although its name ends in .gz",)
 
 
 def _damaged(path: Path, error: Exception) -> ReadError:

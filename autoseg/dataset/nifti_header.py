@@ -21,7 +21,8 @@ Header = Any  # nibabel's header classes have no annotations
 NIFTI_1: Any = nib.Nifti1Header
 NIFTI_2: Any = nib.Nifti2Header
 
-HEADER_BYTES = 540  # of version 2; version 1 has 348
+HEADER_BYTES = 540  # of version 2
+LEAST_BYTES = 348  # of version 1
 #: Millimetres in NIfTI's spatial units (codes 1 metre, 2 mm, 3 micrometre); 0 is unknown and taken as mm.
 UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 UNIT_NAMES = {1: "metres", 3: "micrometres"}
@@ -51,7 +52,13 @@ class Layout:
 
 def parse_header(head: bytes, path: Path) -> Header:
     """nibabel's header of either version, from the first HEADER_BYTES bytes of a file. Raises ReadError."""
-    for kind, size in ((NIFTI_1, 348), (NIFTI_2, 540)):
+    if len(head) < LEAST_BYTES:
+        raise ReadError(
+            f"has {len(head)} bytes, fewer than the header of a NIfTI file ({LEAST_BYTES})",
+            where=path,
+            remedy="Copy or download the file again.",
+        )
+    for kind, size in ((NIFTI_1, LEAST_BYTES), (NIFTI_2, HEADER_BYTES)):
         if len(head) < size:
             continue
         try:

@@ -248,7 +248,7 @@ def require_same_dataset(work: Workspace, dataset: Dataset) -> None:
     before = read_record(work.dataset, Dataset)
     if before.root != dataset.root:
         raise WorkspaceError(
-            f"this work folder belongs to another dataset ({before.root})",
+            f"this work folder belongs to another dataset ({before.root}) than {dataset.root}",
             where=work.root,
             remedy="Name another one with --work.",
         )

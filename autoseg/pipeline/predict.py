@@ -31,7 +31,7 @@ from autoseg.pipeline.mask_folder import (
 from autoseg.pipeline.reports import PredictReport
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import BEST_PREDICTION, Case, ModelHeader, PredictSettings
+from autoseg.records import BEST_PREDICTION, Case, ModelHeader, PredictSettings, Problem
 from autoseg.workspace import Workspace
 
 
@@ -68,7 +68,7 @@ def predict(
         cases, problems = find_inputs(images, len(header.channels), header.channels, may_lack=may_lack)
     else:
         cases, problems = list(images), []
-    failures = {problem.case or str(problem.file): problem.what for problem in problems if problem.severity == "error"}
+    failures = {problem.case or str(problem.file): _told(problem) for problem in problems if problem.severity == "error"}
     for problem in problems:
         if problem.severity != "error":
             progress.warn(f"{problem.case or problem.file}: {problem.what}")
@@ -109,6 +109,10 @@ def predict(
     tell_labels(masks, header.labels)
     present = {case.id: mask_path(case, masks) for case in cases if case.id in written or case.id in skipped}
     return PredictReport(description, written, tuple(skipped), present, failures, time.monotonic() - began)
+
+
+def _told(problem: Problem) -> str:
+    return problem.what if problem.file is None else f"{problem.file}: {problem.what}"
 
 
 def _orientation_note(headers: Sequence[ModelHeader], cases: Sequence[Case]) -> str | None:
