@@ -68,7 +68,9 @@ def predict(
         cases, problems = find_inputs(images, len(header.channels), header.channels, may_lack=may_lack)
     else:
         cases, problems = list(images), []
-    failures = {problem.case or str(problem.file): _told(problem) for problem in problems if problem.severity == "error"}
+    failures = {
+        problem.case or str(problem.file): _told(problem) for problem in problems if problem.severity == "error"
+    }
     for problem in problems:
         if problem.severity != "error":
             progress.warn(f"{problem.case or problem.file}: {problem.what}")
