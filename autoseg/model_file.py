@@ -7,9 +7,9 @@ bytes. Reading runs no code from the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # a header can be read, and this module imported, without the
 HEADER_KEY = "autoseg"
 
 _SEPARATOR = "/"
+
+#: For each earlier format of the header what makes the next one of it; files of every past format are read.
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda header: header,  # 2 added what `autoseg select` finds out, all of it optional
+}
 
 
 def write_model(path: Path, header: ModelHeader, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -71,9 +76,22 @@ def read_header(path: Path) -> ModelHeader:
             "is a safetensors file, but not one of autoseg's", where=path, remedy="Name a model.safetensors of a run."
         )
     try:
-        return parse_record(metadata[HEADER_KEY], ModelHeader, where=path)
+        return parse_record(_upgraded(metadata[HEADER_KEY]), ModelHeader, where=path)
     except RecordError as error:
         raise ModelError(error.what, where=path, remedy=error.remedy) from error
+
+
+def _upgraded(text: str) -> str:
+    """The header's JSON in the current format; what is no header of an earlier one stays as it is."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(record, dict):
+        return text
+    while (number := record.get("format")) in _UPGRADES:
+        record = {**_UPGRADES[number](record), "format": number + 1}
+    return json.dumps(record)
 
 
 def read_model(path: Path) -> tuple[ModelHeader, dict[str, dict[str, Tensor]]]:

@@ -15,6 +15,9 @@ from autoseg.model_file import read_model
 from autoseg.networks.catalog import build_network, prepare_for_device
 from autoseg.records import Configuration, Labels, Member, ModelHeader
 
+#: Fields of the header that were measured on one model, and hold for that one.
+MEASURED = ("post_processing", "calibration", "card")
+
 Weights = Mapping[str, Mapping[str, Tensor]]  # member -> name -> tensor
 
 
@@ -153,7 +156,19 @@ def _merged(
             members.append(member.model_copy(update={"name": name}))
             tensors[name] = stored[member.name]
         stages |= {names[name]: tuple(names[other] for other in others) for name, others in own.items()}
-    return first.model_copy(update={"members": tuple(members)}), tensors, stages
+    return joint_header([header for _, header, _ in read], members), tensors, stages
+
+
+def joint_header(headers: Sequence[ModelHeader], members: Sequence[Member]) -> ModelHeader:
+    """What several models together say of themselves: of what was measured on each alone only what all agree on."""
+    first = headers[0]
+    alike = {name: getattr(first, name) for name in MEASURED if all(_same(name, first, one) for one in headers)}
+    defaults = {name: ModelHeader.model_fields[name].default for name in MEASURED}
+    return first.model_copy(update={"members": tuple(members), **defaults, **alike})
+
+
+def _same(name: str, one: ModelHeader, other: ModelHeader) -> bool:
+    return bool(getattr(one, name) == getattr(other, name))
 
 
 def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

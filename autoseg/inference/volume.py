@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autoseg.arrays.components import post_processed
 from autoseg.arrays.labels import decode
 from autoseg.arrays.orientation import STORED, closest_canonical, oriented_spacing
 from autoseg.arrays.resample import resampled_shape
@@ -107,7 +108,23 @@ def mask_of_prepared(
     settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
 ) -> NDArray[np.integer]:
-    """The mask (k, j, i) of what `prepare_volume` gave, on the file's grid with the file's values.
+    """The mask (k, j, i) of what `prepare_volume` gave, on the file's grid with the file's values, post-processed.
+
+    Raises PredictionError when scores are not finite.
+    """
+    found = found_labels(model, prepared, settings=settings, on_tile=on_tile)
+    steps = [step.label for step in model.header.post_processing] if settings.post_process else []
+    return post_processed(found, steps, model.labels)
+
+
+def found_labels(
+    model: LoadedModel,
+    prepared: Sequence[PreparedCase],
+    *,
+    settings: PredictSettings = BEST_PREDICTION,
+    on_tile: Callable[[int], None] | None = None,
+) -> NDArray[np.integer]:
+    """The mask as the networks see it, before post-processing.
 
     Scores become labels while the sliding window moves: those of a whole volume never exist. Several groups are
     followed side by side, and their probabilities averaged. Raises PredictionError when scores are not finite.

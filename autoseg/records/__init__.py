@@ -65,6 +65,16 @@ from autoseg.records.prepared import (
     Placement,
     PreparedCase,
 )
+from autoseg.records.selection import (
+    Calibration,
+    Card,
+    Compared,
+    KeepLargest,
+    LabelCard,
+    Reliability,
+    ReliabilityBin,
+    Temperature,
+)
 
 __all__ = [
     "BEST_PREDICTION",
@@ -72,9 +82,12 @@ __all__ = [
     "MOST_LABELS",
     "OUTSIDE",
     "Affine",
+    "Calibration",
+    "Card",
     "Case",
     "CaseFingerprint",
     "CaseScore",
+    "Compared",
     "Configuration",
     "Dataset",
     "EpochRecord",
@@ -82,6 +95,8 @@ __all__ = [
     "Fold",
     "Geometry",
     "IntensityStatistics",
+    "KeepLargest",
+    "LabelCard",
     "LabelMap",
     "LabelScore",
     "LabelSummary",
@@ -100,11 +115,14 @@ __all__ = [
     "Problem",
     "Reason",
     "Record",
+    "Reliability",
+    "ReliabilityBin",
     "Shape",
     "Spacing",
     "SpeedMode",
     "StepProbe",
     "Summary",
+    "Temperature",
     "TrainSettings",
     "Volume",
 ]

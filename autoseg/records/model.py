@@ -12,6 +12,7 @@ from autoseg.records.base import Record
 from autoseg.records.labels import Labels
 from autoseg.records.plan import Configuration
 from autoseg.records.prediction import SpeedMode
+from autoseg.records.selection import Calibration, Card, KeepLargest
 
 
 class Member(Record):
@@ -25,9 +26,9 @@ class Member(Record):
 
 
 class ModelHeader(Record):
-    """What a model file says of itself, beside the tensors."""
+    """What a model file says of itself, beside the tensors. Earlier formats are read too (`model_file`)."""
 
-    format: int = 1
+    format: int = 2
     channels: tuple[str, ...]
     labels: Labels
     members: tuple[Member, ...]
@@ -39,6 +40,9 @@ class ModelHeader(Record):
     ended_early: str = ""  # "ended early at step 1200 by Ctrl-C": its training could have gone on
     speeds: tuple[SpeedMode, ...] = ()  # ways to predict, as `autoseg select` measured them
     versions: dict[str, str] = Field(default_factory=dict)
+    post_processing: tuple[KeepLargest, ...] = ()  # done to every mask, in this order
+    calibration: Calibration | None = None
+    card: Card | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,17 +2,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from inference_builders import LABELS, make_configuration, make_header, threshold_tensors
+from inference_builders import (
+    LABELS,
+    expected_mask,
+    make_configuration,
+    make_header,
+    phantom,
+    threshold_tensors,
+)
 
 from autoseg.errors import ModelError
 from autoseg.inference.predictor import build_model, load_models
+from autoseg.inference.volume import predict_volume
 from autoseg.model_file import write_model
 from autoseg.networks.catalog import build_network
-from autoseg.records import Labels
+from autoseg.records import Geometry, KeepLargest, Labels, PredictSettings, Volume
 
 CPU = torch.device("cpu")
+RAS = tuple(tuple(float(value) for value in row) for row in np.eye(4))
 
 
 def test_folds_of_one_configuration_are_one_group() -> None:
@@ -88,3 +98,39 @@ def test_a_second_stage_without_its_first_is_refused() -> None:
     header = header.model_copy(update={"members": (named,)})
     with pytest.raises(ModelError, match=r"the first, '3d_lowres\.fold_0', is missing"):
         build_model(header, threshold_tensors(header), CPU, "float32")
+
+
+# ------------------------------------------------------------------------------------- what is done to a finished mask
+
+
+def with_two_boxes() -> np.ndarray:
+    """The phantom, and a small box of the first label apart from it."""
+    array = phantom()
+    array[11:13, 16:18, 14:16] = 1.5
+    return array
+
+
+def step(label: str | None) -> KeepLargest:
+    return KeepLargest(label=label, dice_before=0.8, dice_after=0.9, cases=3, better=2, worse=0)
+
+
+@pytest.mark.parametrize(("label", "kept"), [("grey", True), (None, True), ("white", False)])
+def test_masks_are_post_processed_as_the_model_says(label: str | None, kept: bool) -> None:
+    header = make_header(make_configuration()).model_copy(update={"post_processing": (step(label),)})
+    model = build_model(header, threshold_tensors(header), CPU, "float32")
+    stored = np.ascontiguousarray(with_two_boxes().T)
+    volume = Volume(stored[None], Geometry(shape=stored.shape, affine=RAS))  # type: ignore[arg-type]
+    everything, small = expected_mask(with_two_boxes()).T, expected_mask(phantom()).T
+    np.testing.assert_array_equal(predict_volume(model, volume), small if kept else everything)
+    as_found = predict_volume(model, volume, settings=PredictSettings(post_process=False))
+    np.testing.assert_array_equal(as_found, everything)
+
+
+def test_what_was_measured_on_one_model_does_not_hold_for_several(tmp_path: Path) -> None:
+    header = make_header(make_configuration())
+    paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    write_model(paths[0], header.model_copy(update={"post_processing": (step(None),)}), threshold_tensors(header))
+    write_model(paths[1], header, threshold_tensors(header))
+    assert load_models(paths[:1], CPU, "float32").header.post_processing == (step(None),)
+    assert load_models([paths[0], paths[0]], CPU, "float32").header.post_processing == (step(None),)
+    assert load_models(paths, CPU, "float32").header.post_processing == ()
