@@ -13,7 +13,15 @@ from torch import Tensor
 
 from autoseg.errors import ModelError
 from autoseg.model_file import HEADER_KEY, read_header, read_model, write_model
-from autoseg.records import Configuration, IntensityStatistics, Labels, Member, ModelHeader, Preparation
+from autoseg.records import (
+    Configuration,
+    IntensityStatistics,
+    Labels,
+    Member,
+    ModelHeader,
+    Preparation,
+    TrainingData,
+)
 
 LABELS = Labels(names={"background": 0, "head": 1, "tail": 4})
 
@@ -51,7 +59,7 @@ def tiny_header(*members: str) -> ModelHeader:
         channels=("MRI",),
         labels=LABELS,
         members=tuple(Member(name=name, configuration=configuration, mirror_axes=(0, 1, 2)) for name in members),
-        fingerprint={"cases": 3},
+        fingerprint=TrainingData(cases=3),
         versions={"b": "2", "a": "1"},
     )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from autoseg.arrays.crop import Box, bounding_box, crop, nonzero_mask
 from autoseg.arrays.labels import encode
 from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, oriented_spacing
+from autoseg.arrays.quantiles import channel_quantiles
 from autoseg.dataset.geometry import axis_codes
 from autoseg.errors import DatasetError
 from autoseg.fingerprint.content import content_hash
@@ -73,6 +74,7 @@ def measure_case(
         orientation=axis_codes(volume.geometry),
         voxels_per_label={} if encoded is None else _voxels_per_label(encoded, labels),
         intensity_range=ranges,
+        quantiles=channel_quantiles(image),
         label_centres=found.centres,
         label_extents=found.extents,
         annotated=annotated,

@@ -22,7 +22,7 @@ from autoseg.interop.nnunet_fields import Fields, is_whole, parse_fields
 from autoseg.interop.nnunet_plans import READERS, reader_of, require_default_labels
 from autoseg.interop.nnunet_results import Results, find_results
 from autoseg.interop.nnunet_weights import read_checkpoint, weights_from_nnunet
-from autoseg.records import Labels, Member, ModelHeader
+from autoseg.records import Labels, Member, ModelHeader, TrainingData
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +103,13 @@ def read_nnunet_model(
     return ImportedModel(header, tensors, results.name, tuple(paths), tuple(notes))
 
 
-def _summary(dataset: Fields) -> dict[str, object]:
+def _summary(dataset: Fields) -> TrainingData:
     """What dataset.json tells of the training set."""
     cases, ending = dataset.values.get("numTraining"), dataset.values.get("file_ending")
-    told: dict[str, object] = {"cases": int(cases)} if cases is not None and is_whole(cases) else {}
-    return told | ({"file_ending": ending} if isinstance(ending, str) else {})
+    return TrainingData(
+        cases=int(cases) if cases is not None and is_whole(cases) else 0,
+        file_ending=ending if isinstance(ending, str) else None,
+    )
 
 
 def _chosen_folds(results: Results, asked: Sequence[str], notes: list[str]) -> tuple[str, ...]:

@@ -142,14 +142,13 @@ def _origin(header: ModelHeader, work: Workspace | None, file_ending: str | None
             configurations=() if plan is None else tuple(plan.configurations.values()),
             fingerprint=fingerprint,
         )
-    flat = header.fingerprint.get("orientations") == ["flat"]
-    known = header.fingerprint.get("file_ending")
-    cases = header.fingerprint.get("cases")
+    known = header.fingerprint
+    flat = known.orientations == ("flat",)
     return Origin(
         dataset=UNKNOWN_DATASET,
         plans_name=plans_name_of("default"),
-        cases=cases if isinstance(cases, int) else 0,
-        file_ending=file_ending or (known if isinstance(known, str) else PICTURE_ENDING if flat else VOLUME_ENDING),
+        cases=known.cases,
+        file_ending=file_ending or known.file_ending or (PICTURE_ENDING if flat else VOLUME_ENDING),
         flat=flat,
     )
 

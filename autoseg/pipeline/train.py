@@ -12,6 +12,7 @@ from torch import Tensor
 from autoseg import devices
 from autoseg.dataset.folds import fold_of, read_splits
 from autoseg.files import read_record, write_json, write_record
+from autoseg.fingerprint.training_data import training_data
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.model_file import write_model
 from autoseg.pipeline.budget import limit_to_budget
@@ -276,19 +277,13 @@ def model_header(
 ) -> ModelHeader:
     """What the model file will say of itself: no case ids, no paths."""
     fingerprint = read_record(work.fingerprint, Fingerprint)
-    spacings = [case.spacing for case in fingerprint.cases]
     return ModelHeader(
         channels=plan.channels,
         labels=plan.labels,
         members=(
             Member(name=f"{configuration.name}.fold_{fold}", configuration=configuration, mirror_axes=plan.mirror_axes),
         ),
-        fingerprint={
-            "cases": len(fingerprint.cases),
-            "spacing_min": [min(axis) for axis in zip(*spacings, strict=True)],
-            "spacing_max": [max(axis) for axis in zip(*spacings, strict=True)],
-            "orientations": sorted({case.orientation for case in fingerprint.cases}),
-        },
+        fingerprint=training_data(fingerprint),
         plugins=(*plan.plugins, *(settings.plugins or ())),
         channel_dropout=settings.channel_dropout,
         versions=versions(),

@@ -75,6 +75,7 @@ from autoseg.records.selection import (
     ReliabilityBin,
     Temperature,
 )
+from autoseg.records.training_data import ChannelRange, LabelRange, TrainingData
 
 __all__ = [
     "BEST_PREDICTION",
@@ -87,6 +88,7 @@ __all__ = [
     "Case",
     "CaseFingerprint",
     "CaseScore",
+    "ChannelRange",
     "Compared",
     "Configuration",
     "Dataset",
@@ -98,6 +100,7 @@ __all__ = [
     "KeepLargest",
     "LabelCard",
     "LabelMap",
+    "LabelRange",
     "LabelScore",
     "LabelSummary",
     "Labels",
@@ -124,5 +127,6 @@ __all__ = [
     "Summary",
     "Temperature",
     "TrainSettings",
+    "TrainingData",
     "Volume",
 ]

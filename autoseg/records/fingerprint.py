@@ -30,6 +30,7 @@ class CaseFingerprint(Record):
     orientation: str  # axes of the file as stored, nibabel's letters: "RAS", "LPS"; "flat" for 2D images
     voxels_per_label: dict[str, int]  # label name -> voxels
     intensity_range: tuple[tuple[float, float], ...] = ()  # (min, max) per channel, whole image
+    quantiles: tuple[tuple[float, ...], ...] = ()  # per channel, of what is not zero; see arrays.quantiles
     label_centres: dict[str, tuple[float, float, float]] = Field(default_factory=dict)  # (Z, Y, X), 0..1 of the crop
     label_extents: dict[str, Shape] = Field(default_factory=dict)  # edges of the label's bounding box, in voxels
     annotated: tuple[str, ...] | None = None  # labels that were drawn; None: all

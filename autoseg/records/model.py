@@ -13,6 +13,7 @@ from autoseg.records.labels import Labels
 from autoseg.records.plan import Configuration
 from autoseg.records.prediction import SpeedMode
 from autoseg.records.selection import Calibration, Card, KeepLargest
+from autoseg.records.training_data import TrainingData
 
 
 class Member(Record):
@@ -34,7 +35,7 @@ class ModelHeader(Record):
     members: tuple[Member, ...]
     combine: Literal["scores", "probabilities"] = "scores"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # to predict in, unless asked otherwise
-    fingerprint: dict[str, object] = Field(default_factory=dict)  # summary only: no case ids
+    fingerprint: TrainingData = TrainingData()
     plugins: tuple[str, ...] = ()  # modules that its networks need
     channel_dropout: float = 0.0  # above 0: it has learned to do without a channel
     ended_early: str = ""  # "ended early at step 1200 by Ctrl-C": its training could have gone on

@@ -23,6 +23,7 @@ from nnunet_builders import (
 from autoseg.errors import ModelError, PlanError
 from autoseg.interop.nnunet_export import Origin, folders_for_nnunet, write_folder
 from autoseg.interop.nnunet_model import read_nnunet_model
+from autoseg.records import TrainingData
 
 ORIGIN = Origin(dataset="Small", plans_name="autosegPlans", cases=5, file_ending=".nii.gz", flat=False)
 
@@ -34,7 +35,7 @@ def test_plans_labels_and_weights_arrive(tmp_path: Path) -> None:
     assert header.channels == ("MRI",)
     assert header.labels.names == {"background": 0, "organ": 1, "tumor": 2}
     assert header.precision == "float32"
-    assert header.fingerprint == {"cases": 5, "file_ending": ".nii.gz"}
+    assert header.fingerprint == TrainingData(cases=5, file_ending=".nii.gz")
     member = header.members[0]
     assert member.mirror_axes == (0, 1, 2)
     assert member.configuration.patch_size == (8, 16, 12)
