@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from autoseg.dataset.readers import mask_ending, read_image, write_labels
 from autoseg.errors import AutosegError, PredictionError
+from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.volume import mask_of_prepared, prepare_volume
 from autoseg.records import BEST_PREDICTION, Case, Geometry, PredictSettings, PreparedCase
@@ -38,7 +39,7 @@ class CaseOutcome:
     mask: Path | None = None
     error: AutosegError | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # read, network, write
-    notes: tuple[str, ...] = ()  # what the reader found odd
+    notes: tuple[str, ...] = ()  # what the reader found odd, and what was spared
 
     def unwrap(self) -> Path:
         """The mask's path; raises the error if there is one."""
@@ -67,6 +68,7 @@ def predict_cases(
     Masks lie on their image's grid and are written atomically; one that exists is replaced (whoever must not lose it
     leaves its case out). Stopping the iteration waits for the case being read and the masks being written.
     """
+    model = narrowed(model, settings)
     reader = ThreadPoolExecutor(1, "autoseg-read")
     writer = ThreadPoolExecutor(1, "autoseg-write")
     pending: deque[Future[CaseOutcome]] = deque()
@@ -137,11 +139,15 @@ def _score(
 ) -> Future[CaseOutcome]:
     """Run the network on one case (caller's thread) and hand the mask to the writing thread."""
     began = time.perf_counter()
-    labels = _guarded(case, lambda: mask_of_prepared(model, loaded.prepared, settings=settings, on_tile=on_tile))
+    notes = list(loaded.notes)
+    labels = _guarded(
+        case,
+        lambda: mask_of_prepared(model, loaded.prepared, settings=settings, on_tile=on_tile, on_note=notes.append),
+    )
     seconds = {"read": loaded.seconds, "network": time.perf_counter() - began}
     if isinstance(labels, AutosegError):
-        return _finished(CaseOutcome(case, error=labels, seconds=seconds, notes=loaded.notes))
-    scored = _Scored(case, labels, loaded.geometry, loaded.notes, seconds)
+        return _finished(CaseOutcome(case, error=labels, seconds=seconds, notes=tuple(notes)))
+    scored = _Scored(case, labels, loaded.geometry, tuple(notes), seconds)
     return writer.submit(_write, scored, mask_path(case, masks_folder))
 
 

@@ -30,6 +30,7 @@ class MemberGroup:
     networks: tuple[nn.Module, ...]
     first_stage: MemberGroup | None = None  # of a cascade: what it finds is further input of these networks
     half_sums: bool = False  # tiles are summed as nnU-Net does
+    names: tuple[str, ...] = ()  # of the members, one per network
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +41,13 @@ class LoadedModel:
     groups: tuple[MemberGroup, ...]
     device: torch.device
     precision: Precision
+    locator: MemberGroup | None = None  # one network that finds the region of interest (`inference.region`)
 
     @property
     def preparing(self) -> tuple[MemberGroup, ...]:
-        """All groups that need a prepared image: those that are averaged, then the first stages of cascades."""
-        return (*self.groups, *(group.first_stage for group in self.groups if group.first_stage is not None))
+        """All groups that need a prepared image: those that are averaged, the first stages of cascades, the locator."""
+        first_stages = (group.first_stage for group in self.groups if group.first_stage is not None)
+        return (*self.groups, *first_stages, *(() if self.locator is None else (self.locator,)))
 
     @property
     def description(self) -> str:
@@ -216,7 +219,8 @@ def _group(
 ) -> MemberGroup:
     chosen = tuple(networks[member.name] for member in members)
     first = members[0]
-    return MemberGroup(first.configuration, _mirror_axes(first), chosen, first_stage, first.half_sums)
+    names = tuple(member.name for member in members)
+    return MemberGroup(first.configuration, _mirror_axes(first), chosen, first_stage, first.half_sums, names)
 
 
 def _described(group: MemberGroup) -> str:

@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autoseg.arrays.crop import crop
 from autoseg.devices import Precision, autocast
 from autoseg.inference.predictor import LoadedModel, MemberGroup
+from autoseg.inference.region import Region, in_whole
 from autoseg.inference.sliding_window import score_slabs, tile_grid
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.networks.unet import UNet
@@ -36,11 +38,13 @@ def score_slabs_of(
     image: NDArray[np.float32],
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    region: Region | None = None,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
     """Finished scores (K, planes, Y, X) of an image (C, Z, Y, X) in network space, in order along Z.
 
-    The image of a second stage has the first stage's labels as its last channel (`inference.cascade`).
+    With a region the networks see no more than that, and all around is background. The image of a second stage has the
+    first stage's labels as its last channel (`inference.cascade`).
     Where the networks end in fewer features than scores, features are summed over tiles and mirrored copies, and only
     finished planes are turned into scores: the last layer is linear, so that the order makes no difference but for
     rounding. Raises PredictionError when scores are not finite.
@@ -49,8 +53,8 @@ def score_slabs_of(
     summed = _summed(group, model.labels.heads)
     slabs = score_slabs(
         _forward(model, group, summed, model.precision),
-        image,
-        tile_grid(image.shape[1:], configuration.patch_size, settings.step),
+        image if region is None else crop(image, region.cut),
+        tile_grid(image.shape[1:], configuration.patch_size, settings.step) if region is None else region.grid,
         heads=summed.channels,
         mirror_axes=group.mirror_axes if settings.mirror else (),
         batch_size=_batch_size(model.device, configuration.patch_size),
@@ -59,8 +63,8 @@ def score_slabs_of(
         half_sums=group.half_sums,
         on_tile=on_tile,
     )
-    for _, slab in slabs:
-        yield summed.finish(slab)
+    finished = (summed.finish(slab) for _, slab in slabs)
+    yield from finished if region is None else in_whole(finished, region, model.labels)
 
 
 @dataclass(frozen=True, eq=False)

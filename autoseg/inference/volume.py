@@ -18,6 +18,9 @@ from autoseg.arrays.orientation import STORED, closest_canonical, oriented_spaci
 from autoseg.arrays.resample import resampled_shape
 from autoseg.errors import PredictionError
 from autoseg.inference.cascade import seen_images
+from autoseg.inference.chosen_labels import only_chosen
+from autoseg.inference.locating import described, find_regions
+from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.scores import score_slabs_of
 from autoseg.inference.sliding_window import count_passes
@@ -107,14 +110,16 @@ def mask_of_prepared(
     *,
     settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> NDArray[np.integer]:
     """The mask (k, j, i) of what `prepare_volume` gave, on the file's grid with the file's values, post-processed.
 
-    Raises PredictionError when scores are not finite.
+    The model is the one that prepared the volume, `narrowed` to the settings. `on_note` is told what is worth knowing
+    of this case. Raises PredictionError when scores are not finite.
     """
-    found = found_labels(model, prepared, settings=settings, on_tile=on_tile)
+    found = found_labels(model, prepared, settings=settings, on_tile=on_tile, on_note=on_note)
     steps = [step.label for step in model.header.post_processing] if settings.post_process else []
-    return post_processed(found, steps, model.labels)
+    return only_chosen(post_processed(found, steps, model.labels), model.labels, settings.labels)
 
 
 def found_labels(
@@ -123,16 +128,20 @@ def found_labels(
     *,
     settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> NDArray[np.integer]:
-    """The mask as the networks see it, before post-processing.
+    """The mask with all labels as the networks see it, before post-processing.
 
     Scores become labels while the sliding window moves: those of a whole volume never exist. Several groups are
     followed side by side, and their probabilities averaged. Raises PredictionError when scores are not finite.
     """
     images = seen_images(model, prepared, settings=settings, on_tile=on_tile)
+    regions = find_regions(model, prepared, images, settings=settings, on_tile=on_tile)
+    if settings.roi and on_note is not None:
+        on_note(described(regions))
     groups = [
-        score_slabs_of(model, group, image, settings=settings, on_tile=on_tile)
-        for group, image in zip(model.groups, images, strict=True)
+        score_slabs_of(model, group, image, settings=settings, region=region, on_tile=on_tile)
+        for group, image, region in zip(model.groups, images, regions, strict=True)
     ]
     placements = [case.placement for case in prepared[: len(model.groups)]]
     if len(groups) == 1:
@@ -191,6 +200,7 @@ def predict_volume(
     Raises PredictionError when the volume does not fit the model or scores
     are not finite.
     """
+    model = narrowed(model, settings)
     prepared = prepare_volume(model, "image", volume)
     return mask_of_prepared(model, prepared, settings=settings, on_tile=on_tile)
 
@@ -200,8 +210,10 @@ def expected_passes(model: LoadedModel, geometry: Geometry, settings: PredictSet
 
     An upper bound: the crop to what is not zero is known only once the image is read.
     """
-    total = 0
+    model, total = narrowed(model, settings), 0
     for group in model.preparing:
+        if group is model.locator:
+            continue
         axes = group.mirror_axes if settings.mirror else ()
         shape = _uncropped_shape(geometry, group.configuration)
         total += count_passes(shape, group.configuration.patch_size, settings.step, axes) * len(group.networks)
