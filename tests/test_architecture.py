@@ -41,6 +41,7 @@ FENCES = {
     "PIL": ("dataset", "interop"),
     "tifffile": ("dataset", "interop"),
     "pydicom": ("dataset", "interop"),
+    "highdicom": ("interop",),
     "blosc2": ("preprocessing",),
     "typer": ("cli", "options"),
     "rich": ("console", "tables", "cli"),

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, SAME_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
 from autoseg.dataset.label_values import MOST_VALUES
-from autoseg.dataset.naming import visible_files
-from autoseg.dataset.readers import ending_of
+from autoseg.dataset.listing import visible_files, visible_folders
+from autoseg.dataset.readers import ending_of, is_part_of_image
 from autoseg.dataset.voxels import whole_values
 from autoseg.records import Case, Dataset, LabelMap, Labels, Problem, Volume
 
@@ -34,10 +34,12 @@ COMPANIONS = (".json", ".txt", ".md", ".csv", ".tsv", ".pdf", ".bval", ".bvec")
 
 def check_layout(dataset: Dataset) -> list[Problem]:
     """Findings about the files of a dataset, from names and listings alone: no file is opened."""
-    present = {path for folder in _folders(dataset) if folder.is_dir() for path in visible_files(folder)}
+    folders = [folder for folder in _folders(dataset) if folder.is_dir()]
+    present = {path for folder in folders for path in visible_files(folder)}
+    series = {path for folder in folders for path in visible_folders(folder)}
     problems = _duplicates(dataset)
     for case in dataset.cases:
-        problems += _missing_images(case, dataset, present)
+        problems += _missing_images(case, dataset, present | series)
         if not case.labelled:
             problems.append(
                 Problem(
@@ -143,7 +145,10 @@ def _strangers(dataset: Dataset, present: set[Path]) -> list[Problem]:
     problems = []
     label_folders = {case.labels.parent for case in dataset.cases if case.labels}
     image_folders = {case.images[0].parent for case in dataset.cases}
+    slices_in = {path.parent for path in used if is_part_of_image(path)}
     for path in sorted(present - used):
+        if path.parent in slices_in:
+            continue
         known = ending_of(path.name) is not None
         if not known and path.suffix.lower() in COMPANIONS:
             continue

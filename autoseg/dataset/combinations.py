@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
-from autoseg.dataset.readers import read_labels
+from autoseg.dataset.readers import read_named_labels
 from autoseg.errors import DatasetError
 from autoseg.records import MOST_LABELS, Geometry, Labels
 
@@ -93,8 +93,8 @@ class Combined:
         return [int(code) for code in np.flatnonzero(np.bincount(self.codes.ravel()))]
 
 
-def read_combined(files: Sequence[tuple[str, Path]]) -> Combined:
-    """Read the files one after the other; memory holds the codes and one file.
+def read_combined(files: Sequence[tuple[str, Path]], image: Path | None = None) -> Combined:
+    """Read the files one after the other; memory holds the codes and one file. `image` is what they were drawn on.
 
     Raises ReadError, or DatasetError naming the file that lies on another grid than the first.
     """
@@ -103,8 +103,7 @@ def read_combined(files: Sequence[tuple[str, Path]]) -> Combined:
     codes: NDArray[np.uint16] | None = None
     first: tuple[Path, Geometry] | None = None
     notes: list[str] = []
-    for name, path in files:
-        label_map = read_labels(path)
+    for name, path, label_map in read_named_labels(files, image):
         if codes is None or first is None:
             first, codes = (path, label_map.geometry), np.zeros(label_map.labels.shape, dtype=np.uint16)
         else:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from autoseg.records import Geometry
 
+#: ITK's and DICOM's world has x to the left and y to the back; ours, NIfTI's, the other way round.
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
 #: Grids nearer than this part of the smallest voxel edge are the same: headers store float32 angles and offsets, and
 #: programs round them differently. A thousandth of a voxel at each end of 500 slices is well inside.
 SAME_GRID_VOXELS = 0.05

@@ -7,9 +7,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoseg.dataset.naming import CHANNEL_NUMBER, data_files, group_images, safe_id, visible_files, visible_folders
+from autoseg.dataset.dicom_inputs import dicom_inputs
+from autoseg.dataset.listing import visible_files, visible_folders
+from autoseg.dataset.naming import CHANNEL_NUMBER, data_files, group_images, image_entries, safe_id
 from autoseg.dataset.patients import kind_of
-from autoseg.dataset.readers import ending_of, read_geometry, stem_of
+from autoseg.dataset.readers import ending_of, is_part_of_image, read_geometry, stem_of
 from autoseg.errors import DatasetError, ReadError
 from autoseg.records import Case, Problem
 
@@ -24,10 +26,10 @@ def find_inputs(
 ) -> tuple[list[Case], list[Problem]]:
     """Cases to predict with a model of so many channels, and what kept others out.
 
-    `images` is an image file, a folder (of images with or without channel numbers, or of one folder per patient), or
-    a `.csv` or `.json` list of case, channel and path (a channel is a number or one of `channel_names`; paths are
-    relative to the list). Cases that lack a channel, repeat an id or cannot be read become problems; with `may_lack`
-    a case needs one channel only, and a note tells which are missing.
+    `images` is an image file, a folder (of images with or without channel numbers, of one folder per patient, or with
+    DICOM series in it or below it), or a `.csv` or `.json` list of case, channel and path (a channel is a number or one
+    of `channel_names`; paths are relative to the list). Cases that lack a channel, repeat an id or cannot be read
+    become problems; with `may_lack` a case needs one channel only, and a note tells which are missing.
     Only headers are read. Raises DatasetError where there is nothing to predict at all.
     """
     names = tuple(channel_names) or tuple(str(number) for number in range(channels))
@@ -36,12 +38,18 @@ def find_inputs(
     problems: list[Problem] = []
     if images.is_dir():
         found = _from_folder(images, channels, names, problems)
+        if not found:
+            found = dicom_inputs(images, problems)
     elif images.suffix.lower() in LISTS:
         found = _from_list(images, names)
+    elif is_part_of_image(images):
+        found = [(safe_id(stem_of(images), images), (images,))]
     elif ending_of(images.name) is not None:
         found = list(group_images([images], 1).cases)
     else:
-        raise DatasetError("has an ending that no reader knows", where=images, remedy="Give a NIfTI or picture file.")
+        raise DatasetError(
+            "has an ending that no reader knows", where=images, remedy="Give a NIfTI, DICOM or picture file."
+        )
     if not found:
         raise DatasetError("holds no image", where=images, remedy="Give a folder with image files.")
     explicit = images.suffix.lower() in LISTS and not images.is_dir()
@@ -51,7 +59,7 @@ def find_inputs(
 def _from_folder(
     folder: Path, channels: int, names: tuple[str, ...], problems: list[Problem]
 ) -> list[tuple[str, tuple[Path, ...]]]:
-    files = data_files(folder)
+    files = image_entries(folder) if data_files(folder) or channels > 1 else []
     if files:
         known = set(files)
         for path in visible_files(folder):
@@ -65,10 +73,11 @@ def _from_folder(
         return list(grouping.cases)
     cases = []
     for patient in visible_folders(folder):
-        kinds = {kind_of(path, patient.name).lower(): path for path in data_files(patient)}
+        images = image_entries(patient) if channels > 1 else data_files(patient)
+        kinds = {kind_of(path, patient.name).lower(): path for path in images}
         chosen = [kinds.get(name.lower()) for name in names]
         if kinds:
-            ending = ending_of(next(iter(kinds.values())).name)
+            ending = ending_of(next(iter(kinds.values())).name) or ""
             paths = (
                 path or patient / f"{patient.name}-{name}{ending}" for path, name in zip(chosen, names, strict=True)
             )
@@ -138,7 +147,7 @@ def _usable(
         if missing:
             told = ", ".join(names[number] for number in missing)
             what = f"has no {told}; the model has learned to do without, and sees zeros"
-            present = tuple(path for path in paths if path.is_file())
+            present = tuple(path for path in paths if path.exists())
             problems.append(_problem("note", "missing-channel", what, "Add it if it exists.", case_id, present[0]))
             paths, fault = present, None
         if fault is None and case_id in seen:
@@ -159,7 +168,7 @@ def _lacking(paths: tuple[Path, ...], channels: int, explicit: bool) -> tuple[in
     A single image of one channel is the one whose number is at the end of its name; in a list, which is `explicit`, it
     is the first.
     """
-    there = [path.is_file() for path in paths]
+    there = [path.exists() for path in paths]
     try:
         if len(paths) == channels and any(there):
             one_each = all(read_geometry(path)[1] == 1 for path, present in zip(paths, there, strict=True) if present)
@@ -175,7 +184,7 @@ def _lacking(paths: tuple[Path, ...], channels: int, explicit: bool) -> tuple[in
 
 def _fault(case_id: str, paths: tuple[Path, ...], channels: int, names: tuple[str, ...]) -> Problem | None:
     needs = f"the model needs {', '.join(names)}"
-    present = [path.is_file() for path in paths]
+    present = [path.exists() for path in paths]
     if not all(present):
         if len(paths) == 1:
             return _problem("error", "missing-image", "does not exist", "Correct its path.", case_id, paths[0])

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.dataset.geometry import affine_rows
+from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import DatasetError, ReadError
 from autoseg.files import disk_full, written_aside
 from autoseg.records import Geometry, LabelMap, Volume
-
-#: ITK's world has x to the left and y to the back; ours, NIfTI's, the other way round.
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_image(path: Path) -> Volume:
@@ -84,6 +81,11 @@ def mask_like_image(labels: NDArray[np.integer], image: Any) -> Any:
 def refuse_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
     """Refuse to write a mask as two files, which cannot be put in place at once."""
     raise ReadError("masks are written as one file", where=path, remedy="Name the mask .mha or .nrrd.")
+
+
+def refuse_gipl(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
+    """Refuse to write a mask as GIPL, which has no place for the directions of the axes."""
+    raise ReadError("a GIPL mask would lose its orientation", where=path, remedy="Name the mask .mha or .nii.gz.")
 
 
 def _simple_itk() -> Any:

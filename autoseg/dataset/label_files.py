@@ -134,7 +134,7 @@ def _combinations_in(case: Case, labels: Labels) -> set[Combination] | None:
     if not files:
         return set()
     try:
-        combined = read_combined(files)
+        combined = read_combined(files, case.images[0])
     except DatasetError:
         return None
     return {_drawn_part(combined.combinations[code]) for code in combined.occurring()}
@@ -159,7 +159,7 @@ def read_case_labels(case: Case, labels: Labels) -> LabelMap:
     files = chosen_files(case, labels).label_files
     if not files:
         raise DatasetError("has no file of any label", where=case.id, remedy="Add its label files.")
-    return _as_map(case, read_combined(files), [name for name, _ in files], labels)
+    return _as_map(case, read_combined(files, case.images[0]), [name for name, _ in files], labels)
 
 
 def read_reference(case: Case, labels: Labels) -> tuple[LabelMap, Labels]:
@@ -169,7 +169,7 @@ def read_reference(case: Case, labels: Labels) -> tuple[LabelMap, Labels]:
     files = chosen_files(case, labels).label_files
     if not files:
         raise DatasetError("has no file of any label", where=case.id, remedy="Add its label files.")
-    combined, names = read_combined(files), [name for name, _ in files]
+    combined, names = read_combined(files, case.images[0]), [name for name, _ in files]
     occurring = {_drawn_part(combined.combinations[code]) for code in combined.occurring()}
     grown = with_combinations(labels, names, occurring)
     return _as_map(case, combined, names, grown), grown

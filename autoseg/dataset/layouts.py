@@ -7,21 +7,25 @@ A new layout is a function that returns the dataset, or None where the folder is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autoseg.arrays.labels import region_round_trip
 from autoseg.dataset.annotated import read_annotated, with_annotated
 from autoseg.dataset.declaration import FILE_NAME, Declaration, Listed, read_declaration
+from autoseg.dataset.dicom import is_series_folder
+from autoseg.dataset.dicom_layout import find_dicom_cases
 from autoseg.dataset.label_files import chosen_files, class_files, file_names, labels_of_files, with_drawn
 from autoseg.dataset.label_values import labels_from_files
+from autoseg.dataset.listing import visible_folders
 from autoseg.dataset.naming import (
     CHANNEL_NUMBER,
     Grouping,
     data_files,
     group_images,
+    image_entries,
     pair_labels,
     safe_id,
-    visible_folders,
 )
 from autoseg.dataset.patients import find_patients
 from autoseg.dataset.readers import ending_of, read_geometry, stem_of
@@ -37,7 +41,8 @@ DESCRIPTION = """\
 Known are: nnU-Net's (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json), the Medical Segmentation \
 Decathlon's (a dataset.json with a training list), two folders images/ and labels/, and one folder per patient \
 (CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz). Instead of a label map a case may have a folder with one file per label \
-(labelsTr/CASE/liver.nii.gz, CASE/segmentations/liver.nii.gz)."""
+(labelsTr/CASE/liver.nii.gz, CASE/segmentations/liver.nii.gz). A folder with a DICOM series may stand for an image \
+file, and DICOM-SEG and RTSTRUCT files in a tree of DICOM files are found by what they refer to."""
 
 
 def open_dataset(root: Path) -> Dataset:
@@ -92,7 +97,7 @@ def nnunet(root: Path) -> Dataset | None:
 def folders(root: Path) -> Dataset | None:
     """A folder of images and one of labels with equal file names and no JSON."""
     pair = _pair(root, IMAGE_FOLDERS, LABEL_FOLDERS)
-    if pair is None or pair[1] is None:
+    if pair is None or pair[1] is None or is_series_folder(pair[1]):
         return None
     return _from_folders("folders", root, Declaration(), *pair)
 
@@ -103,14 +108,18 @@ def patients(root: Path) -> Dataset | None:
     if found is None:
         return None
     declaration = read_declaration(root) or Declaration()
-    named = Declaration(
-        name=declaration.name,
-        channels=found.channels,
-        labels=declaration.labels,
-        annotated=declaration.annotated,
-        notes=declaration.notes,
-    )
+    named = replace(declaration, channels=found.channels, file_ending=None, training=(), test=(), cases_declared=None)
     return _assemble("patients", root, named, found.cases, (), found.notes)
+
+
+def dicom(root: Path) -> Dataset | None:
+    """A tree of DICOM files: series of images, with DICOM-SEG or RTSTRUCT files that refer to them."""
+    found = find_dicom_cases(root)
+    if found is None:
+        return None
+    declaration = read_declaration(root) or Declaration()
+    named = replace(declaration, channels=declaration.channels or (found.channel,))
+    return _assemble("dicom", root, named, found.cases, (), found.notes)
 
 
 LAYOUTS: dict[str, Callable[[Path], Dataset | None]] = {
@@ -118,6 +127,7 @@ LAYOUTS: dict[str, Callable[[Path], Dataset | None]] = {
     "nnunet": nnunet,
     "folders": folders,
     "patients": patients,
+    "dicom": dicom,
 }
 
 
@@ -133,7 +143,7 @@ class _Present:
     def __call__(self, path: Path) -> bool:
         folder = path.parent
         if folder not in self._names:
-            self._names[folder] = {file.name for file in data_files(folder)} if folder.is_dir() else set()
+            self._names[folder] = {entry.name for entry in image_entries(folder)} if folder.is_dir() else set()
         return path.name in self._names[folder]
 
 
@@ -175,7 +185,7 @@ def _cases(images: Path, labels: Path | None, channels: int | None) -> tuple[tup
     # a folder named like a case holds one file per label
     class_folders = [] if labels is None else visible_folders(labels)
     stems = [*(stem_of(path) for path in label_files), *(folder.name for folder in class_folders)]
-    grouping = group_images(data_files(images), channels, stems)
+    grouping = group_images(image_entries(images), channels, stems)
     ids = [case_id for case_id, _ in grouping.cases]
     pairs, folders_of = pair_labels(ids, label_files), {folder.name: folder for folder in class_folders}
     cases = tuple(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.dataset.readers import ending_of, stem_of
+from autoseg.dataset.dicom import is_series_folder
+from autoseg.dataset.listing import visible_files, visible_folders
+from autoseg.dataset.readers import READERS, ending_of, stem_of
 from autoseg.errors import DatasetError
 
 CHANNEL_NUMBER = re.compile(r"^(.+)_(\d{4})$")
@@ -31,28 +32,18 @@ class Grouping:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """Files in a folder whose ending some reader knows, sorted by name; hidden ones (.DS_Store, ._x) left out."""
-    return [path for path in visible_files(folder) if ending_of(path.name) is not None]
+    """Files in a folder that are whole images or label maps by their ending, sorted by name.
+
+    Hidden ones (.DS_Store, ._x) are left out, and so are slices of DICOM series.
+    """
+    endings = [(path, ending_of(path.name)) for path in visible_files(folder)]
+    return [path for path, ending in endings if ending is not None and not READERS[ending].parts_of_images]
 
 
-def visible_files(folder: Path) -> list[Path]:
-    """All files of a folder that are not hidden, sorted by name."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())
-    except OSError as error:
-        raise DatasetError(f"cannot be listed ({error.strerror or error})", where=folder) from error
-    return [folder / name for name in names]
-
-
-def visible_folders(folder: Path) -> list[Path]:
-    """Folders in a folder that are not hidden, sorted by name."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith((".", "__")) and entry.is_dir())
-    except OSError as error:
-        raise DatasetError(f"cannot be listed ({error.strerror or error})", where=folder) from error
-    return [folder / name for name in names]
+def image_entries(folder: Path) -> list[Path]:
+    """Whole images in a folder, sorted by name: files as in `data_files`, and folders that hold a DICOM series."""
+    series = [path for path in visible_folders(folder) if is_series_folder(path)]
+    return sorted([*data_files(folder), *series], key=lambda path: path.name)
 
 
 def safe_id(text: str, where: Path) -> str:

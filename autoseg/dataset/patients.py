@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.dataset.label_files import class_files
-from autoseg.dataset.naming import data_files, is_label_name, safe_id, visible_folders
+from autoseg.dataset.listing import visible_folders
+from autoseg.dataset.naming import image_entries, is_label_name, safe_id
 from autoseg.dataset.readers import ending_of, stem_of
 from autoseg.errors import DatasetError
 from autoseg.records import Case
@@ -72,7 +73,7 @@ def find_patients(root: Path) -> Patients | None:
 def _patient(folder: Path) -> _Patient:
     images: dict[str, Path] = {}
     labels = []
-    for path in data_files(folder):
+    for path in image_entries(folder):
         kind = kind_of(path, folder.name)
         if is_label_name(kind):
             labels.append(path)

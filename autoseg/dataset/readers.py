@@ -6,14 +6,16 @@ and a geometry in RAS+ millimetres; turning axes is not their business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.dataset import itk, nifti, pictures
+from autoseg.dataset import dicom, dicom_labels, itk, nifti, pictures
+from autoseg.dataset.dicom_files import is_dicom
 from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, SAME_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
 from autoseg.dataset.voxels import smallest_type
 from autoseg.errors import DatasetError, ReadError
@@ -31,7 +33,12 @@ class Reader:
     mask_ending: str | None = (
         None  # ending of masks, where it is not the image's (JPEG loses values, .mhd is two files)
     )
+    parts_of_images: bool = False  # whether a file is a part of an image, as a slice of a DICOM series is
+    read_named: ReadNamed | None = None  # for files that hold several named labels
 
+
+#: (file, names of labels in it, grid of the image or None) -> each name with its binary label map.
+ReadNamed = Callable[[Path, Sequence[str], Geometry | None], Iterator[tuple[str, LabelMap]]]
 
 NIFTI = Reader(nifti.read_image, nifti.read_labels, nifti.read_geometry, nifti.write_labels)
 ITK = Reader(itk.read_image, itk.read_labels, itk.read_geometry, itk.write_labels)
@@ -42,6 +49,17 @@ TIFF = Reader(
     pictures.read_tiff_image, pictures.read_tiff_labels, pictures.read_tiff_geometry, pictures.write_tiff_labels
 )
 
+#: A path of this kind is a folder with a series, or any file of a series.
+DICOM = Reader(
+    dicom.read_image,
+    dicom.read_labels,
+    dicom.read_geometry,
+    dicom.refuse_labels,
+    ".nii.gz",
+    parts_of_images=True,
+    read_named=dicom_labels.read_named,
+)
+
 READERS: dict[str, Reader] = {
     ".nii.gz": NIFTI,
     ".nii": NIFTI,
@@ -49,12 +67,18 @@ READERS: dict[str, Reader] = {
     ".mhd": replace(ITK, write_labels=itk.refuse_labels, mask_ending=".mha"),
     ".nrrd": ITK,
     ".nhdr": replace(ITK, write_labels=itk.refuse_labels, mask_ending=".nrrd"),
+    ".seg.nrrd": ITK,  # 3D Slicer's name for label maps
+    # GIPL has no directions, so masks go where they have
+    ".gipl": replace(ITK, write_labels=itk.refuse_gipl, mask_ending=".mha"),
+    ".gipl.gz": replace(ITK, write_labels=itk.refuse_gipl, mask_ending=".mha"),
     ".png": PICTURE,
     ".bmp": LOSSY,
     ".jpg": LOSSY,
     ".jpeg": LOSSY,
     ".tif": TIFF,
     ".tiff": TIFF,
+    ".dcm": DICOM,
+    ".ima": DICOM,
 }
 
 
@@ -74,10 +98,7 @@ def stem_of(path: Path | str) -> str:
 
 def mask_ending(image: Path) -> str:
     """The ending of a mask for an image file: the same, or a lossless one where the format loses values."""
-    ending = ending_of(image)
-    if ending is None:
-        raise _unknown(image)
-    return READERS[ending].mask_ending or ending
+    return reader_of(image).mask_ending or ending_of(image) or ""
 
 
 def read_image(paths: Sequence[Path]) -> Volume:
@@ -88,7 +109,7 @@ def read_image(paths: Sequence[Path]) -> Volume:
     """
     if not paths:
         raise DatasetError("a case without image files")
-    volumes = [_reader(path).read_image(path) for path in paths]
+    volumes = [reader_of(path).read_image(path) for path in paths]
     first = volumes[0]
     if len(volumes) == 1:
         return first
@@ -104,12 +125,12 @@ def read_labels(path: Path) -> LabelMap:
     Integers come in the smallest type that holds them, also from a float file with only whole numbers.
     Raises ReadError.
     """
-    return _reader(path).read_labels(path)
+    return reader_of(path).read_labels(path)
 
 
 def read_geometry(path: Path) -> tuple[Geometry, int]:
     """The grid of a file and its number of channels, from the header alone. Raises ReadError."""
-    return _reader(path).read_geometry(path)
+    return reader_of(path).read_geometry(path)
 
 
 def write_labels(path: Path, labels: NDArray[np.generic], geometry: Geometry, like: Path | None = None) -> None:
@@ -129,18 +150,49 @@ def write_labels(path: Path, labels: NDArray[np.generic], geometry: Geometry, li
     if labels.dtype.kind not in "biu" or (labels.size and int(labels.min()) < 0):
         raise ValueError(f"labels must be integers of 0 and above, not {labels.dtype}")
     fitting = labels.astype(smallest_type(0, int(labels.max(initial=0))), copy=False)
-    _reader(path).write_labels(path, fitting, geometry, like)
+    reader_of(path).write_labels(path, fitting, geometry, like)
 
 
-def _reader(path: Path) -> Reader:
+def reader_of(path: Path) -> Reader:
+    """The reader for a path: by its ending, or DICOM's for folders and for files that are DICOM whatever their name.
+
+    Raises ReadError.
+    """
     ending = ending_of(path)
-    if ending is None:
-        raise _unknown(path)
-    return READERS[ending]
+    if ending is not None and not path.is_dir():
+        return READERS[ending]
+    if path.is_dir() or is_dicom(path):
+        return DICOM
+    raise ReadError("has an ending that no reader knows", where=path, remedy=f"Known are {', '.join(READERS)}.")
 
 
-def _unknown(path: Path) -> ReadError:
-    return ReadError("has an ending that no reader knows", where=path, remedy=f"Known are {', '.join(READERS)}.")
+def is_part_of_image(path: Path) -> bool:
+    """Whether a file is one of those that make an image, as a slice of a DICOM series is."""
+    ending = ending_of(path)
+    return READERS[ending].parts_of_images if ending is not None else path.is_file() and is_dicom(path)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that the image or labels at a path are made of: all of the folder, for a DICOM series."""
+    if path.is_dir() or reader_of(path).parts_of_images:
+        return dicom.files_of(path)
+    return (path,)
+
+
+def read_named_labels(
+    files: Sequence[tuple[str, Path]], image: Path | None = None
+) -> Iterator[tuple[str, Path, LabelMap]]:
+    """Each of (label name, file) with its voxels, one at a time; `image` is the image that they were drawn on.
+
+    In files of most formats all values above 0 mean the label. Raises ReadError.
+    """
+    for path, group in itertools.groupby(files, key=lambda entry: entry[1]):
+        names, reader = [name for name, _ in group], reader_of(path)
+        if reader.read_named is None:
+            yield from ((name, path, reader.read_labels(path)) for name in names)
+        else:
+            grid = None if image is None else read_geometry(image)[0]
+            yield from ((name, path, found) for name, found in reader.read_named(path, names, grid))
 
 
 def _compare(first_path: Path, first: Geometry, path: Path, geometry: Geometry) -> list[str]:

@@ -13,7 +13,8 @@ from autoseg.dataset.checks import labels_place
 from autoseg.dataset.geometry import corner_distance_mm
 from autoseg.dataset.label_files import class_files, file_names, labels_of_files, read_reference, with_drawn
 from autoseg.dataset.layouts import open_dataset
-from autoseg.dataset.naming import data_files, visible_folders
+from autoseg.dataset.listing import visible_folders
+from autoseg.dataset.naming import data_files
 from autoseg.dataset.readers import read_labels, stem_of
 from autoseg.errors import DatasetError, UsageError
 from autoseg.evaluation.metrics import score_case

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoseg.errors import PredictionError
+from autoseg.dataset.readers import files_of
+from autoseg.errors import AutosegError, PredictionError
 from autoseg.files import file_hash, read_record, text_hash, write_json
 from autoseg.inference.predict_files import mask_path
 from autoseg.records import Case, Labels, Record
@@ -75,8 +76,8 @@ def input_hash(case: Case) -> str:
     """Hash over the bytes of all input files; empty for one that cannot be read (it will fail by name)."""
     try:
         gaps = "".join(f"-{channel}" for channel in case.missing)
-        return text_hash("".join(file_hash(path) for path in case.images) + gaps, 16)
-    except OSError:
+        return text_hash("".join(file_hash(file) for path in case.images for file in files_of(path)) + gaps, 16)
+    except (OSError, AutosegError):
         return ""
 
 

@@ -27,6 +27,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError, RecordError
 from autoseg.files import (
     ASIDE_PREFIX,
@@ -290,9 +291,9 @@ def _damaged(path: Path, why: str) -> StoreError:
 def _stamp(case: Case) -> tuple[SourceFile, ...]:
     """Name, size and time of the case's files. Raises FileNotFoundError if one is gone."""
     labels = () if case.labels is None else (case.labels,)
-    paths = (*case.images, *labels, *(path for _, path in case.label_files))
+    images = [file for path in case.images for file in files_of(path)]
     found = []
-    for path in paths:
+    for path in (*images, *labels, *(path for _, path in case.label_files)):
         status = path.stat()
         found.append(SourceFile(name=path.name, bytes=status.st_size, modified_ns=status.st_mtime_ns))
     return tuple(found)

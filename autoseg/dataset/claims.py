@@ -1,0 +1,50 @@
+"""Headers that claim more than can be: refused before memory is asked for.
+
+A header is a few bytes, and what it says of the shape decides how much memory a reader asks for. Two bounds hold it
+to the possible: what the file's bytes can unpack to, and what this machine can hold.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+from autoseg.errors import ReadError
+
+#: Most bytes that one byte of a compressed file can unpack to: deflate's bound (RFC 1951: 258 bytes from two bits).
+DEFLATE_RATIO = 1032
+
+#: Claims below this are never refused: they do no harm.
+HARMLESS = 64 << 20
+
+
+def refuse_impossible(path: Path, claimed: int, stored: int, ratio: int = DEFLATE_RATIO) -> None:
+    """Raise ReadError for a file of `stored` bytes whose header tells of `claimed` bytes, where that cannot be.
+
+    `ratio` is the most that a byte of the file can unpack to; 1 where nothing is compressed.
+    """
+    if claimed > HARMLESS and claimed > ratio * stored:
+        raise ReadError(
+            f"its header tells of {_told(claimed)}, which {_told(stored)} of data cannot hold",
+            where=path,
+            remedy="Copy or export the file again.",
+        )
+
+
+def refuse_too_large(path: Path, voxels: int) -> None:
+    """Raise ReadError for an image whose voxels, as float32, are more than this machine's memory."""
+    needed, memory = 4 * voxels, int(psutil.virtual_memory().total)
+    if needed > HARMLESS and needed > memory:
+        raise ReadError(
+            f"its header tells of {voxels} voxels, which take {_told(needed)}; this machine has {_told(memory)}",
+            where=path,
+            remedy="Check the header, or cut the image into parts.",
+        )
+
+
+def _told(count: int) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
