@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console
@@ -39,7 +39,10 @@ def show_table(console: Console, title: str, columns: Sequence[str], rows: Itera
     made = Table(box=box.SIMPLE_HEAD if is_rich(console) else box.MARKDOWN)
     for index, column in enumerate(columns):
         flush_right = bool(cells) and all(_is_number(row[index]) for row in cells)
-        made.add_column(text(console, column), justify="right" if flush_right else "left", overflow="fold")
+        # where there is little room, names are folded rather than figures
+        least = max(map(len, [*column.split(), *(row[index] for row in cells)])) if flush_right else None
+        justify: Literal["left", "right"] = "right" if flush_right else "left"
+        made.add_column(text(console, column), justify=justify, overflow="fold", min_width=least)
     for row in cells:
         made.add_row(*(text(console, cell) for cell in row))
     say(console, title, "bold")
@@ -47,7 +50,7 @@ def show_table(console: Console, title: str, columns: Sequence[str], rows: Itera
 
 
 def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.replace(",", "").replace(".", "", 1).isdigit()
+    return cell == "-" or cell.lstrip("+-").rstrip("%").replace(",", "").replace(".", "", 1).isdigit()
 
 
 def show_failures(console: Console, failures: Mapping[str, str]) -> None:
@@ -226,12 +229,12 @@ def show_cases(console: Console, summary: Summary, every_case: bool) -> None:
     if len(rows) > MOST_ROWS and not every_case:
         rows = sorted(rows, key=lambda row: (row[2].dice is None, row[2].dice or 0.0))[:WORST_ROWS]
         title = f"The {WORST_ROWS} lowest of {len(summary.cases)} cases (--every-case shows all)"
-    columns = ("case", "label", "Dice", "IoU", "reference ml", "mask ml", "NSD", "HD95 mm")
+    columns = ("case", "label", "Dice", "IoU", "mask ml", "error", "NSD", "HD95 mm", "ASSD mm")
     cells = (
         (
             *(case, label, _score(entry.dice), _score(entry.iou)),
-            *(_score(entry.volume_reference_ml), _score(entry.volume_prediction_ml)),
-            *(_score(entry.nsd), _score(entry.hd95_mm, 2)),
+            *(_score(entry.volume_prediction_ml), _percent(entry.relative_volume_error, "+")),
+            *(_score(entry.nsd), _score(entry.hd95_mm, 2), _score(entry.assd_mm, 2)),
         )
         for case, label, entry in rows
     )
@@ -241,11 +244,13 @@ def show_cases(console: Console, summary: Summary, every_case: bool) -> None:
 def show_summary(console: Console, summary: Summary, title: str) -> None:
     """A row per label: means over the cases that have it, and the cases that do not, counted apart."""
     skipped = any(entry.not_annotated for entry in summary.labels.values())
-    columns = ["label", "Dice", "IoU", "NSD", "HD95 mm", "N", "false alarms", "rightly absent"]
+    columns = ["label", "Dice", "IoU", "NSD", "HD95 mm", "ASSD mm", "volume error", "N"]
+    columns += ["false alarms", "rightly absent"]
     columns += ["not drawn"] if skipped else []
     rows = (
         (
             *(label, _score(entry.dice), _score(entry.iou), _score(entry.nsd), _score(entry.hd95_mm, 2)),
+            *(_score(entry.assd_mm, 2), _percent(entry.relative_volume_error)),
             *(str(entry.cases), str(entry.empty_references), str(entry.both_empty)),
             *((str(entry.not_annotated),) if skipped else ()),
         )
@@ -257,7 +262,8 @@ def show_summary(console: Console, summary: Summary, title: str) -> None:
         f"Mean Dice {_score(summary.mean_dice)} over {_count(len(summary.cases), 'case')}. "
         "N: cases whose reference has the label; false alarms: found although absent"
         f"{'; not drawn: cases that are not scored for the label' if skipped else ''}. "
-        f"NSD: share of the surfaces within {summary.tolerance_mm:g} mm.",
+        f"NSD: share of the surfaces within {summary.tolerance_mm:g} mm; volume error: mean size, as a share of the "
+        "reference.",
     )
 
 
@@ -321,6 +327,10 @@ def _figures(value: float | None) -> str:
 
 def _score(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.1%}"
 
 
 def _labels(names: Mapping[str, int | tuple[int, ...]]) -> str:

@@ -114,10 +114,10 @@ def evaluate(
 ) -> int:
     """Compare masks with reference label maps.
 
-    Per case and label: Dice, IoU, volumes, and surface distances (NSD and HD95). Means say over how many cases; a
-    label that is absent from the reference is counted apart, never averaged in. Label names come from --labels-from
-    or the work folder, if there is one. With --lesions every connected component of a label counts as one, and is
-    found if a component of the mask overlaps it.
+    Per case and label: Dice, IoU, volumes and their error, and surface distances (NSD, HD95, ASSD). Means say over how
+    many cases; a label that is absent from the reference is counted apart, never averaged in. Label names come from
+    --labels-from or the work folder, if there is one. With --lesions every connected component of a label counts as
+    one, and is found if a component of the mask overlaps it.
 
     Examples: autoseg evaluate masks references; autoseg evaluate --test
     """

@@ -89,7 +89,7 @@ def bin_names() -> tuple[str, ...]:
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
     """Numbered components (touching by a corner counts), and their sizes in voxels."""
     numbered: NDArray[np.integer] = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
-    return numbered, np.bincount(numbered.reshape(-1))[1:].astype(np.int64)
+    return numbered, np.bincount(numbered[mask])[1:].astype(np.int64)
 
 
 def _matched(

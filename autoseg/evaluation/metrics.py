@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.ndimage import find_objects
 
 from autoseg.errors import DatasetError
 from autoseg.evaluation.lesions import match_lesions
-from autoseg.evaluation.surfaces import hd95, normalized_surface_dice, surface_distances
+from autoseg.evaluation.surfaces import hd95, mean_distance, normalized_surface_dice, surface_distances
 from autoseg.records import FLAT_SPACING_FACTOR, CaseScore, Labels, LabelScore, Spacing
 
 Box = tuple[slice, slice, slice]
@@ -56,12 +57,14 @@ def score_case(
     tolerance_mm: float,
     annotated: Collection[str] | None = None,
     lesion_iou: float | None = None,
+    threads: int = 1,
 ) -> CaseScore:
     """Scores of every label or region of one case; of `annotated` only, where not all were drawn in the reference.
 
     `reference` and `prediction` are label maps (Z, Y, X) with the file's values on one grid, `spacing` its voxel size
     in mm. Voxels that the reference ignores count for nothing. With `lesion_iou` lesions are matched as well. A volume
-    of one slice has no surface across the slice. Raises DatasetError when the shapes differ or a value is not declared.
+    of one slice has no surface across the slice. Labels are worked on by `threads` at a time. Raises DatasetError when
+    the shapes differ or a value is not declared.
     """
     if reference.shape != prediction.shape:
         raise DatasetError(
@@ -69,32 +72,22 @@ def score_case(
             where=case,
             remedy="They must lie on one grid.",
         )
-    truth = _positions(reference, labels, f"{case}, reference")
-    found = _positions(prediction, labels, f"{case}, mask")
-    if labels.ignore_index is not None:
-        ignored = truth == labels.ignore_index
-        truth[ignored] = 0
-        found[ignored | (found == labels.ignore_index)] = 0
-    boxes = list(zip(_boxes(truth, labels), _boxes(found, labels), strict=True))
-    scores = {}
-    drawn = labels.drawn_names(annotated)
-    for name, members in labels.foreground.items():
-        if name not in drawn:
-            continue
-        present = [box for member in members for box in boxes[member] if box is not None]
-        box = _union(present)
-        score = _score_label(truth, found, members, box, spacing, tolerance_mm)
-        if lesion_iou is not None:
-            where = (slice(0, 0),) * 3 if box is None else box
-            lesions = match_lesions(
-                _is_one_of(truth[where], members),
-                _is_one_of(found[where], members),
-                voxel_volume_ml(spacing),
-                lesion_iou,
-            )
-            score = score.model_copy(update={"lesions": lesions})
-        scores[name] = score
-    return CaseScore(case=case, labels=scores)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        maps = (reference, f"{case}, reference"), (prediction, f"{case}, mask")
+        truth, found = pool.map(lambda entry: _positions(entry[0], labels, entry[1]), maps)
+        if labels.ignore_index is not None:
+            ignored = truth == labels.ignore_index
+            truth[ignored] = 0
+            found[ignored | (found == labels.ignore_index)] = 0
+        boxes = list(zip(*pool.map(lambda positions: _boxes(positions, labels), (truth, found)), strict=True))
+
+        def score(name: str) -> LabelScore:
+            members = labels.foreground[name]
+            box = _union([box for member in members for box in boxes[member] if box is not None])
+            return _score_label(truth, found, members, box, spacing, tolerance_mm, lesion_iou)
+
+        names = [name for name in labels.foreground if name in labels.drawn_names(annotated)]
+        return CaseScore(case=case, labels=dict(zip(names, pool.map(score, names), strict=True)))
 
 
 def voxel_volume_ml(spacing: Sequence[float]) -> float:
@@ -111,33 +104,31 @@ def _score_label(
     box: Box | None,
     spacing: Spacing,
     tolerance_mm: float,
+    lesion_iou: float | None,
 ) -> LabelScore:
     """Scores of one label or region, inside the box that holds it in both maps; None is a label found nowhere."""
-    if box is None:
-        return LabelScore(
-            dice=None,
-            iou=None,
-            true_positives=0,
-            false_positives=0,
-            false_negatives=0,
-            volume_reference_ml=0.0,
-            volume_prediction_ml=0.0,
-        )
-    reference, prediction = _is_one_of(truth[box], members), _is_one_of(found[box], members)
+    where = (slice(0, 0),) * 3 if box is None else box
+    reference, prediction = _is_one_of(truth[where], members), _is_one_of(found[where], members)
     counts = overlap(reference, prediction)
     axes = [axis for axis, size in enumerate(truth.shape) if size > 1] or [0, 1, 2]
-    distances = surface_distances(reference, prediction, spacing, axes)
+    distances = None if box is None else surface_distances(reference, prediction, spacing, axes)
     voxel = voxel_volume_ml(spacing)
+    volume = (counts.true_positives + counts.false_negatives) * voxel
+    error = (counts.false_positives - counts.false_negatives) * voxel
     return LabelScore(
         dice=counts.dice,
         iou=counts.iou,
         true_positives=counts.true_positives,
         false_positives=counts.false_positives,
         false_negatives=counts.false_negatives,
-        volume_reference_ml=(counts.true_positives + counts.false_negatives) * voxel,
+        volume_reference_ml=volume,
         volume_prediction_ml=(counts.true_positives + counts.false_positives) * voxel,
-        nsd=0.0 if distances is None else normalized_surface_dice(distances, tolerance_mm),
+        volume_error_ml=error,
+        relative_volume_error=error / volume if volume else None,
+        nsd=(None if box is None else 0.0) if distances is None else normalized_surface_dice(distances, tolerance_mm),
         hd95_mm=None if distances is None else hd95(distances),
+        assd_mm=None if distances is None else mean_distance(distances),
+        lesions=None if lesion_iou is None else match_lesions(reference, prediction, voxel, lesion_iou),
     )
 
 

@@ -27,9 +27,11 @@ def summarize(
 ) -> Summary:
     """Means over cases, per label and over labels; `failures` tells why cases have no score.
 
-    A label's mean is over the cases whose reference has it: a missed one counts with Dice 0, and has no HD95. Cases
-    whose reference lacks the label are counted as false alarms or as rightly absent, and enter no mean. Cases in which
-    nobody drew the label are counted apart too. Lesions, where they were matched, are those of all cases together.
+    A label's mean is over the cases whose reference has it: a missed one counts with Dice 0, and has no HD95 or ASSD.
+    Errors of volume count by their size, so that too much here and too little there do not cancel; in the bias they
+    may. Cases whose reference lacks the label are counted as false alarms or as rightly absent, and enter no mean.
+    Cases in which nobody drew the label are counted apart too. Lesions, where they were matched, are those of all cases
+    together.
     `names` are all labels, in their order; without them those of the scores.
     """
     told = list(dict.fromkeys([*names, *(name for score in scores for name in score.labels)]))
@@ -55,6 +57,10 @@ def _summarize_label(scores: Sequence[LabelScore | None]) -> LabelSummary:
         iou=_mean(score.iou for score in present),
         nsd=_mean(score.nsd for score in present),
         hd95_mm=_mean(score.hd95_mm for score in present),
+        assd_mm=_mean(score.assd_mm for score in present),
+        volume_error_ml=_mean(_size(score.volume_error_ml) for score in present),
+        relative_volume_error=_mean(_size(score.relative_volume_error) for score in present),
+        volume_bias_ml=_mean(score.volume_error_ml for score in present),
         cases=len(present),
         empty_references=alarms,
         both_empty=len(absent) - alarms,
@@ -65,6 +71,10 @@ def _summarize_label(scores: Sequence[LabelScore | None]) -> LabelSummary:
 
 def _reference_voxels(score: LabelScore) -> int:
     return score.true_positives + score.false_negatives
+
+
+def _size(error: float | None) -> float | None:
+    return None if error is None else abs(error)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

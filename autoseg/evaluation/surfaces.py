@@ -18,8 +18,9 @@ from scipy.spatial import cKDTree
 #: Distance, in voxels, up to which the neighbours of a surface voxel are looked at one by one.
 NEAR_VOXELS = 6.0
 
-#: So many farther surface voxels are searched with a tree; of more, the distance transform of the whole box is made.
-FEW_POINTS = 20_000
+#: Farther surface voxels are searched with a tree, unless there are more than one to so many voxels of the box: then
+#: the distance transform of the whole box is made. A voxel of that takes 30 ns, a search about 3 µs (measured).
+VOXELS_PER_SEARCH = 100
 
 #: Relative allowance for rounding in comparisons with a tolerance: five voxels of 0.2 mm are 1 mm.
 ROUNDING = 1e-6
@@ -156,12 +157,12 @@ def _far(
     places: NDArray[np.intp], surface: NDArray[np.bool_], others: NDArray[np.intp], spacing: Sequence[float]
 ) -> NDArray[np.float64]:
     """The same for places that have no voxel of the surface near them."""
-    if places.size > FEW_POINTS:
+    if places.size * VOXELS_PER_SEARCH > surface.size:
         transform: NDArray[np.float32] = edt.edt(
             ~surface, anisotropy=tuple(float(size) for size in spacing), black_border=False
         )
         return transform.reshape(-1)[places].astype(np.float64)
     scale = np.asarray(spacing, dtype=np.float64)
     points, tree_points = (np.stack(np.unravel_index(flat, surface.shape), axis=1) * scale for flat in (places, others))
-    tree = cKDTree(tree_points, balanced_tree=False, compact_nodes=False)
+    tree = cKDTree(tree_points, leafsize=32, balanced_tree=False, compact_nodes=False)
     return np.asarray(tree.query(points)[0], dtype=np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from autoseg.model_file import read_header
 from autoseg.pipeline.reports import EvaluateReport
 from autoseg.progress import Progress
 from autoseg.records import Case, CaseScore, Dataset, Labels, Summary
-from autoseg.workers import WorkerPool, default_workers
+from autoseg.workers import WorkerPool, available_cores, default_workers
 from autoseg.workspace import Workspace
 
 #: Tolerance of the normalized surface Dice, in mm, unless another is asked for.
@@ -96,11 +97,11 @@ def score_cases(
     """Score all; a case that cannot be scored becomes a failure in the summary, not an end."""
     scores: list[CaseScore] = []
     failed = dict(failures)
-    with (
-        WorkerPool(_scoring_workers(len(tasks)) if workers is None else workers) as pool,
-        progress.stage("Scoring cases", len(tasks)) as advance,
-    ):
-        for outcome in pool.map(score_files, tasks):
+    processes = _scoring_workers(len(tasks)) if workers is None else workers
+    # cases side by side in processes, or one after another here with its labels side by side
+    score = partial(score_files, threads=available_cores() if processes == 0 else 1)
+    with WorkerPool(processes) as pool, progress.stage("Scoring cases", len(tasks)) as advance:
+        for outcome in pool.map(score, tasks):
             if outcome.error is not None:
                 failed[outcome.item.case] = str(outcome.error)
             elif outcome.value is not None:
@@ -121,8 +122,8 @@ def _scoring_workers(tasks: int) -> int:
     return default_workers(tasks) if tasks > 8 else 0
 
 
-def score_files(task: ScoreTask) -> CaseScore:
-    """Read and score one case (runs in a worker)."""
+def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
+    """Read and score one case, so many labels at a time (runs in a worker)."""
     mask = read_labels(task.mask)
     reference, labels = read_reference(task.reference, task.labels)
     if mask.labels.shape != reference.labels.shape:
@@ -147,6 +148,7 @@ def score_files(task: ScoreTask) -> CaseScore:
         task.tolerance_mm,
         task.reference.annotated,
         task.lesion_iou,
+        threads,
     )
     place = labels_place(task.reference)
     return score.model_copy(

@@ -37,8 +37,11 @@ class LabelScore(Record):
     false_negatives: int
     volume_reference_ml: float
     volume_prediction_ml: float
+    volume_error_ml: float | None = None  # prediction less reference: above 0 is too much; None in older files
+    relative_volume_error: float | None = None  # the same as a share of the reference; None where that is empty
     nsd: float | None = None  # normalized surface Dice at the report's tolerance
-    hd95_mm: float | None = None  # None where either is empty
+    hd95_mm: float | None = None  # robust Hausdorff distance; None where either is empty
+    assd_mm: float | None = None  # average symmetric surface distance; None where either is empty
     lesions: LesionScore | None = None  # where asked for
 
 
@@ -62,6 +65,10 @@ class LabelSummary(Record):
     empty_references: int  # predicted although the reference has none (false alarms)
     both_empty: int  # rightly found to be absent
     not_annotated: int = 0  # nobody drew it there: the case is skipped for this label
+    assd_mm: float | None = None
+    volume_error_ml: float | None = None  # mean of the sizes of the errors, whichever way they go
+    relative_volume_error: float | None = None  # the same of the errors as shares of the reference
+    volume_bias_ml: float | None = None  # mean error: above 0 is too much on the whole
     lesions: LesionScore | None = None  # of all cases together, where asked for
 
 

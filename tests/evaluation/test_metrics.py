@@ -36,12 +36,16 @@ def test_overlap_counts_voxels(seed: int) -> None:
         assert entry.iou == pytest.approx((truth & found).sum() / (truth | found).sum())
         assert entry.volume_reference_ml == pytest.approx(truth.sum() * 1e-3)
         assert entry.volume_prediction_ml == pytest.approx(found.sum() * 1e-3)
+        error = int(found.sum()) - int(truth.sum())
+        assert entry.volume_error_ml == pytest.approx(error * 1e-3)
+        assert entry.relative_volume_error == pytest.approx(error / truth.sum())
 
 
 def test_a_perfect_mask() -> None:
     labels = random_labels(0, [0, 1, 5])
     for entry in score_case("a", labels, labels.astype(np.int64), SPACING, PLAIN, 1.0).labels.values():
-        assert (entry.dice, entry.iou, entry.nsd, entry.hd95_mm) == (1.0, 1.0, 1.0, 0.0)
+        assert (entry.dice, entry.iou, entry.nsd, entry.hd95_mm, entry.assd_mm) == (1.0, 1.0, 1.0, 0.0, 0.0)
+        assert (entry.volume_error_ml, entry.relative_volume_error) == (0.0, 0.0)
 
 
 def test_what_is_empty_has_no_score_or_zero() -> None:
@@ -50,10 +54,23 @@ def test_what_is_empty_has_no_score_or_zero() -> None:
     prediction[2, 2, 2] = 5
     labels = score_case("a", reference, prediction, SPACING, PLAIN, 1.0).labels
     for entry in labels.values():  # one missed, one invented
-        assert (entry.dice, entry.iou, entry.nsd, entry.hd95_mm) == (0.0, 0.0, 0.0, None)
+        assert (entry.dice, entry.iou, entry.nsd, entry.hd95_mm, entry.assd_mm) == (0.0, 0.0, 0.0, None, None)
+    missed, invented = labels["liver"], labels["lesion"]
+    assert (missed.volume_error_ml, missed.relative_volume_error) == (-0.001, -1.0)
+    assert (invented.volume_error_ml, invented.relative_volume_error) == (0.001, None)
     nothing = np.zeros_like(reference)
     for entry in score_case("a", nothing, nothing, SPACING, PLAIN, 1.0).labels.values():
-        assert (entry.dice, entry.iou, entry.nsd, entry.hd95_mm) == (None, None, None, None)
+        assert (entry.dice, entry.iou, entry.nsd, entry.hd95_mm, entry.assd_mm) == (None,) * 5
+        assert (entry.volume_error_ml, entry.relative_volume_error) == (0.0, None)
+
+
+def test_labels_side_by_side_have_the_same_scores() -> None:
+    reference, prediction = random_labels(3, [0, 1, 5]), random_labels(4, [0, 1, 5])
+    alone = score_case("a", reference, prediction, SPACING, PLAIN, 1.0, lesion_iou=0.1)
+    assert score_case("a", reference, prediction, SPACING, PLAIN, 1.0, lesion_iou=0.1, threads=3) == alone
+    strange = np.full_like(reference, 9)
+    with pytest.raises(DatasetError, match="case7, mask"):
+        score_case("case7", reference, strange, SPACING, PLAIN, 1.0, threads=3)
 
 
 def test_regions_are_unions_of_values() -> None:

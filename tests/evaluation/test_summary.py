@@ -19,10 +19,13 @@ def score(true: int, extra: int, missed: int, hd: float | None = None) -> LabelS
         true_positives=true,
         false_positives=extra,
         false_negatives=missed,
-        volume_reference_ml=0.0,
-        volume_prediction_ml=0.0,
+        volume_reference_ml=true + missed,
+        volume_prediction_ml=true + extra,
+        volume_error_ml=extra - missed,
+        relative_volume_error=(extra - missed) / (true + missed) if true + missed else None,
         nsd=1.0 if true else (0.0 if total else None),
         hd95_mm=hd,
+        assd_mm=None if hd is None else hd / 4,
     )
 
 
@@ -38,11 +41,37 @@ def test_means_are_over_references_that_have_the_label() -> None:
     x, y = summary.labels["x"], summary.labels["y"]
     assert x.dice == pytest.approx((1 + 0.5 + 0) / 3)
     assert x.hd95_mm == pytest.approx(1.0)
+    assert x.assd_mm == pytest.approx(0.25)
     assert (x.cases, x.empty_references, x.both_empty) == (3, 0, 0)
     assert (y.dice, y.iou, y.nsd, y.hd95_mm) == (None, None, None, None)
     assert (y.cases, y.empty_references, y.both_empty) == (0, 1, 2)
+    assert (y.assd_mm, y.volume_error_ml, y.relative_volume_error, y.volume_bias_ml) == (None,) * 4
     assert summary.mean_dice == x.dice
     assert summary.failures == {"d": "is unreadable"}
+
+
+def test_errors_of_volume_do_not_cancel_but_their_bias_does() -> None:
+    scores = [CaseScore(case=str(number), labels={"x": score(10, *errors)}) for number, errors in enumerate(ERRORS)]
+    x = summarize(scores, 1.0).labels["x"]
+    assert x.volume_error_ml == pytest.approx((6 + 2) / 2)
+    assert x.relative_volume_error == pytest.approx((0.6 + 2 / 12) / 2)
+    assert x.volume_bias_ml == pytest.approx((6 - 2) / 2)
+
+
+ERRORS = [(6, 0), (0, 2)]  # (too much, missed)
+
+
+def test_a_summary_without_the_newer_figures_is_read(tmp_path: Path) -> None:
+    written = as_nnunet_summary(summarize(SCORES, 1.0))
+    newer = ("assd_mm", "volume_error_ml", "relative_volume_error", "volume_bias_ml")
+    for entry in (*written["labels"].values(), *(one for case in written["cases"] for one in case["labels"].values())):
+        for name in newer:
+            entry.pop(name, None)
+    path = tmp_path / "summary.json"
+    write_json(path, written)
+    read = read_summary(path)
+    assert read.labels["x"].assd_mm is None
+    assert read.labels["x"].dice == pytest.approx(0.5)
 
 
 def test_nothing_scored() -> None:
