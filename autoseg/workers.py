@@ -80,6 +80,11 @@ def usable_memory() -> int:
     return int(STEP_SHARE * psutil.virtual_memory().available)
 
 
+def machine_memory() -> int:
+    """Bytes of main memory that the machine has, used or not."""
+    return int(psutil.virtual_memory().total)
+
+
 def process_seconds() -> float:
     """Wall time since this process was started."""
     return max(0.0, time.time() - float(psutil.Process().create_time()))

@@ -130,6 +130,11 @@ class Workspace:
         return self.root / "model.safetensors"
 
     @property
+    def placement(self) -> Path:
+        """Pictures of labels that lie elsewhere than their image."""
+        return self.root / "report" / "placement"
+
+    @property
     def test(self) -> Path:
         """Masks and scores of the test cases."""
         return self.root / "test"
@@ -181,12 +186,12 @@ class Workspace:
 
 
 def preparation_hash(preparation: Preparation) -> str:
-    """Sixteen hex digits of the SHA-256 of the preparation's JSON, without the statistics that decide nothing.
+    """Sixteen hex digits of the SHA-256 of the preparation's JSON, without what decides no byte of a prepared case.
 
     So a new case, which changes the statistics of the dataset a little, leaves the prepared cases valid unless a
     channel is normalized by them.
     """
-    deciding = preparation.model_dump(mode="json")
+    deciding = preparation.model_dump(mode="json", exclude={"slice_order"})
     for channel, scheme in enumerate(preparation.normalization):
         if scheme in NORMALIZED_ALONE and channel < len(deciding["intensities"]):
             deciding["intensities"][channel] = None

@@ -73,6 +73,13 @@ def plan(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Plan with the good cases when others have errors.")
     ] = False,
+    trust_voxels: Annotated[
+        bool,
+        typer.Option(
+            "--trust-voxels",
+            help="Take labels voxel by voxel, where their headers put them elsewhere than their image.",
+        ),
+    ] = False,
     workers: Workers = None,
     use: Use = None,
 ) -> int:
@@ -132,6 +139,7 @@ def plan(
         probe=probe,
         splits=SplitOptions(folds=folds, stratify=stratify, groups=not no_groups, splits=splits),
         skip_bad=skip_bad,
+        trust_voxels=trust_voxels,
         use=tuple(use or ()),
         workers=workers,
         progress=progress,

@@ -22,6 +22,9 @@ from autoseg.records import Case, Dataset, LabelMap, Labels, Problem, Volume
 #: So many undeclared values are no forgotten label: the file was interpolated, or compressed with loss.
 MANY_UNDECLARED = 20
 
+#: The kind of a finding: the headers of image and labels put them in different places.
+MISPLACED = "geometry-mismatch"
+
 #: Values named in a message before it says "and N more".
 NAMED = 8
 
@@ -251,11 +254,16 @@ def _check_grid(report: _Report, volume: Volume, label_map: LabelMap) -> None:
     differ = not np.allclose(image.spacing, labels.spacing, rtol=1e-3)
     detail = f"; voxels are {spacings[0]} mm in the image and {spacings[1]} mm in the labels" if differ else ""
     what = f"image and labels lie up to {distance:.3g} mm apart{detail}"
-    if distance > DIFFERENT_GRID_VOXELS * edge:
-        remedy = "Correct the header that is wrong, or resample the labels on the grid of the image."
-        report.add("error", "geometry-mismatch", what, remedy, file)
+    if report.case.trust_voxels:
+        report.add("warning", MISPLACED, what, "They are taken voxel by voxel, as --trust-voxels asks.", file)
+    elif distance > DIFFERENT_GRID_VOXELS * edge:
+        remedy = (
+            "Correct the header that is wrong, or resample the labels on the grid of the image. If they lie on its "
+            "voxels all the same: autoseg plan --trust-voxels."
+        )
+        report.add("error", MISPLACED, what, remedy, file)
     else:
-        report.add("warning", "geometry-mismatch", what, "Less than half a voxel: it is ignored.", file)
+        report.add("warning", MISPLACED, what, "Less than half a voxel: it is ignored.", file)
 
 
 def _check_values(report: _Report, found: NDArray[np.generic], labels: Labels) -> None:

@@ -20,6 +20,16 @@ SAME_GRID_VOXELS = 0.05
 #: From here on the image and the labels show different anatomy.
 DIFFERENT_GRID_VOXELS = 0.5
 
+#: Axes further than this from right angles are told of: headers in float32 are off by far less.
+SKEW_DEGREES = 0.05
+
+
+def skew_degrees(geometry: Geometry) -> float:
+    """By how many degrees the axes of a grid are off right angles, at most."""
+    directions = geometry.matrix[:3, :3] / np.linalg.norm(geometry.matrix[:3, :3], axis=0)
+    cosines = directions.T @ directions
+    return float(np.degrees(np.arcsin(np.clip(np.abs(cosines - np.diag(np.diag(cosines))).max(), 0.0, 1.0))))
+
 
 def smallest_voxel_edge(geometry: Geometry) -> float:
     """Smallest voxel size in mm; a 2D image has only its two in-plane sizes."""

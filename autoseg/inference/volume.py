@@ -42,6 +42,7 @@ from autoseg.records import (
     Shape,
     Volume,
 )
+from autoseg.workers import machine_memory
 
 #: Averaged probabilities are taken no closer to 0 and 1, where their log-odds have no end.
 SMALLEST_PROBABILITY = 1e-6
@@ -75,7 +76,7 @@ def prepare_volume(
         if preparation in earlier:
             prepared.append(prepared[earlier.index(preparation)])
         else:
-            case = to_network_space(case_id, volume, None, preparation)
+            case = to_network_space(case_id, volume, None, preparation, most_bytes=machine_memory())
             case.image[gaps] = 0
             prepared.append(case)
     return tuple(prepared)

@@ -149,6 +149,7 @@ def _preparation(fields: Fields, spacing: tuple[float, ...], common: Common) -> 
         labels=common.labels,
         image_order=cast(Literal[0, 1, 3], _resampling(fields, "data", is_seg=False, orders=(0, 1, 3))),
         label_order=cast(Literal[0, 1], _resampling(fields, "seg", is_seg=True, orders=(0, 1))),
+        slice_order=cast(Literal[0, 1], fields.table("resampling_fn_probabilities_kwargs").values.get("order_z", 0)),
     )
 
 
@@ -156,10 +157,12 @@ def _require_known(fields: Fields) -> None:
     preprocessor = fields.values.get("preprocessor_name", _PREPROCESSOR)
     if preprocessor != _PREPROCESSOR:
         raise fields.error("preprocessor_name", f"{preprocessor!r} is not known, only {_PREPROCESSOR}", None)
-    _resampling(fields, "probabilities", is_seg=False, orders=(1,))
+    _resampling(fields, "probabilities", is_seg=False, orders=(1,), slice_orders=(0, 1))
 
 
-def _resampling(fields: Fields, what: str, *, is_seg: bool, orders: tuple[int, ...]) -> int:
+def _resampling(
+    fields: Fields, what: str, *, is_seg: bool, orders: tuple[int, ...], slice_orders: tuple[int, ...] = (0,)
+) -> int:
     """The spline order of one resampling; refuses functions and arguments that compute something else."""
     name = f"resampling_fn_{what}"
     function = fields.text(name)
@@ -168,6 +171,8 @@ def _resampling(fields: Fields, what: str, *, is_seg: bool, orders: tuple[int, .
     arguments = fields.table(f"{name}_kwargs")
     expected = {"is_seg": is_seg, "order_z": 0, "force_separate_z": None, "separate_z_anisotropy_threshold": 3}
     for key, value in arguments.values.items():
+        if key == "order_z" and value in slice_orders:
+            continue
         if key != "order" and (key not in expected or value != expected[key]):
             raise arguments.error(key, f"{value!r} is not supported here, only {expected.get(key)!r}", None)
     for key in ("is_seg", "force_separate_z"):
@@ -236,7 +241,7 @@ def configuration_to_nnunet(configuration: Configuration, plans_name: str) -> di
         "use_mask_for_norm": list(preparation.use_mask_for_normalization),
         **_resampling_to_nnunet("data", is_seg=False, order=preparation.image_order),
         **_resampling_to_nnunet("seg", is_seg=True, order=preparation.label_order),
-        **_resampling_to_nnunet("probabilities", is_seg=False, order=1),
+        **_resampling_to_nnunet("probabilities", is_seg=False, order=1, slice_order=preparation.slice_order),
         "architecture": architecture_to_nnunet(configuration),
         "batch_dice": configuration.batch_dice,
     }
@@ -247,9 +252,9 @@ def configuration_to_nnunet(configuration: Configuration, plans_name: str) -> di
     return entry
 
 
-def _resampling_to_nnunet(what: str, *, is_seg: bool, order: int) -> Mapping[str, Any]:
+def _resampling_to_nnunet(what: str, *, is_seg: bool, order: int, slice_order: int = 0) -> Mapping[str, Any]:
     name = f"resampling_fn_{what}"
     return {
         name: _RESAMPLING,
-        f"{name}_kwargs": {"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None},
+        f"{name}_kwargs": {"is_seg": is_seg, "order": order, "order_z": slice_order, "force_separate_z": None},
     }

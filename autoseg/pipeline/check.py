@@ -15,6 +15,7 @@ from autoseg.errors import AutosegError
 from autoseg.fingerprint.annotation_gaps import annotation_gaps
 from autoseg.fingerprint.case import CaseMeasurement, measure_case
 from autoseg.fingerprint.merge import merge
+from autoseg.fingerprint.odd_sizes import odd_sizes
 from autoseg.pipeline.reports import CheckReport
 from autoseg.planning.evidence import normalization_doubts
 from autoseg.planning.mirroring import side_doubts
@@ -75,6 +76,7 @@ def examine(
     found = [measurements[index] for index in sorted(measurements)]
     cases = [measurement.fingerprint for measurement in found]
     problems += same_image_problems(cases)
+    problems += odd_sizes(cases)
     problems += annotation_gaps(cases, dataset.labels)
     problems += side_doubts(cases, dataset.labels)
     return _ranked(problems), found

@@ -133,7 +133,7 @@ def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
             remedy="They must lie on one grid.",
         )
     distance = corner_distance_mm(mask.geometry, reference.geometry)
-    if distance > GRID_TOLERANCE * min(reference.geometry.spacing):
+    if distance > GRID_TOLERANCE * min(reference.geometry.spacing) and not task.reference.trust_voxels:
         raise DatasetError(
             f"mask and reference lie {distance:.2f} mm apart in the world",
             where=task.mask,

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoseg.dataset.checks import MISPLACED
 from autoseg.dataset.folds import read_splits, write_splits
 from autoseg.dataset.layouts import open_dataset
 from autoseg.errors import DatasetError, UsageError, WorkspaceError
@@ -15,6 +16,7 @@ from autoseg.hardware import device_budget
 from autoseg.pipeline.check import examine
 from autoseg.pipeline.fingerprints import read_fingerprint, read_json_object
 from autoseg.pipeline.fitting import fitting_plan
+from autoseg.pipeline.misplaced import pictured
 from autoseg.pipeline.plans import require_replaceable, signed
 from autoseg.pipeline.probe import probed
 from autoseg.pipeline.reports import PlanReport
@@ -61,11 +63,15 @@ def plan(
     probe: bool = True,
     splits: SplitOptions = DEFAULT_SPLITS,
     skip_bad: bool = False,
+    trust_voxels: bool = False,
     use: tuple[str, ...] = (),
     workers: int | None = None,
     progress: Progress,
 ) -> PlanReport:
-    """Check the dataset, measure it on all cores, plan, and write what was found into the work folder."""
+    """Check the dataset, measure it on all cores, plan, and write what was found into the work folder.
+
+    With `trust_voxels` labels lie on the voxels of their image, wherever their headers put them.
+    """
     load_plugins(use)
     request = PlanRequest(preset, name, device, overrides, nnunet_plans, probe, use)
     require_planned_or_given(request)
@@ -74,7 +80,9 @@ def plan(
     require_same_dataset(work, found)
     for note in found.notes:
         progress.say(note)
-    measured = measured_dataset(found, skip_bad, workers, progress)
+    if trust_voxels:
+        found = with_trusted_voxels(found)
+    measured = measured_dataset(found, work.placement, skip_bad, workers, progress)
     seconds = {"check and measure": time.monotonic() - began}
     made, probe_record = made_plan(measured.fingerprint, request, seconds, progress)
     require_replaceable(work, made)
@@ -149,10 +157,25 @@ class MeasuredDataset:
     fingerprint: Fingerprint
 
 
-def measured_dataset(found: Dataset, skip_bad: bool, workers: int | None, progress: Progress) -> MeasuredDataset:
-    """Read, check and measure every case. Raises DatasetError for cases with errors, unless they may be skipped."""
+def with_trusted_voxels(found: Dataset) -> Dataset:
+    """The dataset with labels that lie on the voxels of their image, whatever their headers say."""
+    trusted = {
+        part: tuple(case.model_copy(update={"trust_voxels": True}) for case in getattr(found, part))
+        for part in ("cases", "test_cases")
+    }
+    return found.model_copy(update=trusted)
+
+
+def measured_dataset(
+    found: Dataset, pictures: Path, skip_bad: bool, workers: int | None, progress: Progress
+) -> MeasuredDataset:
+    """Read, check and measure every case; labels that lie elsewhere than their image are drawn into `pictures`.
+
+    Raises DatasetError for cases with errors, unless they may be skipped.
+    """
     with WorkerPool(default_workers(len(found.cases)) if workers is None else workers) as pool:
         problems, measurements = examine(found, pool, progress)
+    problems = pictured(found, problems, pictures)
     good = {measurement.fingerprint.case for measurement in measurements}
     left_out = tuple(case.id for case in found.cases if case.id not in good)
     if left_out and not skip_bad:
@@ -168,10 +191,13 @@ def _refusal(found: Dataset, problems: tuple[Problem, ...], left_out: tuple[str,
     lines = [f"  {problem.case or found.name}: {problem.what}" for problem in errors[:SHOWN]]
     if len(errors) > SHOWN:
         lines.append(f"  … and {len(errors) - SHOWN} more (`autoseg check` lists all)")
+    remedy = "\nMend or remove them, or plan with the good ones only: --skip-bad."
+    if any(problem.kind == MISPLACED for problem in errors):
+        remedy += " Labels that lie on the voxels of their image whatever the headers say: --trust-voxels."
     return DatasetError(
         f"{len(left_out)} of {len(found.cases)} cases cannot be used:\n" + "\n".join(lines),
         where=found.root,
-        remedy="\nMend or remove them, or plan with the good ones only: --skip-bad.",
+        remedy=remedy,
     )
 
 

@@ -18,7 +18,7 @@ from autoseg.preprocessing.case import to_network_space
 from autoseg.preprocessing.store import is_current, remove_abandoned, remove_case, write_case
 from autoseg.progress import Progress
 from autoseg.records import Case, Configuration, Fingerprint, Preparation, Shape
-from autoseg.workers import WorkerPool, default_workers
+from autoseg.workers import WorkerPool, default_workers, machine_memory
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 
@@ -93,7 +93,7 @@ def prepare_together(tasks: tuple[PrepareTask, ...]) -> None:
         # no name for what comes back: it must not stay in memory while the next one is made
         write_case(
             task.folder,
-            to_network_space(case.id, volume, label_map, task.preparation, nonzero),
+            to_network_space(case.id, volume, label_map, task.preparation, nonzero, most_bytes=machine_memory()),
             case,
             task.patch_size,
         )

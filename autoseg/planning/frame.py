@@ -43,7 +43,8 @@ class Frame:
 
     def preparation(self, spacing: Spacing) -> Preparation:
         """The preparation of a 3D configuration at this spacing."""
-        return volume_preparation(self.fingerprint, self.order, spacing, self.schemes, self.masks)
+        slice_order = self.variant.slice_order
+        return volume_preparation(self.fingerprint, self.order, spacing, self.schemes, self.masks, slice_order)
 
     def fitter(self, dimensions: Literal[2, 3]) -> Fitter:
         """What finds patches for these dimensions, or takes the given one."""

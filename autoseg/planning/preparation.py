@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from autoseg.arrays.normalize import scheme_for_channel
@@ -49,6 +51,7 @@ def volume_preparation(
     spacing: Spacing,
     schemes: tuple[str, ...],
     masks: tuple[bool, ...],
+    slice_order: Literal[0, 1],
 ) -> Preparation:
     """The preparation of a 3D configuration at `spacing` (prepared axis order)."""
     return Preparation(
@@ -58,6 +61,7 @@ def volume_preparation(
         use_mask_for_normalization=masks,
         intensities=fingerprint.intensities,
         labels=fingerprint.labels,
+        slice_order=slice_order,
     )
 
 

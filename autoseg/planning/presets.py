@@ -104,6 +104,7 @@ class Variant:
     length: Length
     training: TrainSettings  # its epochs are replaced by what `length` gives
     smallest_batch: int = 2
+    slice_order: Literal[0, 1] = 0  # of scores between slices that lie far apart, see Preparation
     lowres: bool = True  # whether a low-resolution stage and the cascade are planned where patches see little
 
     def limits(self, dimensions: Literal[2, 3]) -> Limits:
@@ -178,6 +179,7 @@ _AUTO_ACCELERATOR = Variant(
     # (docs/explanation/training-length.md)
     length=Length((100, 250), epochs=(50, 1000), visits=200, label_patches=4_000, fewest_samples=100_000),
     training=_AUTO_TRAINING,
+    slice_order=1,  # docs/decisions/0130-slices-are-interpolated.md
 )
 _AUTO_CPU = Variant(
     # One convolution at full resolution and on each way up, and patches that leave part of a small image out: on two
@@ -192,6 +194,7 @@ _AUTO_CPU = Variant(
     dataset_share=0.05,
     length=Length((25, 250), epochs=(20, 300), visits=67, label_patches=400, fewest_samples=4_000),
     training=_AUTO_TRAINING,
+    slice_order=1,
     lowres=False,  # three trainings for one: the steps that a CPU makes in a day are too few to share
 )
 

@@ -40,6 +40,8 @@ def to_network_space(
     label_map: LabelMap | None,
     preparation: Preparation,
     nonzero: NDArray[np.bool_] | None = None,
+    *,
+    most_bytes: int | None = None,
 ) -> PreparedCase:
     """The case as the network sees it: image (C, Z, Y, X) float32, training labels (Z, Y, X) int16.
 
@@ -57,6 +59,8 @@ def to_network_space(
     # holes are the same in every orientation: the mask is made on the array as it lies in memory
     mask = turned(nonzero_mask(volume.image) if nonzero is None else nonzero)
     placement = _place(volume, preparation, orientation, bounding_box(mask))
+    if most_bytes is not None:
+        _require_room(placement, volume.image.shape[0], most_bytes)
     image = np.array(crop(turned(volume.image), placement.box), order="C")  # a copy: it is normalized in place
     inside = np.ascontiguousarray(crop(mask, placement.box))
     labels = None
@@ -88,6 +92,25 @@ def _check_fit(volume: Volume, label_map: LabelMap | None, preparation: Preparat
         )
 
 
+def _require_room(placement: Placement, channels: int, most_bytes: int) -> None:
+    """Refuse a grid that could not be held, and tell both."""
+    shape = placement.prepared_shape
+    needed = 4 * channels * shape[0] * shape[1] * shape[2]
+    if needed <= most_bytes:
+        return
+    grids = [
+        f"{'x'.join(map(str, size))} voxels of {'x'.join(f'{edge:.3g}' for edge in spacing)} mm"
+        for size, spacing in (
+            (placement.cropped_shape, placement.transposed_spacing),
+            (shape, placement.prepared_spacing),
+        )
+    ]
+    raise DatasetError(
+        f"{grids[0]} would become {grids[1]}: {needed / 2**30:,.0f} GB, of {most_bytes / 2**30:,.0f} that there are",
+        remedy="Correct the voxel size in its header: it is not the one of the images that the plan was made for.",
+    )
+
+
 def _place(volume: Volume, preparation: Preparation, orientation: Orientation, box: Box) -> Placement:
     """Where everything will lie."""
     order = preparation.axis_order
@@ -105,6 +128,7 @@ def _place(volume: Volume, preparation: Preparation, orientation: Orientation, b
         box=box,
         prepared_shape=resampled_shape(cropped, spacing, (z, y, x)),
         prepared_spacing=(z, y, x),
+        slice_order=preparation.slice_order,
     )
 
 
@@ -113,7 +137,8 @@ def placement_for(placement: Placement, preparation: Preparation) -> Placement:
     spacing = placement.transposed_spacing
     z, y, x = (own if wanted is None else wanted for own, wanted in zip(spacing, preparation.spacing, strict=True))
     shape = resampled_shape(placement.cropped_shape, spacing, (z, y, x))
-    return placement.model_copy(update={"prepared_shape": shape, "prepared_spacing": (z, y, x)})
+    where = {"prepared_shape": shape, "prepared_spacing": (z, y, x), "slice_order": preparation.slice_order}
+    return placement.model_copy(update=where)
 
 
 def _normalize(image: NDArray[np.float32], preparation: Preparation, inside: NDArray[np.bool_]) -> None:
@@ -139,7 +164,7 @@ def to_image_space(
     do not have the prepared shape.
     """
     slabs = _slabs(scores, placement, labels)
-    found = labels_on_grid(slabs, *_grids(placement), labels, order)
+    found = labels_on_grid(slabs, *_grids(placement), labels, order, placement.slice_order)
     return labels_to_image_space(found, placement, labels)
 
 
@@ -157,7 +182,7 @@ def probabilities_to_image_space(
     1 and everything else 0. Raises ValueError if whole scores do not have the prepared shape.
     """
     slabs = _slabs(scores, placement, labels)
-    found = whole_probabilities(slabs, *_grids(placement), labels, order)
+    found = whole_probabilities(slabs, *_grids(placement), labels, order, placement.slice_order)
     whole = _to_stored(found, placement, fill=0)
     if not labels.has_regions:
         outside = _to_stored(np.zeros(placement.cropped_shape, dtype=np.bool_), placement, fill=1)
@@ -180,7 +205,7 @@ def averaged_to_image_space(
     if not all(same_crop(placement, first) for placement in placements):
         raise ValueError("the groups do not crop the file alike")
     streams = [
-        probabilities_in_planes(slabs, *_grids(placement), labels, 1)
+        probabilities_in_planes(slabs, *_grids(placement), labels, 1, placement.slice_order)
         for slabs, placement in zip(groups, placements, strict=True)
     ]
     found = np.zeros(first.cropped_shape, dtype=np.min_scalar_type(len(labels.values)))

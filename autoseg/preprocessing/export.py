@@ -33,15 +33,18 @@ def labels_on_grid(
     new_spacing: Spacing,
     labels: Labels,
     order: Literal[0, 1],
+    slice_order: Literal[0, 1] = 0,
 ) -> NDArray[np.integer]:
     """Training labels (Z, Y, X) on a grid of `shape` from slabs of scores (K, planes, Y, X) on one of `source_shape`.
 
-    Of equal scores the first label wins. Regions with an order write their values one after the other where their
-    probability is above 1/2, a score above 0; without an order the most likely value wins (`score_terms`).
+    `slice_order` is the order along an axis that is much coarser than the others (`arrays.resample.separate_axis`): 0
+    takes its nearest planes. Of equal scores the first label wins. Regions with an order write their values one after
+    the other where their probability is above 1/2, a score above 0; without an order the most likely value wins
+    (`score_terms`).
     """
     from autoseg.arrays.resample_scores_torch import added, grid_taps, highest, last_positive, winners_on_grid
 
-    taps = grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order))
+    taps = grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order, slice_order))
     values = _region_values(labels)
     if values is not None:
         regions = winners_on_grid(slabs, taps, last_positive, labels.heads + 1)
@@ -60,6 +63,7 @@ def probabilities_in_planes(
     new_spacing: Spacing,
     labels: Labels,
     order: Literal[0, 1],
+    slice_order: Literal[0, 1] = 0,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Probabilities (K, planes, Y, X) on a grid of `shape` with their first plane; the same portions for all slabs.
 
@@ -67,7 +71,7 @@ def probabilities_in_planes(
     """
     from autoseg.arrays.resample_scores_torch import grid_taps, probabilities_on_grid
 
-    taps = grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order))
+    taps = grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order, slice_order))
     return probabilities_on_grid(slabs, taps, independent=labels.has_regions)
 
 
@@ -79,20 +83,23 @@ def whole_probabilities(
     new_spacing: Spacing,
     labels: Labels,
     order: Literal[0, 1],
+    slice_order: Literal[0, 1] = 0,
 ) -> NDArray[np.float32]:
     """Probabilities (K, Z, Y, X) on a grid of `shape`, all at once."""
     found = np.empty((labels.heads, *shape), dtype=np.float32)
     for first, planes in probabilities_in_planes(
-        slabs, source_shape, shape, current_spacing, new_spacing, labels, order
+        slabs, source_shape, shape, current_spacing, new_spacing, labels, order, slice_order
     ):
         found[:, first : first + planes.shape[1]] = planes
     return found
 
 
-def _orders(current_spacing: Spacing, new_spacing: Spacing, order: Literal[0, 1]) -> tuple[Literal[0, 1], ...]:
-    """The order per axis: an axis that is much coarser than the others takes its nearest planes."""
+def _orders(
+    current_spacing: Spacing, new_spacing: Spacing, order: Literal[0, 1], slice_order: Literal[0, 1]
+) -> tuple[Literal[0, 1], ...]:
+    """The order per axis: an axis that is much coarser than the others has its own."""
     apart = separate_axis(current_spacing, new_spacing)
-    return tuple(0 if axis == apart else order for axis in range(3))
+    return tuple(min(order, slice_order) if axis == apart else order for axis in range(3))
 
 
 def score_terms(labels: Labels) -> tuple[tuple[int, ...], ...]:

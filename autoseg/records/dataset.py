@@ -59,7 +59,8 @@ class Case(Record):
 
     Its labels are one label map, or one binary file per label (`label_files`, in the order of the dataset's labels), or
     nothing. `images` are the files that there are, in the order of the channels. `annotated` names the labels that were
-    drawn in this case; None means all of the dataset's.
+    drawn in this case; None means all of the dataset's. With `trust_voxels` the labels lie on the voxels of the image
+    whatever their header says.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Case(Record):
     label_files: tuple[tuple[str, Path], ...] = ()
     annotated: tuple[str, ...] | None = None
     missing: tuple[int, ...] = ()  # channels without a file: only for a model that has learned to do without
+    trust_voxels: bool = False
 
     @property
     def labelled(self) -> bool:

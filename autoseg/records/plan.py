@@ -26,6 +26,8 @@ class Preparation(Record):
     """All that decides the bytes of a prepared case; the prepared folder is named by its hash.
 
     `spacing` is in prepared axis order; None keeps the case's own spacing along that axis (slices of 2D plans).
+    `slice_order` decides no byte of it, but how scores come back: the order of interpolation along an axis that is much
+    coarser than the others. With 0, nnU-Net's, slices thinner than those of the plan are copies of one another.
     """
 
     orientation: Literal["ras", "stored"] = "ras"
@@ -37,6 +39,7 @@ class Preparation(Record):
     labels: Labels
     image_order: Literal[0, 1, 3] = 3  # spline order of image resampling
     label_order: Literal[0, 1] = 1
+    slice_order: Literal[0, 1] = 0
 
 
 class NetworkSpec(Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ class Placement(Record):
     box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # half-open, in transposed axes
     prepared_shape: Shape
     prepared_spacing: Spacing
+    slice_order: Literal[0, 1] = 0  # of scores on the way back, along an axis much coarser than the others
 
     @property
     def cropped_shape(self) -> Shape:
