@@ -31,6 +31,17 @@ def skew_degrees(geometry: Geometry) -> float:
     return float(np.degrees(np.arcsin(np.clip(np.abs(cosines - np.diag(np.diag(cosines))).max(), 0.0, 1.0))))
 
 
+def skew_notes(geometry: Geometry) -> tuple[str, ...]:
+    """A note where the axes are not at right angles, as after a tilted scan or a registration with shear."""
+    degrees = skew_degrees(geometry)
+    if degrees <= SKEW_DEGREES:
+        return ()
+    return (
+        f"its axes are not at right angles ({degrees:.1f} degrees off): its voxels are taken as they are stored, along "
+        "the nearest axes that are; the mask keeps its header",
+    )
+
+
 def smallest_voxel_edge(geometry: Geometry) -> float:
     """Smallest voxel size in mm; a 2D image has only its two in-plane sizes."""
     sizes = np.linalg.norm(geometry.matrix[:3, :3], axis=0)

@@ -19,7 +19,7 @@ from autoseg.records import Geometry, LabelMap, Volume
 def read_image(path: Path) -> Volume:
     """Image of one file, (C, Z, Y, X) float32; components or a fourth dimension become channels."""
     stored, geometry = _load(path)
-    return Volume(to_float32(stored), geometry)
+    return Volume(to_float32(stored), geometry, skew_notes(geometry))
 
 
 def read_labels(path: Path) -> LabelMap:

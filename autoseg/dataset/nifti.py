@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.dataset.geometry import skew_notes
 from autoseg.dataset.nifti_header import (
     HEADER_BYTES,
     NIFTI_1,
@@ -39,7 +40,7 @@ def read_image(path: Path) -> Volume:
     """Image of one NIfTI file, (C, Z, Y, X) float32; a fourth or fifth dimension, and colours, become channels."""
     layout, stored = _load(path)
     image = to_float32(stored, layout.slope, layout.inter)
-    return Volume(image, layout.geometry, layout.notes)
+    return Volume(image, layout.geometry, (*layout.notes, *skew_notes(layout.geometry)))
 
 
 def read_labels(path: Path) -> LabelMap:

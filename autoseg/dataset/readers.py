@@ -16,14 +16,7 @@ from numpy.typing import NDArray
 
 from autoseg.dataset import dicom, dicom_labels, itk, nifti, pictures
 from autoseg.dataset.dicom_files import is_dicom
-from autoseg.dataset.geometry import (
-    DIFFERENT_GRID_VOXELS,
-    SAME_GRID_VOXELS,
-    SKEW_DEGREES,
-    corner_distance_mm,
-    skew_degrees,
-    smallest_voxel_edge,
-)
+from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, SAME_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
 from autoseg.dataset.voxels import smallest_type
 from autoseg.errors import DatasetError, ReadError
 from autoseg.records import Geometry, LabelMap, Volume
@@ -118,11 +111,9 @@ def read_image(paths: Sequence[Path]) -> Volume:
         raise DatasetError("a case without image files")
     volumes = [reader_of(path).read_image(path) for path in paths]
     first = volumes[0]
-    skewed = _skew_notes(first.geometry)
     if len(volumes) == 1:
-        return replace(first, notes=(*first.notes, *skewed)) if skewed else first
+        return first
     notes = [f"{path.name}: {note}" for path, volume in zip(paths, volumes, strict=True) for note in volume.notes]
-    notes.extend(skewed)
     for path, volume in zip(paths[1:], volumes[1:], strict=True):
         notes.extend(_compare(paths[0], first.geometry, path, volume.geometry))
     return Volume(np.concatenate([volume.image for volume in volumes]), first.geometry, tuple(notes))
@@ -202,17 +193,6 @@ def read_named_labels(
         else:
             grid = None if image is None else read_geometry(image)[0]
             yield from ((name, path, found) for name, found in reader.read_named(path, names, grid))
-
-
-def _skew_notes(geometry: Geometry) -> tuple[str, ...]:
-    """A note where the axes are not at right angles, as after a tilted scan or a registration with shear."""
-    degrees = skew_degrees(geometry)
-    if degrees <= SKEW_DEGREES:
-        return ()
-    return (
-        f"its axes are not at right angles ({degrees:.1f} degrees off): its voxels are taken as they are stored, along "
-        "the nearest axes that are; the mask keeps its header",
-    )
 
 
 def _compare(first_path: Path, first: Geometry, path: Path, geometry: Geometry) -> list[str]:
