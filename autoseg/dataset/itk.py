@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows
+from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows, skew_notes
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import DatasetError, ReadError
 from autoseg.files import disk_full, written_aside
