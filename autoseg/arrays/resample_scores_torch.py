@@ -29,6 +29,10 @@ Slab = Tensor | NDArray[np.float32]
 #: Output voxels that are worked on together.
 CHUNK_VOXELS = 1 << 20
 
+#: Bytes of float32 scores that planes worked on together may need at most, should every cell be at a boundary; a plane
+#: is worked on in any case.
+CHUNK_BYTES = 128_000_000
+
 
 def highest(scores: Tensor) -> Tensor:
     """The label with the highest of its scores (points, K); of equal ones the first."""
@@ -115,11 +119,11 @@ def _chunks(slabs: Iterable[Slab], maker: _Winners | _Scores) -> Iterator[tuple[
     """Portions of output planes, each as soon as the planes that it needs are there."""
     depth = maker.taps[0]
     planes = len(depth.low)
-    thickness = max(1, CHUNK_VOXELS // (len(maker.taps[1].low) * len(maker.taps[2].low)))
     last = depth.high.tolist()
-    made = available = 0
+    made = available = thickness = 0
     for slab in slabs:
         tensor = torch.as_tensor(slab)
+        thickness = thickness or _thickness(maker.taps, tensor.shape[0])
         maker.add(tensor)
         available += tensor.shape[1]
         while made < planes and last[min(made + thickness, planes) - 1] < available:
@@ -128,6 +132,12 @@ def _chunks(slabs: Iterable[Slab], maker: _Winners | _Scores) -> Iterator[tuple[
             made = stop
             if made < planes:
                 maker.forget(int(depth.low[made]))
+
+
+def _thickness(taps: AxisTaps, heads: int) -> int:
+    """Output planes that are worked on together."""
+    area = len(taps[1].low) * len(taps[2].low)
+    return max(1, min(CHUNK_VOXELS // area, CHUNK_BYTES // (4 * heads * area)))
 
 
 class _Scores:
@@ -227,10 +237,12 @@ class _Winners:
 
         place = _places(index, lower.numel())
         lower, upper = current.index_select(2, x.low), current.index_select(2, x.high)  # (n, new Y, new X)
-        index = (lower != upper).flatten().nonzero()[:, 0]
-        line, column = index // len(x.low) * width, index % len(x.low)
-        scores = _mixed(scores, place[line + x.low[column]], place[line + x.high[column]], x, column)
-        return self._decided(lower, index, scores)
+        points = (lower != upper).flatten().nonzero()[:, 0]
+        for index in torch.split(points, max(1, CHUNK_BYTES // (16 * scores.shape[1]))):
+            line, column = index // len(x.low) * width, index % len(x.low)
+            mixed = _mixed(scores, place[line + x.low[column]], place[line + x.high[column]], x, column)
+            self._decided(lower, index, mixed)
+        return lower
 
     def _decided(self, winners: Tensor, index: Tensor, scores: Tensor) -> Tensor:
         """The winners, in place, with those at `index` decided by their scores (points, K)."""

@@ -12,7 +12,7 @@ from autoseg.errors import PredictionError
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.region import COARSE, Region, found_box, moved_box, region_of
 from autoseg.inference.scores import score_slabs_of
-from autoseg.inference.sliding_window import tile_grid
+from autoseg.inference.tile_grid import tile_grid
 from autoseg.preprocessing.case import same_crop
 from autoseg.preprocessing.export import labels_on_grid
 from autoseg.records import PredictSettings, PreparedCase

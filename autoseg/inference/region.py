@@ -19,8 +19,8 @@ from torch import Tensor
 
 from autoseg.arrays.crop import Box, bounding_box
 from autoseg.inference.chosen_labels import chosen_indices
-from autoseg.inference.sliding_window import TileGrid
-from autoseg.preprocessing.export import SLAB_PLANES
+from autoseg.inference.tile_grid import TileGrid
+from autoseg.inference.window_sums import planes_per_slab
 from autoseg.records import Labels, PredictSettings, Shape
 
 #: Tiles of the coarse pass lie side by side: each voxel is seen once.
@@ -118,16 +118,17 @@ def in_whole(slabs: Iterator[Tensor], region: Region, labels: Labels) -> Iterato
     (first, last), (upper, lower), (near, far) = region.kept
     plane = begin
     outside = torch.empty(0)
-    for slab in slabs:
+    most = planes_per_slab(labels.heads, region.shape)
+    for slab in (part for finished in slabs for part in finished.split(most, dim=1)):
         if plane == begin:
             outside = _background(slab, region.shape, labels)
-            yield from _repeated(outside, begin)
+            yield from _repeated(outside, begin, most)
         whole = outside.expand(-1, slab.shape[1], -1, -1).clone(memory_format=torch.contiguous_format)
         planes = slice(max(first - plane, 0), max(min(last - plane, slab.shape[1]), 0))
         whole[:, planes, upper:lower, near:far] = slab[:, planes, upper - top : lower - top, near - left : far - left]
         yield whole
         plane += slab.shape[1]
-    yield from _repeated(outside, region.shape[0] - end)
+    yield from _repeated(outside, region.shape[0] - end, most)
 
 
 def _background(slab: Tensor, shape: Shape, labels: Labels) -> Tensor:
@@ -138,7 +139,7 @@ def _background(slab: Tensor, shape: Shape, labels: Labels) -> Tensor:
     return scores.expand(-1, -1, *shape[1:])
 
 
-def _repeated(plane: Tensor, count: int) -> Iterator[Tensor]:
-    """So many planes, a few at a time: who resamples them makes copies."""
-    for start in range(0, count, SLAB_PLANES):
-        yield plane.expand(-1, min(SLAB_PLANES, count - start), -1, -1)
+def _repeated(plane: Tensor, count: int, most: int) -> Iterator[Tensor]:
+    """So many planes, at most `most` at a time: who resamples them makes copies."""
+    for start in range(0, count, most):
+        yield plane.expand(-1, min(most, count - start), -1, -1)

@@ -16,7 +16,8 @@ from autoseg.arrays.crop import crop
 from autoseg.devices import Precision, autocast
 from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.inference.region import Region, in_whole
-from autoseg.inference.sliding_window import score_slabs, tile_grid
+from autoseg.inference.sliding_window import score_slabs
+from autoseg.inference.tile_grid import tile_grid
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.networks.unet import UNet
 from autoseg.records import BEST_PREDICTION, PredictSettings
@@ -56,6 +57,7 @@ def score_slabs_of(
         image if region is None else crop(image, region.cut),
         tile_grid(image.shape[1:], configuration.patch_size, settings.step) if region is None else region.grid,
         heads=summed.channels,
+        finished_heads=model.labels.heads,
         mirror_axes=group.mirror_axes if settings.mirror else (),
         batch_size=_batch_size(model.device, configuration.patch_size),
         device=model.device,
@@ -148,7 +150,8 @@ def _scores_of_features(group: MemberGroup, slab: Tensor) -> Tensor:
             total = part if total is None else total + part
         if total is None:
             raise ValueError("a group without networks")
-        return (total / len(group.networks)).view(-1, *slab.shape[1:])
+        mean = total / len(group.networks) if len(group.networks) > 1 else total
+        return mean.view(-1, *slab.shape[1:])
 
 
 def _batch_size(device: torch.device, patch_size: Sequence[int]) -> int:

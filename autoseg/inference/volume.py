@@ -23,7 +23,7 @@ from autoseg.inference.locating import described, find_regions
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.scores import score_slabs_of
-from autoseg.inference.sliding_window import count_passes
+from autoseg.inference.tile_grid import count_passes
 from autoseg.preprocessing.case import (
     averaged_to_image_space,
     probabilities_to_image_space,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from autoseg.errors import UsageError
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import Weights, build_model
-from autoseg.inference.sliding_window import tile_grid
+from autoseg.inference.tile_grid import tile_grid
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_files
 from autoseg.progress import Progress
 from autoseg.records import Case, ModelHeader, PredictSettings

@@ -60,7 +60,7 @@ from autoseg.records.plan import (
     StepProbe,
     TrainSettings,
 )
-from autoseg.records.prediction import BEST_PREDICTION, PredictSettings, SpeedMode
+from autoseg.records.prediction import BEST_PREDICTION, NO_LIMITS, PredictLimits, PredictSettings, SpeedMode
 from autoseg.records.prepared import (
     Placement,
     PreparedCase,
@@ -81,6 +81,7 @@ __all__ = [
     "BEST_PREDICTION",
     "FLAT_SPACING_FACTOR",
     "MOST_LABELS",
+    "NO_LIMITS",
     "OUTSIDE",
     "Affine",
     "Calibration",
@@ -111,6 +112,7 @@ __all__ = [
     "NetworkSpec",
     "Placement",
     "Plan",
+    "PredictLimits",
     "PredictSettings",
     "Preparation",
     "PreparedCase",

@@ -35,3 +35,14 @@ class SpeedMode(Record):
 
 #: What nnU-Net does: tiles that overlap by half, and mirroring.
 BEST_PREDICTION = PredictSettings()
+
+
+class PredictLimits(Record):
+    """What predicting may take of the machine; it decides time and memory, never a mask."""
+
+    max_ram_bytes: int | None = Field(default=None, gt=0)  # all processes together; None: what is free
+    workers: int | None = Field(default=None, ge=0)  # processes that read; 0: this one reads. None: as cases ask for
+
+
+#: What the machine has free.
+NO_LIMITS = PredictLimits()

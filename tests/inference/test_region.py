@@ -15,7 +15,7 @@ from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.inference.region import found_box, in_whole, moved_box, region_of
 from autoseg.inference.scores import score_slabs_of
-from autoseg.inference.sliding_window import tile_grid
+from autoseg.inference.tile_grid import tile_grid
 from autoseg.inference.volume import mask_of_prepared, predict_volume, prepare_volume
 from autoseg.networks import catalog
 from autoseg.networks.catalog import build_network

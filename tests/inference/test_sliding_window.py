@@ -11,7 +11,8 @@ from torch import Tensor
 
 from autoseg.arrays.tiles import gaussian_window
 from autoseg.errors import PredictionError
-from autoseg.inference.sliding_window import count_passes, mirror_sets, score_slabs, tile_grid
+from autoseg.inference.sliding_window import score_slabs
+from autoseg.inference.tile_grid import count_passes, mirror_sets, tile_grid
 
 CPU = torch.device("cpu")
 
