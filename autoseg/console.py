@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoseg.errors import AutosegError
-from autoseg.progress import LiveView
+from autoseg.progress import LiveView, duration
 
 #: Columns of output that goes to no terminal.
 PLAIN_WIDTH = 120
@@ -67,19 +67,6 @@ def say(console: Console, words: str = "", style: str = "") -> None:
     console.print(text(console, words, style), soft_wrap=True)
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words: "0.4 s", "12 s", "3 min 5 s", "2 h 10 min"."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def ready_to_compute() -> RichProgress:
     """The progress of a command that computes for long; threads are told how to wait, before torch is loaded."""
     from autoseg.threads import suit_the_machine
@@ -118,13 +105,13 @@ class RichProgress:
         self.say(f"{title}{amount}{duration(self._clock() - began)}")
 
     @contextmanager
-    def live(self, title: str, total: int) -> Iterator[LiveView]:
+    def live(self, title: str, total: int, unit: str = "") -> Iterator[LiveView]:
         """A bar with figures below it, redrawn in place; elsewhere lines."""
         if not self._console.is_terminal:
-            with self._lines(title, total) as show:
+            with self._lines(title, total, unit) as show:
                 yield _Lines(show, self.say)
             return
-        bars = _bars(self._console, total, foresight=False)  # what is left stands among the figures
+        bars = _bars(self._console, total, foresight=False, unit=unit)  # what is left stands among the figures
         task = bars.add_task(text(self._console, title).plain, total=total)
         drawn = Live(bars, console=self._console, transient=True, refresh_per_second=4)
 
@@ -166,7 +153,7 @@ class RichProgress:
                 self._bars = None
 
     @contextmanager
-    def _lines(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    def _lines(self, title: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
         began = last = self._clock()
 
         def show(done: int) -> None:
@@ -178,16 +165,18 @@ class RichProgress:
             left = (
                 "" if total is None or done == 0 else f", about {duration((now - began) / done * (total - done))} left"
             )
-            self.say(f"{title}: {done}{'' if total is None else f' of {total}'}{left}")
+            of = "" if total is None else f" of {total}"
+            self.say(f"{title}: {done}{of}{f' {unit}' if unit else ''}{left}")
 
         yield show
 
 
-def _bars(console: Console, total: int | None, foresight: bool = True) -> Progress:
+def _bars(console: Console, total: int | None, foresight: bool = True, unit: str = "") -> Progress:
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn() if total is not None else TaskProgressColumn(),
+        *([TextColumn(unit, markup=False)] if unit else []),
         *([TimeRemainingColumn(elapsed_when_finished=True)] if foresight else []),
         console=console,
         transient=True,

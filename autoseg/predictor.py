@@ -15,10 +15,12 @@ from autoseg.dataset.geometry import affine_rows
 from autoseg.dataset.itk import mask_like_image, volume_of_image
 from autoseg.dataset.readers import read_image, write_labels
 from autoseg.errors import PredictionError
+from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import asked_precision, load_models
+from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode
 from autoseg.inference.volume import predict_volume
 from autoseg.model_file import read_header
-from autoseg.records import Geometry, PredictSettings, Volume
+from autoseg.records import Geometry, Volume
 
 
 class Predictor:
@@ -28,10 +30,13 @@ class Predictor:
         model: a model file, or several whose scores or probabilities are averaged.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto" (what the model asks for, else what is fast), "float32", "bfloat16" or "float16".
-        mirror: average over mirrored copies: a little better, several times slower.
-        step: distance of neighbouring tiles, as a share of the patch.
+        speed: "fast", "balanced" or "best": which networks, steps and mirrored copies, as the model says.
+        mirror: average over mirrored copies, whatever the speed says: a little better, several times slower.
+        step: distance of neighbouring tiles, as a share of the patch, whatever the speed says.
+        only: labels that masks hold, by name; all others become background. None is all.
+        roi: find the labels in a coarse pass first, and look closely there only.
 
-    Raises ModelError when a file cannot be used, UsageError for a device or precision that is not there.
+    Raises ModelError when a file cannot be used, UsageError for a device, precision, speed or label that is not there.
     """
 
     def __init__(
@@ -40,14 +45,21 @@ class Predictor:
         *,
         device: str = "auto",
         precision: str = "auto",
-        mirror: bool = True,
-        step: float = 0.5,
+        speed: str = DEFAULT_SPEED,
+        mirror: bool | None = None,
+        step: float | None = None,
+        only: Sequence[str] | None = None,
+        roi: bool = False,
     ) -> None:
         files = [Path(file) for file in ([model] if isinstance(model, (str, Path)) else model)]
         target = devices.choose_device(device)
-        asked = asked_precision(precision, [read_header(file) for file in files])
-        self._model = load_models(files, target, devices.choose_precision(asked, target))
-        self._settings = PredictSettings(step=step, mirror=mirror)
+        headers = [read_header(file) for file in files]
+        given = {"mirror": mirror, "step": step, "labels": only and tuple(only), "roi": roi or None}
+        mode = overridden(speed_mode(headers, speed), headers, given, precision)
+        asked = asked_precision(mode.precision, headers)
+        loaded = load_models(files, target, devices.choose_precision(asked, target))
+        self._model = narrowed(loaded, mode.settings)
+        self._settings = mode.settings
         # one volume at a time: two would only wait for each other's cores and hold twice the memory
         self._lock = threading.Lock()
 

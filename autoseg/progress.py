@@ -28,8 +28,8 @@ class Progress(Protocol):
         """A bar with an ETA for the time of a `with` block; call what it gives with the number of steps done."""
         ...
 
-    def live(self, title: str, total: int) -> AbstractContextManager[LiveView]:
-        """A bar with figures below it for the time of a `with` block."""
+    def live(self, title: str, total: int, unit: str = "") -> AbstractContextManager[LiveView]:
+        """A bar with figures below it for the time of a `with` block; `unit` is what its steps are."""
         ...
 
     def say(self, text: str) -> None:
@@ -41,6 +41,19 @@ class Progress(Protocol):
         ...
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words: "0.4 s", "12 s", "3 min 5 s", "2 h 10 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 class SilentProgress:
     """Shows nothing: for programs and tests."""
 
@@ -50,7 +63,7 @@ class SilentProgress:
         yield lambda _steps: None
 
     @contextmanager
-    def live(self, title: str, total: int) -> Iterator[LiveView]:  # noqa: ARG002
+    def live(self, title: str, total: int, unit: str = "") -> Iterator[LiveView]:  # noqa: ARG002
         """A view that nobody sees."""
         yield _Unseen()
 

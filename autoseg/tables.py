@@ -11,7 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from autoseg.console import STYLES, duration, is_rich, say, text
+from autoseg.console import STYLES, is_rich, say, text
+from autoseg.progress import duration
 
 if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.reports import (

@@ -85,6 +85,11 @@ def machine_memory() -> int:
     return int(psutil.virtual_memory().total)
 
 
+def resident_memory() -> int:
+    """Bytes that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def process_seconds() -> float:
     """Wall time since this process was started."""
     return max(0.0, time.time() - float(psutil.Process().create_time()))

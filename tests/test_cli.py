@@ -17,7 +17,7 @@ from rich.console import Console
 
 from autoseg import tables
 from autoseg.cli import main
-from autoseg.console import RichProgress, duration
+from autoseg.console import RichProgress
 from autoseg.errors import DatasetError
 from autoseg.interrupts import Terminated
 from autoseg.options import parse_budget
@@ -31,6 +31,7 @@ from autoseg.pipeline.reports import (
     StatusReport,
     TrainReport,
 )
+from autoseg.progress import duration
 from autoseg.records import (
     Case,
     CaseScore,

@@ -10,7 +10,21 @@ import typer
 from autoseg import console, tables
 from autoseg.cli.app import outcome
 from autoseg.errors import UsageError
-from autoseg.options import DEFAULT_WORK, Device, Models, Overwrite, Precision, Tolerance, Use, Work, Workers
+from autoseg.options import (
+    DEFAULT_WORK,
+    Device,
+    Models,
+    Overwrite,
+    Precision,
+    Tolerance,
+    Use,
+    Work,
+    Workers,
+    parse_budget,
+)
+
+#: Panel of the help for what the modes of `predict` decide otherwise.
+BY_HAND = "Speed by hand"
 
 
 def predict(
@@ -22,23 +36,61 @@ def predict(
     ],
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder for the masks.")],
     model: Models = None,
+    speed: Annotated[
+        str | None,
+        typer.Option("--speed", metavar="MODE", help="fast, balanced or best (the default)."),
+    ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="TIME",
+            parser=parse_budget,
+            help="For each case the best mode that stays below this time, reading and writing included: 10s, 2min.",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            metavar="NAMES",
+            help="Keep these labels only, such as liver,spleen; all others become background.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
     work: Work = DEFAULT_WORK,
     device: Device = "auto",
-    mirror: Annotated[
+    precision: Precision = "auto",
+    use: Use = None,
+    roi: Annotated[
         bool,
         typer.Option(
-            "--mirror/--no-mirror", help="Average over mirrored copies: a little better, several times slower."
+            "--roi",
+            help="Find the labels in a coarse pass first, and look closely there only: quicker where they fill little "
+            "of the image.",
+            rich_help_panel=BY_HAND,
         ),
-    ] = True,
-    step: Annotated[
-        float,
+    ] = False,
+    mirror: Annotated[
+        bool | None,
         typer.Option(
-            "--step", min=0.1, max=1.0, metavar="SHARE", help="Step from tile to tile, as a share of the tile."
+            "--mirror/--no-mirror",
+            help="Average over mirrored copies: a little better, several times slower (default: as the mode says).",
+            show_default=False,
+            rich_help_panel=BY_HAND,
         ),
-    ] = 0.5,
-    precision: Precision = "auto",
-    overwrite: Overwrite = False,
-    use: Use = None,
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option(
+            "--step",
+            min=0.1,
+            max=1.0,
+            metavar="SHARE",
+            help="Step from tile to tile, as a share of the tile (default: as the mode says).",
+            rich_help_panel=BY_HAND,
+        ),
+    ] = None,
 ) -> int:
     """Segment images with a trained model.
 
@@ -46,20 +98,27 @@ def predict(
     orientation). One bad image does not stop the others. The command says which model it uses. A model that was
     trained with --channel-dropout does without channels that have no file.
 
-    Examples: autoseg predict patient.nii.gz masks; autoseg predict images masks --model model.safetensors
+    Before it begins it tells about how long it will take. A mode stands for step, mirroring, networks and precision;
+    what is given by hand overrides it.
+
+    Examples: autoseg predict patient.nii.gz masks; autoseg predict images masks --model model.safetensors;
+    autoseg predict images masks --speed fast --labels liver,spleen
     """
     progress = console.ready_to_compute()
     from autoseg.pipeline.predict import predict as run
     from autoseg.records import PredictSettings
     from autoseg.workspace import Workspace
 
+    given = {"step": step, "mirror": mirror, "labels": tuple(labels) if labels else None, "roi": roi or None}
     report = run(
         images,
         masks,
         models=tuple(model or ()),
         work=Workspace(work),
         device=device,
-        settings=PredictSettings(step=step, mirror=mirror),
+        speed=speed,
+        deadline=deadline,
+        settings=PredictSettings.model_validate({name: value for name, value in given.items() if value is not None}),
         precision=precision,
         overwrite=overwrite,
         use=tuple(use or ()),

@@ -59,7 +59,7 @@ def score_slabs_of(
         heads=summed.channels,
         finished_heads=model.labels.heads,
         mirror_axes=group.mirror_axes if settings.mirror else (),
-        batch_size=_batch_size(model.device, configuration.patch_size),
+        batch_size=batch_size(model.device, configuration.patch_size),
         device=model.device,
         precise=None if model.precision == "float32" else _forward(model, group, summed, "float32"),
         half_sums=group.half_sums,
@@ -154,7 +154,8 @@ def _scores_of_features(group: MemberGroup, slab: Tensor) -> Tensor:
         return mean.view(-1, *slab.shape[1:])
 
 
-def _batch_size(device: torch.device, patch_size: Sequence[int]) -> int:
+def batch_size(device: torch.device, patch_size: Sequence[int]) -> int:
+    """Patches that go through the network together."""
     voxels = math.prod(patch_size)
     if device.type != "cpu":
         return max(1, min(LARGEST_BATCH, GPU_BATCH_VOXELS // voxels))

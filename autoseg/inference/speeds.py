@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from autoseg.errors import UsageError
+from autoseg.inference.chosen_labels import named_labels
 from autoseg.inference.predictor import first_stages
 from autoseg.records import BEST_PREDICTION, ModelHeader, PredictSettings, SpeedMode
 
@@ -54,3 +56,22 @@ def speed_mode(headers: Sequence[ModelHeader], name: str) -> SpeedMode:
         if mode.name == name:
             return mode
     raise UsageError(f"there is no speed {name!r}", remedy=f"Known are: {', '.join(SPEEDS)}.")
+
+
+def overridden(
+    mode: SpeedMode, headers: Sequence[ModelHeader], given: Mapping[str, object], precision: str = "auto"
+) -> SpeedMode:
+    """The mode with the settings that were given by hand; None among them, and the precision "auto", leave it as it is.
+
+    What was measured of the mode is left out where it was measured otherwise. Raises UsageError for a label that the
+    models do not know.
+    """
+    update = {name: value for name, value in given.items() if value is not None}
+    if "labels" in update:
+        update["labels"] = named_labels(headers[0].labels, cast("Sequence[str]", update["labels"]))
+    settings = PredictSettings.model_validate(mode.settings.model_dump() | update)
+    chosen = mode.precision if precision == "auto" else precision
+    alike = settings.model_copy(update={"labels": mode.settings.labels}) == mode.settings and chosen == mode.precision
+    if alike:
+        return mode.model_copy(update={"settings": settings})
+    return SpeedMode.model_validate({"name": mode.name, "settings": settings, "precision": chosen})

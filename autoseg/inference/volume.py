@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from autoseg.arrays.components import post_processed
 from autoseg.arrays.labels import decode
-from autoseg.arrays.orientation import STORED, closest_canonical, oriented_spacing
-from autoseg.arrays.resample import resampled_shape
 from autoseg.errors import PredictionError
 from autoseg.inference.cascade import seen_images
 from autoseg.inference.chosen_labels import only_chosen
@@ -23,7 +21,6 @@ from autoseg.inference.locating import described, find_regions
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.scores import score_slabs_of
-from autoseg.inference.tile_grid import count_passes
 from autoseg.preprocessing.case import (
     averaged_to_image_space,
     probabilities_to_image_space,
@@ -34,12 +31,9 @@ from autoseg.preprocessing.case import (
 from autoseg.preprocessing.export import score_terms
 from autoseg.records import (
     BEST_PREDICTION,
-    Configuration,
-    Geometry,
     Labels,
     PredictSettings,
     PreparedCase,
-    Shape,
     Volume,
 )
 from autoseg.workers import machine_memory
@@ -204,32 +198,6 @@ def predict_volume(
     model = narrowed(model, settings)
     prepared = prepare_volume(model, "image", volume)
     return mask_of_prepared(model, prepared, settings=settings, on_tile=on_tile)
-
-
-def expected_passes(model: LoadedModel, geometry: Geometry, settings: PredictSettings = BEST_PREDICTION) -> int:
-    """Patches that go through a network for one case, all networks counted, known from its header alone.
-
-    An upper bound: the crop to what is not zero is known only once the image is read.
-    """
-    model, total = narrowed(model, settings), 0
-    for group in model.preparing:
-        if group is model.locator:
-            continue
-        axes = group.mirror_axes if settings.mirror else ()
-        shape = _uncropped_shape(geometry, group.configuration)
-        total += count_passes(shape, group.configuration.patch_size, settings.step, axes) * len(group.networks)
-    return total
-
-
-def _uncropped_shape(geometry: Geometry, configuration: Configuration) -> Shape:
-    preparation = configuration.preparation
-    orientation = closest_canonical(geometry) if preparation.orientation == "ras" else STORED
-    oriented = oriented_spacing(geometry, orientation)
-    order = preparation.axis_order
-    shape = [geometry.shape[orientation.axes[axis]] for axis in order]
-    spacing = [oriented[axis] for axis in order]
-    wanted = [own if new is None else new for own, new in zip(spacing, preparation.spacing, strict=True)]
-    return resampled_shape(shape, spacing, wanted)
 
 
 def _plural(count: int, noun: str) -> str:

@@ -43,10 +43,17 @@ def made_before(masks: Path) -> dict[str, MadeMask]:
 
 
 def masks_to_make(
-    cases: Sequence[Case], masks: Path, made: dict[str, MadeMask], wanted: dict[str, str], overwrite: bool
+    cases: Sequence[Case],
+    masks: Path,
+    made: dict[str, MadeMask],
+    wanted: dict[str, str],
+    overwrite: bool,
+    *,
+    others: Sequence[dict[str, str]] = (),
 ) -> tuple[list[Case], list[str]]:
-    """Cases to predict, and those whose mask is there already, made from the same input in the same way.
+    """Cases to predict, and those whose mask is there already, made from the same input in the wanted way.
 
+    `others` are ways that will do as well.
     Raises PredictionError before anything is done when a mask in the way was not written by autoseg, or was changed.
     """
     todo, skipped, foreign = [], [], []
@@ -58,7 +65,10 @@ def masks_to_make(
         before = made.get(case.id)
         if before is None or before.mask != file_hash(path, 16):
             foreign.append(path.name)
-        elif before.inputs == input_hash(case) and {"model": before.model, "options": before.options} == wanted:
+        elif before.inputs == input_hash(case) and {"model": before.model, "options": before.options} in (
+            wanted,
+            *others,
+        ):
             skipped.append(case.id)
         else:
             todo.append(case)
@@ -91,16 +101,18 @@ def tell_failures(masks: Path, failures: dict[str, str]) -> None:
         path.unlink(missing_ok=True)
 
 
-def tell_labels(masks: Path, labels: Labels) -> None:
+def tell_labels(masks: Path, labels: Labels, chosen: Sequence[str] = ()) -> None:
     """Names and values of the labels beside the masks, where values have gaps or a label has several of them.
 
+    Where some were `chosen`, masks hold only those, and only those are told.
     A file of that name that we did not write stays.
     """
-    plain = not labels.has_regions and labels.values == tuple(range(len(labels.values)))
+    plain = not chosen and not labels.has_regions and labels.values == tuple(range(len(labels.values)))
     path = masks / LABELS
     if plain or not (masks / PREDICTIONS).exists():
         return
-    values = {name: [labels.values[member] for member in members] for name, members in labels.foreground.items()}
+    entries = {name: members for name, members in labels.foreground.items() if not chosen or name in chosen}
+    values = {name: [labels.values[member] for member in members] for name, members in entries.items()}
     try:
         ours = not path.exists() or set(json.loads(path.read_text(encoding="utf-8"))) == {"format", "labels"}
     except (OSError, ValueError, TypeError):

@@ -18,8 +18,9 @@ from inference_builders import (
 from torch import Tensor, nn
 
 from autoseg.errors import ModelError, PredictionError
+from autoseg.inference.forecast import expected_passes
 from autoseg.inference.predictor import LoadedModel, build_model, load_models
-from autoseg.inference.volume import expected_passes, predict_volume
+from autoseg.inference.volume import predict_volume
 from autoseg.model_file import write_model
 from autoseg.networks import catalog
 from autoseg.records import Configuration, Geometry, ModelHeader, NetworkSpec, PredictSettings, Volume

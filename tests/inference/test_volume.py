@@ -16,9 +16,9 @@ from inference_builders import (
 
 from autoseg.arrays.labels import decode
 from autoseg.errors import PredictionError
+from autoseg.inference.forecast import expected_passes
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.inference.volume import (
-    expected_passes,
     mask_of_prepared,
     predict_volume,
     prepare_volume,
