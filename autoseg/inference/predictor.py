@@ -16,7 +16,7 @@ from autoseg.networks.catalog import build_network, prepare_for_device
 from autoseg.records import Configuration, Labels, Member, ModelHeader
 
 #: Fields of the header that were measured on one model, and hold for that one.
-MEASURED = ("post_processing", "calibration", "card")
+MEASURED = ("post_processing", "calibration", "card", "expected_dice")
 
 Weights = Mapping[str, Mapping[str, Tensor]]  # member -> name -> tensor
 

@@ -76,6 +76,7 @@ from autoseg.records.selection import (
     Temperature,
 )
 from autoseg.records.training_data import ChannelRange, LabelRange, TrainingData
+from autoseg.records.trust import CaseEvidence, DiceRegression, ExpectedDice, LabelEvidence, LabelVolume
 
 __all__ = [
     "BEST_PREDICTION",
@@ -87,23 +88,28 @@ __all__ = [
     "Calibration",
     "Card",
     "Case",
+    "CaseEvidence",
     "CaseFingerprint",
     "CaseScore",
     "ChannelRange",
     "Compared",
     "Configuration",
     "Dataset",
+    "DiceRegression",
     "EpochRecord",
+    "ExpectedDice",
     "Fingerprint",
     "Fold",
     "Geometry",
     "IntensityStatistics",
     "KeepLargest",
     "LabelCard",
+    "LabelEvidence",
     "LabelMap",
     "LabelRange",
     "LabelScore",
     "LabelSummary",
+    "LabelVolume",
     "Labels",
     "LesionBin",
     "LesionScore",

@@ -14,6 +14,7 @@ from autoseg.records.plan import Configuration
 from autoseg.records.prediction import SpeedMode
 from autoseg.records.selection import Calibration, Card, KeepLargest
 from autoseg.records.training_data import TrainingData
+from autoseg.records.trust import ExpectedDice
 
 
 class Member(Record):
@@ -44,6 +45,7 @@ class ModelHeader(Record):
     post_processing: tuple[KeepLargest, ...] = ()  # done to every mask, in this order
     calibration: Calibration | None = None
     card: Card | None = None
+    expected_dice: ExpectedDice | None = None  # None: it cannot tell
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,59 @@
+"""What tells how far a mask can be trusted: measured while it is made, without a reference."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from autoseg.records.base import Record
+
+
+class LabelEvidence(Record):
+    """How sure the networks are of one label or region of one case, on the network's grid; see `inference.evidence`."""
+
+    confidence: float | None = None  # Dice that the probabilities lead one to expect; None where nothing is found
+    boundary: float | None = None  # mean probability of the label in its own outermost voxels
+
+
+class LabelVolume(Record):
+    """One label or region in a mask."""
+
+    voxels: int
+    ml: float
+    components: int  # touching by a corner counts
+    border: tuple[str, ...] = ()  # sides of the image that it touches
+
+
+class CaseEvidence(Record):
+    """All that was seen of one case, by label or region."""
+
+    evidence: dict[str, LabelEvidence] = Field(default_factory=dict)
+    volumes: dict[str, LabelVolume] = Field(default_factory=dict)
+
+
+class DiceRegression(Record):
+    """Expected Dice of one label from what is seen without a reference; see `evaluation.expected_dice`.
+
+    logit(Dice) = intercept + sum of weight * (feature - centre) / scale, each feature held within low..high.
+    """
+
+    cases: int  # held-out cases behind it
+    features: tuple[str, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    low: tuple[float, ...]  # range of each feature in those cases
+    high: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    error_low: float  # quantiles of what leaving each case out in turn missed its logit(Dice) by
+    error_high: float
+    mean_error: float  # mean distance in Dice of the left-out cases from what was expected
+    mean_error_of_the_mean: float  # the same for who expects the mean of the other cases
+
+
+class ExpectedDice(Record):
+    """What a model knows of how its Dice follows from what it sees of itself: numbers only, of no single case."""
+
+    level: float  # share of cases whose Dice the interval is to hold
+    labels: dict[str, DiceRegression] = Field(default_factory=dict)
+    mean: DiceRegression | None = None  # of the mean over the labels that a case has
+    volume_ml: dict[str, float] = Field(default_factory=dict)  # median of each label in the masks of those cases
