@@ -117,21 +117,45 @@ def scores_on_grid(slabs: Iterable[Slab], taps: AxisTaps) -> Iterator[tuple[int,
 
 def _chunks(slabs: Iterable[Slab], maker: _Winners | _Scores) -> Iterator[tuple[int, Tensor]]:
     """Portions of output planes, each as soon as the planes that it needs are there."""
-    depth = maker.taps[0]
-    planes = len(depth.low)
-    last = depth.high.tolist()
-    made = available = thickness = 0
+    portions = _Portions(maker)
     for slab in slabs:
-        tensor = torch.as_tensor(slab)
-        thickness = thickness or _thickness(maker.taps, tensor.shape[0])
-        maker.add(tensor)
-        available += tensor.shape[1]
-        while made < planes and last[min(made + thickness, planes) - 1] < available:
-            stop = min(made + thickness, planes)
-            yield made, maker.make(made, stop)
-            made = stop
-            if made < planes:
-                maker.forget(int(depth.low[made]))
+        yield from portions.of(torch.as_tensor(slab))
+
+
+class ScorePortions:
+    """`scores_on_grid` for who is handed the slabs one by one: somebody else consumes them at the same time."""
+
+    def __init__(self, taps: AxisTaps) -> None:
+        self._portions = _Portions(_Scores(taps))
+
+    def of(self, slab: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Interpolated scores (K, planes, Y, X) that this next slab completes, with the number of their first plane."""
+        return self._portions.of(slab)
+
+
+class _Portions:
+    """Portions of output planes from slabs of input planes."""
+
+    def __init__(self, maker: _Winners | _Scores) -> None:
+        self._maker = maker
+        depth = maker.taps[0]
+        self._planes = len(depth.low)
+        self._low, self._last = depth.low.tolist(), depth.high.tolist()
+        self._made = self._available = self._thickness = 0
+
+    def of(self, slab: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """What the next slab completes."""
+        self._thickness = self._thickness or _thickness(self._maker.taps, slab.shape[0])
+        self._maker.add(slab)
+        self._available += slab.shape[1]
+        while self._made < self._planes:
+            start, stop = self._made, min(self._made + self._thickness, self._planes)
+            if self._last[stop - 1] >= self._available:
+                return
+            yield start, self._maker.make(start, stop)
+            self._made = stop
+            if stop < self._planes:
+                self._maker.forget(self._low[stop])
 
 
 def _thickness(taps: AxisTaps, heads: int) -> int:

@@ -66,7 +66,7 @@ def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geom
 
     Without `like` (or when it is no NIfTI file) the grid is `geometry`, in mm, scanner coordinates.
     """
-    header = _mask_header(geometry, like)
+    header = header_like(geometry, like)
     header.set_data_dtype(labels.dtype)
     header.set_data_shape(labels.shape[:0:-1] if geometry.flat else labels.shape[::-1])
     header["scl_slope"], header["scl_inter"] = 1, 0
@@ -173,7 +173,8 @@ def _damaged(path: Path, error: Exception) -> ReadError:
 # ------------------------------------------------------------------------------------------------------- writing
 
 
-def _mask_header(geometry: Geometry, like: Path | None) -> Header:
+def header_like(geometry: Geometry, like: Path | None) -> Header:
+    """The header of a file on the grid of an image: placed as `like` is, bit for bit, if that is a NIfTI file."""
     if like is not None and _is_nifti(like):
         header = parse_header(_header_bytes(like), like).copy()
         for text in ("descrip", "aux_file", "intent_name"):  # may tell of a person, and speak of the image

@@ -9,21 +9,39 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.arrays.label_volumes import label_volumes
+from autoseg.arrays.quantiles import channel_quantiles
+from autoseg.dataset.image_sides import side_names
 from autoseg.dataset.readers import mask_ending, read_image, write_labels
 from autoseg.errors import AutosegError, PredictionError
+from autoseg.fingerprint.likeness import Unlike, unlike_grid, unlike_intensities
+from autoseg.inference.maps import CaseMaps, open_maps, write_maps
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.volume import mask_of_prepared, prepare_volume
-from autoseg.records import BEST_PREDICTION, Case, Geometry, PredictSettings, PreparedCase
+from autoseg.inference.witness import Witness
+from autoseg.records import (
+    BEST_PREDICTION,
+    NO_MAPS,
+    Case,
+    CaseEvidence,
+    Geometry,
+    LabelEvidence,
+    Labels,
+    MapKinds,
+    PredictSettings,
+    PreparedCase,
+    Volume,
+)
 
 Value = TypeVar("Value")
 
@@ -40,6 +58,9 @@ class CaseOutcome:
     error: AutosegError | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # read, network, write
     notes: tuple[str, ...] = ()  # what the reader found odd, and what was spared
+    unlike: tuple[Unlike, ...] = ()  # what sets its image apart from those of the training
+    seen: CaseEvidence = field(default_factory=CaseEvidence)  # how far its mask can be trusted
+    maps: Mapping[str, Path] = field(default_factory=dict)  # kind -> file
 
     def unwrap(self) -> Path:
         """The mask's path; raises the error if there is one."""
@@ -61,9 +82,14 @@ def predict_cases(
     masks_folder: Path,
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    maps: MapKinds = NO_MAPS,
     on_tile: Callable[[int], None] | None = None,
+    on_unlike: Callable[[Case, Sequence[Unlike]], None] | None = None,
 ) -> Iterator[CaseOutcome]:
     """One outcome per case, in order, as masks are written; a case that fails does not stop the others.
+
+    `maps` are written in folders beside the masks. `on_unlike` is told, before the network runs on a case, what sets
+    it apart from the training.
 
     Masks lie on their image's grid and are written atomically; one that exists is replaced (whoever must not lose it
     leaves its case out). Stopping the iteration waits for the case being read and the masks being written.
@@ -83,7 +109,10 @@ def predict_cases(
             if isinstance(loaded, CaseOutcome):
                 pending.append(_finished(loaded))
             else:
-                pending.append(_score(model, case, loaded, writer, masks_folder, settings, on_tile))
+                if loaded.unlike and on_unlike is not None:
+                    on_unlike(case, loaded.unlike)
+                asked = _Asked(masks_folder, settings, maps, on_tile)
+                pending.append(_score(model, case, loaded, writer, asked))
             del loaded
             while len(pending) > _WAITING_MASKS or (pending and pending[0].done()):
                 yield pending.popleft().result()
@@ -101,18 +130,30 @@ class _Loaded:
     prepared: tuple[PreparedCase, ...]
     geometry: Geometry
     notes: tuple[str, ...]
+    unlike: tuple[Unlike, ...]
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is to be made of each case."""
+
+    folder: Path
+    settings: PredictSettings
+    maps: MapKinds
+    on_tile: Callable[[int], None] | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
     """A case that waits to be written."""
 
-    case: Case
+    outcome: CaseOutcome  # as far as it is known
     labels: NDArray[np.integer]  # (k, j, i), the file's grid and values
+    names: Labels
     geometry: Geometry
-    notes: tuple[str, ...]
-    seconds: dict[str, float]
+    evidence: dict[str, LabelEvidence]
+    maps: CaseMaps | None
 
 
 def _read(model: LoadedModel, case: Case) -> _Loaded | CaseOutcome:
@@ -121,49 +162,72 @@ def _read(model: LoadedModel, case: Case) -> _Loaded | CaseOutcome:
     def work() -> _Loaded:
         began = time.perf_counter()
         volume = read_image(case.images)
+        unlike = unlike_training(model, volume, case.missing)
         prepared = prepare_volume(model, case.id, volume, case.missing)
-        return _Loaded(prepared, volume.geometry, volume.notes, time.perf_counter() - began)
+        return _Loaded(prepared, volume.geometry, volume.notes, unlike, time.perf_counter() - began)
 
     loaded = _guarded(case, work)
     return CaseOutcome(case, error=loaded) if isinstance(loaded, AutosegError) else loaded
 
 
+def unlike_training(model: LoadedModel, volume: Volume, missing: Sequence[int] = ()) -> tuple[Unlike, ...]:
+    """What sets an image apart from those that the model was trained on; of channels only where none is missing."""
+    known = model.header.fingerprint
+    preparations = [group.configuration.preparation for group in model.groups]
+    found = unlike_grid(known, volume.geometry, any(entry.orientation == "stored" for entry in preparations))
+    if not missing:
+        quantiles = channel_quantiles(volume.image)
+        found += unlike_intensities(known, quantiles, model.header.channels, preparations[0].normalization)
+    return tuple(found)
+
+
 def _score(
-    model: LoadedModel,
-    case: Case,
-    loaded: _Loaded,
-    writer: ThreadPoolExecutor,
-    masks_folder: Path,
-    settings: PredictSettings,
-    on_tile: Callable[[int], None] | None,
+    model: LoadedModel, case: Case, loaded: _Loaded, writer: ThreadPoolExecutor, asked: _Asked
 ) -> Future[CaseOutcome]:
     """Run the network on one case (caller's thread) and hand the mask to the writing thread."""
     began = time.perf_counter()
     notes = list(loaded.notes)
-    labels = _guarded(
-        case,
-        lambda: mask_of_prepared(model, loaded.prepared, settings=settings, on_tile=on_tile, on_note=notes.append),
-    )
+
+    def work() -> _Scored:
+        maps = open_maps(asked.maps, model.labels, model.header.calibration, loaded.geometry, asked.folder)
+        witness = Witness(model.labels, maps)
+        found = mask_of_prepared(
+            model,
+            loaded.prepared,
+            settings=asked.settings,
+            on_tile=asked.on_tile,
+            on_note=notes.append,
+            witness=witness,
+        )
+        return _Scored(known, found, model.labels, loaded.geometry, witness.evidence(), maps)
+
+    known = CaseOutcome(case, unlike=loaded.unlike)
+    scored = _guarded(case, work)
     seconds = {"read": loaded.seconds, "network": time.perf_counter() - began}
-    if isinstance(labels, AutosegError):
-        return _finished(CaseOutcome(case, error=labels, seconds=seconds, notes=tuple(notes)))
-    scored = _Scored(case, labels, loaded.geometry, tuple(notes), seconds)
-    return writer.submit(_write, scored, mask_path(case, masks_folder))
+    known = replace(known, seconds=seconds, notes=tuple(notes))
+    if isinstance(scored, AutosegError):
+        return _finished(replace(known, error=scored))
+    return writer.submit(_write, replace(scored, outcome=known), asked.folder)
 
 
-def _write(scored: _Scored, mask: Path) -> CaseOutcome:
-    """Write one mask (writing thread)."""
+def _write(scored: _Scored, folder: Path) -> CaseOutcome:
+    """Write one mask and its maps (writing thread)."""
     began = time.perf_counter()
+    case, geometry = scored.outcome.case, scored.geometry
+    path = mask_path(case, folder)
 
-    def work() -> Path:
-        write_labels(mask, scored.labels, scored.geometry, scored.case.images[0])
-        return mask
+    def work() -> CaseOutcome:
+        maps = {} if scored.maps is None else write_maps(scored.maps, case.id, folder, case.images[0])
+        volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
+        write_labels(path, scored.labels, geometry, case.images[0])  # last: what has a mask has all that goes with it
+        seen = CaseEvidence(evidence=scored.evidence, volumes=volumes)
+        return replace(scored.outcome, mask=path, maps=maps, seen=seen)
 
-    written = _guarded(scored.case, work)
-    seconds = {**scored.seconds, "write": time.perf_counter() - began}
+    written = _guarded(case, work)
+    seconds = {**scored.outcome.seconds, "write": time.perf_counter() - began}
     if isinstance(written, AutosegError):
-        return CaseOutcome(scored.case, error=written, seconds=seconds, notes=scored.notes)
-    return CaseOutcome(scored.case, mask=written, seconds=seconds, notes=scored.notes)
+        return replace(scored.outcome, error=written, seconds=seconds)
+    return replace(written, seconds=seconds)
 
 
 def _guarded(case: Case, work: Callable[[], Value]) -> Value | AutosegError:

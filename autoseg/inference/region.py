@@ -133,7 +133,8 @@ def in_whole(slabs: Iterator[Tensor], region: Region, labels: Labels) -> Iterato
 
 def _background(slab: Tensor, shape: Shape, labels: Labels) -> Tensor:
     """One plane (K, 1, Y, X) of scores that are sure of the background; it takes no memory."""
-    scores = torch.full((labels.heads, 1, 1, 1), -OUTSIDE_SCORE, dtype=slab.dtype, device=slab.device)
+    scores = torch.full((len(slab), 1, 1, 1), -OUTSIDE_SCORE, dtype=slab.dtype, device=slab.device)
+    scores[labels.heads :] = 0  # of a disagreement there is none
     if not labels.has_regions:
         scores[0] = OUTSIDE_SCORE
     return scores.expand(-1, -1, *shape[1:])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from autoseg.arrays.crop import crop
 from autoseg.devices import Precision, autocast
+from autoseg.inference.disagreement import mean_log_sum, with_disagreement
 from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.inference.region import Region, in_whole
 from autoseg.inference.sliding_window import score_slabs
@@ -40,9 +42,13 @@ def score_slabs_of(
     *,
     settings: PredictSettings = BEST_PREDICTION,
     region: Region | None = None,
+    disagreement: bool = False,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
     """Finished scores (K, planes, Y, X) of an image (C, Z, Y, X) in network space, in order along Z.
+
+    With `disagreement` one more channel tells how much networks, mirrored copies and overlapping tiles differ at a
+    voxel (`inference.disagreement`); the scores are the same, bit for bit.
 
     With a region the networks see no more than that, and all around is background. The image of a second stage has the
     first stage's labels as its last channel (`inference.cascade`).
@@ -52,8 +58,17 @@ def score_slabs_of(
     """
     configuration = group.configuration
     summed = _summed(group, model.labels.heads)
+    forward = partial(_forward, model, group, summed)
+    exact = 0
+    if disagreement:
+        plain, independent = summed, model.labels.has_regions
+        forward = partial(_forward_with_log_sum, model, group, summed)
+        exact = model.labels.heads + 1 if group.half_sums else 1
+        summed = _Summed(
+            summed.what, summed.channels + exact, lambda slab: with_disagreement(slab, exact, plain.finish, independent)
+        )
     slabs = score_slabs(
-        _forward(model, group, summed, model.precision),
+        forward(model.precision),
         image if region is None else crop(image, region.cut),
         tile_grid(image.shape[1:], configuration.patch_size, settings.step) if region is None else region.grid,
         heads=summed.channels,
@@ -61,8 +76,9 @@ def score_slabs_of(
         mirror_axes=group.mirror_axes if settings.mirror else (),
         batch_size=batch_size(model.device, configuration.patch_size),
         device=model.device,
-        precise=None if model.precision == "float32" else _forward(model, group, summed, "float32"),
+        precise=None if model.precision == "float32" else forward("float32"),
         half_sums=group.half_sums,
+        exact=exact,
         on_tile=on_tile,
     )
     finished = (summed.finish(slab) for _, slab in slabs)
@@ -90,7 +106,7 @@ def _summed(group: MemberGroup, heads: int) -> _Summed:
 
 def _mean_of_each(slab: Tensor, count: int) -> Tensor:
     """Mean scores (K, planes, Y, X) of `count` networks, from the half-precision scores of each, one after another."""
-    parts = slab.chunk(count)
+    parts = slab.to(torch.float16).chunk(count)
     total = parts[0].clone()
     for part in parts[1:]:
         total += part
@@ -119,15 +135,46 @@ def _forward(
     def scores(batch: Tensor) -> Tensor:
         batch = seen(batch)
         with autocast(model.device, precision):
-            total: Tensor = group.networks[0](batch)
-            if len(group.networks) == 1:
-                return total
-            total = total.to(torch.float32)
-            for network in group.networks[1:]:
-                total = total + network(batch)
-            return total / len(group.networks)
+            return _mean(network(batch) for network in group.networks)
 
     return {"scores": scores, "features": features, "scores of each": scores_of_each}[summed.what]
+
+
+def _mean(scores: Iterable[Tensor]) -> Tensor:
+    """The mean of several networks' scores in float32, added one after the other; those of one network as they are."""
+    total, count = None, 0
+    for part in scores:
+        total = part if total is None else total.to(torch.float32) + part
+        count += 1
+    if total is None:
+        raise ValueError("a group without networks")
+    return total if count == 1 else total / count
+
+
+def _forward_with_log_sum(
+    model: LoadedModel, group: MemberGroup, summed: _Summed, precision: Precision
+) -> Callable[[Tensor], Tensor]:
+    """What `_forward` gives, and after it what the disagreement needs: see `inference.disagreement`."""
+    first_labels = 0 if group.first_stage is None else len(model.labels.values) - 1
+
+    def both(batch: Tensor) -> Tensor:
+        if first_labels:
+            batch = with_one_hot(batch, first_labels)
+        with autocast(model.device, precision):
+            if summed.what == "features":
+                parts = [cast("UNet", network).features(batch) for network in group.networks]
+                scores = [
+                    cast("UNet", network).scores(part) for network, part in zip(group.networks, parts, strict=True)
+                ]
+            else:
+                parts = scores = [network(batch) for network in group.networks]
+        plain = _mean(parts) if summed.what == "scores" else torch.cat(parts, dim=1)
+        extra = [mean_log_sum(scores, model.labels.has_regions)]
+        if group.half_sums:  # what nnU-Net's sums have lost would look like disagreement
+            extra.insert(0, _mean(scores).to(torch.float32))
+        return torch.cat([plain.to(torch.float32), *extra], dim=1)
+
+    return both
 
 
 def _features(group: MemberGroup) -> int | None:

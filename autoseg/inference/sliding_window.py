@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autoseg.devices import is_out_of_memory, release_memory
 from autoseg.inference.tile_grid import Start, TileGrid, mirror_sets
-from autoseg.inference.window_sums import Allocate, HalfWindow, Window, WindowSums
+from autoseg.inference.window_sums import Allocate, WindowSums, window_sums
 
 Forward = Callable[[Tensor], Tensor]  # (B, C, *patch) -> (B, K, *patch)
 
@@ -52,6 +52,7 @@ def score_slabs(
     finished_heads: int | None = None,
     precise: Forward | None = None,
     half_sums: bool = False,
+    exact: int = 0,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Finished scores in order along axis 0: (first plane, slab (K, planes, Y, X) float32 where the sums lie).
@@ -59,7 +60,8 @@ def score_slabs(
     `forward` maps a batch (B, C, *patch) on `device` to (B, heads, *patch) in any float type. `mirror_axes` are axes of
     (Z, Y, X); for a 2D network axis 0 cannot be one. `batch_size` is how many patches (tiles or their mirrored copies)
     go through the network together; where the device's memory does not suffice for them, fewer do, from the patch on
-    at which that happened. Scores are summed in float32; with `half_sums` as nnU-Net does it, see `HalfWindow`.
+    at which that happened. Scores are summed in float32; with `half_sums` as nnU-Net does it, see `HalfWindow`,
+    but for the last `exact` of the heads.
     Slabs are thin, even if who takes them makes `finished_heads` scores of the `heads` of a voxel.
     Patches whose scores are not finite go through `precise` once more, the network in full precision, if that is given.
     `on_tile` is told the number of tiles finished since its last call. Raises PredictionError when a score is not
@@ -69,7 +71,7 @@ def score_slabs(
         raise ValueError("a 2D network cannot be mirrored across slices")
     mirrors = mirror_sets(mirror_axes)
     make = place.allocate or _on(place.sums or device)
-    window: WindowSums = (HalfWindow if half_sums else Window)(grid, heads, len(mirrors), make)
+    window = window_sums(grid, heads, len(mirrors), make, exact=exact if half_sums else heads)
     thin = max(heads, finished_heads or 0)
     passes: list[Pass] = [(start, mirror) for start in product(*grid.starts) for mirror in mirrors]  # type: ignore[misc]
     run = _Run(forward, precise, grid, device, _volume(image, grid, place.image or device))

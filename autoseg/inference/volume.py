@@ -6,11 +6,13 @@ Two steps that may run apart, on different cases at a time: `prepare_volume` (im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from autoseg.arrays.components import post_processed
 from autoseg.arrays.labels import decode
@@ -21,6 +23,7 @@ from autoseg.inference.locating import described, find_regions
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.scores import score_slabs_of
+from autoseg.inference.witness import Witness
 from autoseg.preprocessing.case import (
     averaged_to_image_space,
     probabilities_to_image_space,
@@ -32,6 +35,7 @@ from autoseg.preprocessing.export import score_terms
 from autoseg.records import (
     BEST_PREDICTION,
     Labels,
+    Placement,
     PredictSettings,
     PreparedCase,
     Volume,
@@ -106,13 +110,14 @@ def mask_of_prepared(
     settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    witness: Witness | None = None,
 ) -> NDArray[np.integer]:
     """The mask (k, j, i) of what `prepare_volume` gave, on the file's grid with the file's values, post-processed.
 
     The model is the one that prepared the volume, `narrowed` to the settings. `on_note` is told what is worth knowing
-    of this case. Raises PredictionError when scores are not finite.
+    of this case; a witness looks on. Raises PredictionError when scores are not finite.
     """
-    found = found_labels(model, prepared, settings=settings, on_tile=on_tile, on_note=on_note)
+    found = found_labels(model, prepared, settings=settings, on_tile=on_tile, on_note=on_note, witness=witness)
     steps = [step.label for step in model.header.post_processing] if settings.post_process else []
     return only_chosen(post_processed(found, steps, model.labels), model.labels, settings.labels)
 
@@ -124,6 +129,7 @@ def found_labels(
     settings: PredictSettings = BEST_PREDICTION,
     on_tile: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    witness: Witness | None = None,
 ) -> NDArray[np.integer]:
     """The mask with all labels as the networks see it, before post-processing.
 
@@ -135,22 +141,49 @@ def found_labels(
     if settings.roi and on_note is not None:
         on_note(described(regions))
     groups = [
-        score_slabs_of(model, group, image, settings=settings, region=region, on_tile=on_tile)
+        score_slabs_of(
+            model,
+            group,
+            image,
+            settings=settings,
+            region=region,
+            disagreement=witness is not None and witness.disagreement,
+            on_tile=on_tile,
+        )
         for group, image, region in zip(model.groups, images, regions, strict=True)
     ]
     placements = [case.placement for case in prepared[: len(model.groups)]]
+    if witness is not None:
+        groups = witness.watched(groups, placements)
     if len(groups) == 1:
         return to_image_space(groups[0], placements[0], model.labels)
     if all(same_crop(placement, placements[0]) for placement in placements):
         return averaged_to_image_space(
-            groups, placements, model.labels, lambda probabilities: training_labels_of(probabilities, model.labels)
+            groups,
+            placements,
+            model.labels,
+            partial(training_labels_of, labels=model.labels),
+            None if witness is None else witness.take_mean,
         )
-    # models of different plans: their crops have nothing but the file's own grid in common
-    total = probabilities_to_image_space(groups[0], placements[0], model.labels)
+    return _averaged_whole(groups, placements, model.labels, witness)
+
+
+def _averaged_whole(
+    groups: Sequence[Iterator[Tensor]], placements: Sequence[Placement], labels: Labels, witness: Witness | None
+) -> NDArray[np.integer]:
+    """Models of different plans: their crops have nothing but the file's own grid in common."""
+    total = probabilities_to_image_space(groups[0], placements[0], labels)
+    if witness is not None:
+        witness.take_part(total, len(groups))
     for slabs, placement in zip(groups[1:], placements[1:], strict=True):
-        total += probabilities_to_image_space(slabs, placement, model.labels)
+        part = probabilities_to_image_space(slabs, placement, labels)
+        if witness is not None:
+            witness.take_part(part, len(groups))
+        total += part
     total /= len(groups)
-    return decode(training_labels_of(total, model.labels), model.labels)
+    if witness is not None:
+        witness.take_whole(total)
+    return decode(training_labels_of(total, labels), labels)
 
 
 def training_labels_of(probabilities: NDArray[np.float32], labels: Labels) -> NDArray[np.integer]:

@@ -159,6 +159,45 @@ class HalfWindow:
         self.first = plane
 
 
+class BothSums:
+    """The first channels summed as nnU-Net does, the others in float32; slabs of both together are float32."""
+
+    def __init__(self, half: HalfWindow, exact: Window, split: int) -> None:
+        self.first = 0
+        self._half, self._exact, self._split = half, exact, split
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sums lie."""
+        return self._half.device
+
+    def move(self, device: torch.device) -> None:
+        """Let the sums lie on another device from now on."""
+        self._half.move(device)
+        self._exact.move(device)
+
+    def add(self, start: Start, scores: Tensor) -> None:
+        """Add one mirrored copy of a patch."""
+        self._half.add(start, scores[: self._split])
+        self._exact.add(start, scores[self._split :])
+
+    def take(self, plane: int, heads: int) -> Iterator[tuple[int, Tensor]]:
+        """The planes before `plane`, without padding."""
+        for half, exact in zip(self._half.take(plane, heads), self._exact.take(plane, heads), strict=True):
+            with torch.inference_mode():
+                slab = torch.cat([half[1].to(torch.float32), exact[1]])
+            yield half[0], slab
+        self.first = plane
+
+
+def window_sums(grid: TileGrid, channels: int, copies: int, allocate: Allocate, *, exact: int) -> WindowSums:
+    """Sums of which the last `exact` channels are float32, and those before as nnU-Net makes them."""
+    if exact == channels:
+        return Window(grid, channels, copies, allocate)
+    half = HalfWindow(grid, channels - exact, copies, allocate)
+    return half if exact == 0 else BothSums(half, Window(grid, exact, copies, allocate), channels - exact)
+
+
 def planes_per_slab(heads: int, shape: Sequence[int]) -> int:
     """Planes of a volume (Z, Y, X) whose scores leave together."""
     return max(1, SLAB_BYTES // (4 * heads * shape[1] * shape[2]))

@@ -21,12 +21,18 @@ from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, o
 from autoseg.arrays.resample import resample_image, resampled_shape
 from autoseg.arrays.resample_labels import resample_labels
 from autoseg.errors import DatasetError, PlanError
-from autoseg.preprocessing.export import in_slabs, labels_on_grid, probabilities_in_planes, whole_probabilities
+from autoseg.preprocessing.export import (
+    in_slabs,
+    labels_on_grid,
+    probabilities_in_planes,
+    score_taps,
+    whole_probabilities,
+)
 from autoseg.preprocessing.locations import class_locations
 from autoseg.records import OUTSIDE, LabelMap, Labels, Placement, Preparation, PreparedCase, Shape, Spacing, Volume
 
 if TYPE_CHECKING:  # only who predicts has to wait for torch
-    from autoseg.arrays.resample_scores_torch import Slab
+    from autoseg.arrays.resample_scores_torch import AxisTaps, Slab
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -195,10 +201,12 @@ def averaged_to_image_space(
     placements: Sequence[Placement],
     labels: Labels,
     decide: Callable[[NDArray[np.float32]], NDArray[np.integer]],
+    on_planes: Callable[[int, NDArray[np.float32], Sequence[NDArray[np.float32]]], None] | None = None,
 ) -> NDArray[np.integer]:
     """The label map (k, j, i) of the mean probabilities of several groups of slabs, side by side, plane by plane.
 
-    `decide` turns probabilities (K, planes, Y, X) into training labels. The groups must crop the file alike (their
+    `decide` turns probabilities (K, planes, Y, X) into training labels. `on_planes` is told the first plane, the mean
+    probabilities from there on and those of each group, on the cropped grid. The groups must crop the file alike (their
     grids in network space may differ); raises ValueError where they do not.
     """
     first = placements[0]
@@ -212,6 +220,8 @@ def averaged_to_image_space(
     for portions in zip(*streams, strict=True):
         start = portions[0][0]
         mean = sum((planes for _, planes in portions[1:]), start=portions[0][1]) / len(portions)
+        if on_planes is not None:
+            on_planes(start, mean, [planes for _, planes in portions])
         found[start : start + mean.shape[1]] = decide(mean)
     return labels_to_image_space(found, first, labels)
 
@@ -239,6 +249,20 @@ def _grids(placement: Placement) -> tuple[Shape, Shape, Spacing, Spacing]:
         placement.prepared_spacing,
         placement.transposed_spacing,
     )
+
+
+def image_taps(placement: Placement) -> AxisTaps:
+    """How scores on the prepared grid become scores on the cropped one, linearly but where slices are thick."""
+    return score_taps(*_grids(placement), 1, placement.slice_order)
+
+
+def view_of_crop(whole: NDArray[ScalarT], placement: Placement) -> NDArray[ScalarT]:
+    """The view (…, Z, Y, X) of an array (…, k, j, i) on the file's grid that lies where the case was cropped.
+
+    What is written into it stands in its place in the file. Leading axes stay.
+    """
+    turned = orient(whole, Orientation(placement.orientation_axes, placement.orientation_flips))
+    return crop(_transpose(turned, placement.axis_order), placement.box)
 
 
 def _to_stored(array: NDArray[ScalarT], placement: Placement, fill: float) -> NDArray[ScalarT]:

@@ -13,7 +13,7 @@ from autoseg.errors import PlanError
 from autoseg.records import Labels, Shape, Spacing
 
 if TYPE_CHECKING:  # only who predicts has to wait for torch
-    from autoseg.arrays.resample_scores_torch import Slab
+    from autoseg.arrays.resample_scores_torch import AxisTaps, Slab
 
 #: Planes of scores that are handed on together where all are there at once.
 SLAB_PLANES = 8
@@ -42,9 +42,9 @@ def labels_on_grid(
     the other where their probability is above 1/2, a score above 0; without an order the most likely value wins
     (`score_terms`).
     """
-    from autoseg.arrays.resample_scores_torch import added, grid_taps, highest, last_positive, winners_on_grid
+    from autoseg.arrays.resample_scores_torch import added, highest, last_positive, winners_on_grid
 
-    taps = grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order, slice_order))
+    taps = score_taps(source_shape, shape, current_spacing, new_spacing, order, slice_order)
     values = _region_values(labels)
     if values is not None:
         regions = winners_on_grid(slabs, taps, last_positive, labels.heads + 1)
@@ -69,9 +69,9 @@ def probabilities_in_planes(
 
     Softmax of the interpolated scores, sigmoid with regions.
     """
-    from autoseg.arrays.resample_scores_torch import grid_taps, probabilities_on_grid
+    from autoseg.arrays.resample_scores_torch import probabilities_on_grid
 
-    taps = grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order, slice_order))
+    taps = score_taps(source_shape, shape, current_spacing, new_spacing, order, slice_order)
     return probabilities_on_grid(slabs, taps, independent=labels.has_regions)
 
 
@@ -92,6 +92,20 @@ def whole_probabilities(
     ):
         found[:, first : first + planes.shape[1]] = planes
     return found
+
+
+def score_taps(
+    source_shape: Shape,
+    shape: Shape,
+    current_spacing: Spacing,
+    new_spacing: Spacing,
+    order: Literal[0, 1],
+    slice_order: Literal[0, 1],
+) -> AxisTaps:
+    """Which scores, in which shares, make those of a grid of `shape`."""
+    from autoseg.arrays.resample_scores_torch import grid_taps
+
+    return grid_taps(source_shape, shape, _orders(current_spacing, new_spacing, order, slice_order))
 
 
 def _orders(

@@ -76,13 +76,22 @@ from autoseg.records.selection import (
     Temperature,
 )
 from autoseg.records.training_data import ChannelRange, LabelRange, TrainingData
-from autoseg.records.trust import CaseEvidence, DiceRegression, ExpectedDice, LabelEvidence, LabelVolume
+from autoseg.records.trust import (
+    NO_MAPS,
+    CaseEvidence,
+    DiceRegression,
+    ExpectedDice,
+    LabelEvidence,
+    LabelVolume,
+    MapKinds,
+)
 
 __all__ = [
     "BEST_PREDICTION",
     "FLAT_SPACING_FACTOR",
     "MOST_LABELS",
     "NO_LIMITS",
+    "NO_MAPS",
     "OUTSIDE",
     "Affine",
     "Calibration",
@@ -113,6 +122,7 @@ __all__ = [
     "Labels",
     "LesionBin",
     "LesionScore",
+    "MapKinds",
     "Member",
     "ModelHeader",
     "NetworkSpec",

@@ -35,6 +35,12 @@ class Geometry(Record):
         i, j, k = (float(size) for size in np.linalg.norm(self.matrix[:3, :3], axis=0))
         return (FLAT_SPACING_FACTOR * max(i, j), j, i) if self.flat else (k, j, i)
 
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in ml; a pixel of a 2D image, which has no thickness, counts as 1 mm thick."""
+        z, y, x = self.spacing
+        return (1.0 if self.flat else z) * y * x / 1000.0
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:

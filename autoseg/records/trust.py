@@ -7,6 +7,16 @@ from pydantic import Field
 from autoseg.records.base import Record
 
 
+class MapKinds(Record):
+    """Which maps are written beside a mask. They do not alter it."""
+
+    probabilities: bool = False
+    uncertainty: bool = False  # entropy and disagreement
+
+
+NO_MAPS = MapKinds()
+
+
 class LabelEvidence(Record):
     """How sure the networks are of one label or region of one case, on the network's grid; see `inference.evidence`."""
 
