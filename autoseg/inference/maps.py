@@ -25,8 +25,8 @@ from autoseg.records import Calibration, Geometry, Labels, MapKinds, Placement
 #: Entropy and disagreement are stored in thousandths of a bit.
 BITS_STEP = 0.001
 
-#: Probabilities are taken no closer to 0 where their logarithm is needed.
-_SMALLEST = 1e-12
+#: Probabilities are taken no closer to 0 where their logarithm is needed: about what float32 can hold.
+_SMALLEST = 1e-37
 
 
 @dataclass(frozen=True, eq=False)
