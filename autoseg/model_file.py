@@ -7,6 +7,7 @@ bytes. Reading runs no code from the file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,19 @@ def read_header(path: Path) -> ModelHeader:
         return parse_record(_upgraded(metadata[HEADER_KEY]), ModelHeader, where=path)
     except RecordError as error:
         raise ModelError(error.what, where=path, remedy=error.remedy) from error
+
+
+def count_parameters(path: Path) -> dict[str, int]:
+    """Numbers in the tensors of each member of a model file; reads none of them. Raises ModelError as `read_header`."""
+    counts: dict[str, int] = {}
+    try:
+        with safe_open(str(path), framework="np") as file:
+            for key in file.keys():  # noqa: SIM118  (it is no mapping)
+                member = key.partition(_SEPARATOR)[0]
+                counts[member] = counts.get(member, 0) + math.prod(file.get_slice(key).get_shape())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return counts
 
 
 def _upgraded(text: str) -> str:

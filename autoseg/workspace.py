@@ -135,6 +135,15 @@ class Workspace:
         return self.root / "report" / "placement"
 
     @property
+    def selection(self) -> Path:
+        """What was compared when the bundle was selected, and what was chosen."""
+        return self.root / "selection.json"
+
+    def ensemble(self, name: str) -> Path:
+        """Masks that several configurations make together of held-out cases, and their scores."""
+        return self.root / "ensembles" / name
+
+    @property
     def test(self) -> Path:
         """Masks and scores of the test cases."""
         return self.root / "test"

@@ -15,6 +15,9 @@ from autoseg.records import Labels
 #: Voxels that touch by a corner belong together, as in nnU-Net (26 neighbours in 3D, 8 in a single slice).
 CONNECTIVITY: Final = 26
 
+#: Voxels of background around what is given to cc3d.
+MARGIN: Final = 1
+
 
 def besides_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Voxels (Z, Y, X) of a mask outside its largest connected component; of several equally large all stay.
@@ -23,13 +26,14 @@ def besides_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     others = np.zeros(mask.shape, dtype=np.bool_)
     box = tuple(slice(start, stop) for start, stop in bounding_box(mask))
-    inside = np.ascontiguousarray(mask[box])
+    # cc3d 4.1.1 fails where every other voxel of an odd array is set, as in [1, 0, 1]; with a margin it does not
+    inside = np.pad(mask[box], MARGIN)
     numbers, count = cc3d.connected_components(inside, connectivity=CONNECTIVITY, return_N=True)
     if count > 1:
         # counted by cc3d: bincount would first make 8 bytes of every voxel
         sizes = np.asarray(cc3d.statistics(numbers, no_slice_conversion=True)["voxel_counts"])[1:]
         small = np.concatenate([[False], sizes < sizes.max()])
-        others[box] = small[numbers]
+        others[box] = small[numbers[1:-1, 1:-1, 1:-1]]
     return others
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autoseg.cli.app import main, register
 from autoseg.cli.data import check, plan, prepare
+from autoseg.cli.deploying import info, select
 from autoseg.cli.exchange import export, import_nnunet
 from autoseg.cli.learning import train
 from autoseg.cli.looking import preview
@@ -13,7 +14,7 @@ from autoseg.cli.segmenting import evaluate, predict
 __all__ = ["COMMANDS", "main"]
 
 #: In the order in which `autoseg --help` lists them.
-COMMANDS = (check, plan, prepare, preview, train, predict, evaluate, import_nnunet, export, status, demo)
+COMMANDS = (check, plan, prepare, preview, train, select, predict, evaluate, info, import_nnunet, export, status, demo)
 
 for _command in COMMANDS:
     register(_command)

@@ -112,6 +112,34 @@ def load_models(paths: Sequence[Path], device: torch.device, precision: Precisio
     return LoadedModel(model.header.model_copy(update={"combine": combine}), model.groups, device, precision)
 
 
+def joined_model(paths: Sequence[Path]) -> tuple[ModelHeader, dict[str, Mapping[str, Tensor]]]:
+    """Header and tensors of several model files as those of one, which predicts as they do together.
+
+    What each file says of its own training stays with its reader. Raises ModelError naming the file that does not go
+    with the others.
+    """
+    read = [(path, *read_model(path)) for path in paths]
+    header, tensors, stages = _merged(read)
+    members = [
+        # the first stage's name may have changed; where there are several, their configuration is named
+        member.model_copy(update={"previous_stage": stages[member.name][0]})
+        if len(stages.get(member.name, ())) == 1
+        else member
+        for member in header.members
+    ]
+    helpers = {name for names in stages.values() for name in names}
+    alone = len(_groups([member for member in members if member.name not in helpers])) == 1
+    headers = [own for _, own, _ in read]
+    together = {
+        "members": tuple(members),
+        "combine": "scores" if alone else "probabilities",
+        "precision": asked_precision("auto", headers),
+        "plugins": tuple(dict.fromkeys(name for own in headers for name in own.plugins)),
+        "channel_dropout": min(own.channel_dropout for own in headers),
+    }
+    return header.model_copy(update=together), tensors
+
+
 def asked_precision(precision: str, headers: Sequence[ModelHeader]) -> str:
     """The precision asked for; for "auto" the one that the models ask for, of several the most exact."""
     if precision != "auto":

@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from autoseg.arrays.components import post_processed
 from autoseg.dataset.checks import labels_place
 from autoseg.dataset.geometry import corner_distance_mm
 from autoseg.dataset.label_files import class_files, file_names, labels_of_files, read_reference, with_drawn
@@ -44,6 +46,7 @@ class ScoreTask:
     labels: Labels
     tolerance_mm: float
     lesion_iou: float | None = None  # None: lesions are not matched
+    post_processing: tuple[str | None, ...] = ()  # largest components of these are kept first; None: all foreground
 
     @property
     def case(self) -> str:
@@ -142,7 +145,7 @@ def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
     score = score_case(
         task.case,
         reference.labels,
-        mask.labels,
+        _processed(mask.labels, task.post_processing, labels),
         reference.geometry.spacing,
         labels,
         task.tolerance_mm,
@@ -154,6 +157,11 @@ def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
     return score.model_copy(
         update={"prediction_file": task.mask.name, "reference_file": "" if place is None else place.name}
     )
+
+
+def _processed(mask: NDArray[np.generic], steps: Sequence[str | None], labels: Labels) -> NDArray[np.generic]:
+    """The mask after post-processing; one that does not hold integers is left for scoring to refuse."""
+    return post_processed(mask, steps, labels) if np.issubdtype(mask.dtype, np.integer) else mask  # type: ignore[arg-type]
 
 
 def write_summary(path: Path, summary: Summary) -> None:

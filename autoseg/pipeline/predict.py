@@ -22,6 +22,7 @@ from autoseg.inference.predict_files import CaseOutcome, mask_path, predict_case
 from autoseg.inference.predictor import LoadedModel, load_models
 from autoseg.interrupts import stop_switch
 from autoseg.model_file import read_header
+from autoseg.pipeline.bundle import tell_if_stale
 from autoseg.pipeline.case_meter import CaseMeter, passes_of
 from autoseg.pipeline.choosing_model import choose_models, known_plugins, load_needed
 from autoseg.pipeline.choosing_speed import (
@@ -120,6 +121,7 @@ def _chosen_models(
     """The model files, what they are in words, and their headers; modules that they need are imported."""
     files, description = choose_models(models, work)
     progress.say(f"Model: {description}")
+    tell_if_stale(work, files, progress)
     headers = [read_header(file) for file in files]
     asked = any(told.plugins for told in headers)
     own = known_plugins(work) if asked and not models and work is not None else ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoseg.planning.costs import ConfigurationCost
-from autoseg.records import Dataset, Fingerprint, Plan, Probe, Problem, Summary
+from autoseg.records import Dataset, Fingerprint, ModelHeader, Plan, Probe, Problem, Selection, Summary
 from autoseg.workspace import Run
 
 
@@ -93,6 +93,16 @@ class PredictReport:
     masks: Mapping[str, Path]  # all masks that are there now
     failures: Mapping[str, str]
     seconds: float
+
+
+@dataclass(frozen=True)
+class SelectReport:
+    """A model that was chosen and written, and how it came about."""
+
+    header: ModelHeader
+    selection: Selection
+    path: Path
+    notes: tuple[str, ...] = ()  # what was left out or cut short, and why
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ from autoseg.records.selection import (
     LabelCard,
     Reliability,
     ReliabilityBin,
+    Selection,
     Temperature,
+    TriedStep,
 )
 from autoseg.records.training_data import ChannelRange, LabelRange, TrainingData
 from autoseg.records.trust import (
@@ -138,6 +140,7 @@ __all__ = [
     "Record",
     "Reliability",
     "ReliabilityBin",
+    "Selection",
     "Shape",
     "Spacing",
     "SpeedMode",
@@ -146,5 +149,6 @@ __all__ = [
     "Temperature",
     "TrainSettings",
     "TrainingData",
+    "TriedStep",
     "Volume",
 ]

@@ -81,7 +81,7 @@ class Compared(Record):
 
     name: str  # configurations, joined by " + "
     networks: int  # that run one after the other for one fold
-    mean_dice: float  # over its own cases, before post-processing
+    mean_dice: float | None  # over its own cases, before post-processing
     cases: int
     gain: float | None = None  # mean Dice over the shared cases less the chosen model's; None for the chosen one
     low: float | None = None  # paired bootstrap interval of the gain, 95 %
@@ -102,3 +102,26 @@ class Card(Record):
     labels: tuple[LabelCard, ...]
     compared: tuple[Compared, ...]  # the chosen one first
     ended_early: tuple[str, ...] = Field(default=())  # trainings that could have gone on, in words
+
+
+class TriedStep(Record):
+    """A step of post-processing that was tried."""
+
+    step: KeepLargest
+    kept: bool
+
+
+class Selection(Record):
+    """selection.json: how the bundle of a work folder came about; stays there, so it may name runs and cases."""
+
+    format: int = 1
+    bundle: str  # hash of the model file that was written
+    replaces: str = ""  # hash of the one that was there before
+    chosen: str
+    members: dict[str, str]  # run in the work folder -> hash of its model, those in the bundle
+    known: dict[str, str]  # the same of all runs that were looked at
+    compared: tuple[Compared, ...]
+    left_out: dict[str, str]  # model -> why it was not compared
+    post_processing: tuple[TriedStep, ...]
+    failures: dict[str, str] = Field(default_factory=dict)  # case -> why it has no mask
+    seconds: dict[str, float] = Field(default_factory=dict)

@@ -29,6 +29,14 @@ def test_components_are_those_of_scipy(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(besides_largest(mask), expected_others(mask))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 1, 3), (3, 3, 3), (1, 9, 9)])
+def test_every_other_voxel(shape: tuple[int, int, int]) -> None:
+    """cc3d 4.1.1 itself gives up here."""
+    mask = np.zeros(shape, dtype=np.bool_)
+    mask[::2, ::2, ::2] = True
+    assert not besides_largest(mask).any()
+
+
 def line(*runs: int) -> np.ndarray:
     """Runs of ones with gaps between them, in one row."""
     parts = [np.repeat([1, 0], [run, 2]) for run in runs]

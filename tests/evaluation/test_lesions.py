@@ -92,3 +92,9 @@ def test_the_summary_pools_lesions_over_cases() -> None:
     assert lesions == pooled([score.labels["lesion"].lesions for score in scores])  # type: ignore[misc]
     plain = score_case("0", np.zeros((3, 3, 3), np.uint8), np.zeros((3, 3, 3), np.uint8), (1, 1, 1), LABELS, 1.0)
     assert plain.labels["lesion"].lesions is None
+
+
+def test_two_voxels_with_one_between_are_two_lesions() -> None:
+    """cc3d 4.1.1 itself gives up on such a box."""
+    mask = np.array([[[True, False, True]]])
+    assert match_lesions(mask, mask, 0.001).true_positives == 2

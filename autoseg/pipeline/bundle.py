@@ -1,0 +1,171 @@
+"""The deployable model file of a work folder: written from the chosen trainings, and known from others again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from autoseg.errors import AutosegError, UsageError
+from autoseg.evaluation.comparison import dice_table, interval
+from autoseg.files import file_hash, read_record, write_record, written_aside
+from autoseg.inference.predictor import joined_model
+from autoseg.model_file import write_model
+from autoseg.pipeline.candidates import Candidate
+from autoseg.pipeline.runs import versions
+from autoseg.progress import Progress
+from autoseg.records import (
+    Calibration,
+    Card,
+    CaseScore,
+    Compared,
+    KeepLargest,
+    LabelCard,
+    ModelHeader,
+    Selection,
+    SpeedMode,
+    Summary,
+)
+from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
+
+#: Hex digits of a model's hash in selection.json.
+DIGITS = 16
+
+
+def require_replaceable(work: Workspace) -> None:
+    """Raise UsageError where the work folder holds a model file that no selection wrote: it is kept."""
+    if not work.model.exists():
+        return
+    if work.selection.exists():
+        known = read_record(work.selection, Selection)
+        if file_hash(work.model, DIGITS) in (known.bundle, known.replaces):
+            return
+    raise UsageError(
+        "was not written by `autoseg select`, or was changed since, and is kept",
+        where=work.model,
+        remedy="Move it elsewhere, then select again.",
+    )
+
+
+def write_bundle(
+    work: Workspace,
+    chosen: Candidate,
+    card: Card,
+    post_processing: Sequence[KeepLargest],
+    calibration: Calibration | None,
+    speeds: Sequence[SpeedMode],
+    selection: Selection,
+) -> tuple[ModelHeader, Selection]:
+    """Write WORK/model.safetensors, from every finished fold of the chosen configurations, and selection.json.
+
+    The record is written before the file gets its name, and names the file before it as well: after a kill at any
+    moment the file that is there is known as a selection's.
+    """
+    header, tensors = joined_model([run.model for run in chosen.runs])
+    early = [fold.header.ended_early for part in chosen.parts for fold in part.folds.values()]
+    told = {
+        "ended_early": "; ".join(dict.fromkeys(words for words in early if words)),
+        "versions": versions(),
+        "post_processing": tuple(post_processing),
+        "calibration": calibration,
+        "card": card,
+        "speeds": tuple(speeds),
+    }
+    header = header.model_copy(update=told)
+    before = file_hash(work.model, DIGITS) if work.model.exists() else ""
+    with written_aside(work.model) as aside:
+        write_model(aside, header, tensors)
+        selection = selection.model_copy(update={"bundle": file_hash(aside, DIGITS), "replaces": before})
+        write_record(work.selection, selection)
+    return header, selection
+
+
+def make_card(chosen: Candidate, summary: Summary, compared: Sequence[Compared]) -> Card:
+    """What the file says of the model's quality; `summary` scores its held-out cases, post-processing done."""
+    names = list(summary.labels)
+    overall = interval(dice_table(summary.cases, names))
+    return Card(
+        cases=len(summary.cases),
+        folds=max(len(part.folds) for part in chosen.parts),
+        tolerance_mm=summary.tolerance_mm,
+        mean_dice=overall.value,
+        low=overall.low,
+        high=overall.high,
+        labels=tuple(_label_card(name, summary, summary.cases) for name in names),
+        compared=without_plan_names(compared),
+        ended_early=tuple(
+            f"{part.name.partition(' ')[0]}, fold {number}, {fold.header.ended_early}"
+            for part in chosen.parts
+            for number, fold in part.folds.items()
+            if fold.header.ended_early
+        ),
+    )
+
+
+def _label_card(name: str, summary: Summary, scores: Sequence[CaseScore]) -> LabelCard:
+    entry, dice = summary.labels[name], interval(dice_table(scores, [name]))
+    return LabelCard(
+        name=name,
+        dice=dice.value,
+        low=dice.low,
+        high=dice.high,
+        hd95_mm=entry.hd95_mm,
+        nsd=entry.nsd,
+        cases=entry.cases,
+        false_alarms=entry.empty_references,
+        rightly_absent=entry.both_empty,
+    )
+
+
+def without_plan_names(compared: Sequence[Compared]) -> tuple[Compared, ...]:
+    """The rows with plans by number: a person may have called a plan by any name, and the file goes to others."""
+    plans = dict.fromkeys(
+        plan for row in compared for part in row.name.split(" + ") if (plan := part.partition(" (")[2])
+    )
+    numbers = {plan: number for number, plan in enumerate(plans, start=2)}
+
+    def neutral(name: str) -> str:
+        parts = (part.partition(" (") for part in name.split(" + "))
+        return " + ".join(f"{own} (plan {numbers[plan]})" if plan else own for own, _, plan in parts)
+
+    return tuple(row.model_copy(update={"name": neutral(row.name)}) for row in compared)
+
+
+# ------------------------------------------------------------------------------------------------- known from others
+
+
+def hashes(work: Workspace, runs: Sequence[Run]) -> dict[str, str]:
+    """The hash of each run's model, by the run's place in the work folder."""
+    return {place(work, run): file_hash(run.model, DIGITS) for run in runs if run.model.exists()}
+
+
+def place(work: Workspace, run: Run) -> str:
+    """Where a run lies in the work folder."""
+    return run.folder.relative_to(work.root).as_posix()
+
+
+def trained_since(work: Workspace) -> list[str]:
+    """Finished trainings that the selection of a work folder had not seen as they are now, in words."""
+    if not work.model.exists() or not work.selection.exists():
+        return []
+    try:
+        known: Mapping[str, str] = read_record(work.selection, Selection).known
+        written = work.model.stat().st_mtime
+        newer = [run for run in work.all_runs() if run.model.exists() and run.model.stat().st_mtime > written]
+        changed = [run for run in newer if known.get(place(work, run)) != file_hash(run.model, DIGITS)]
+    except (AutosegError, OSError):
+        return []  # a note is no reason not to predict
+    return [described(run) for run in changed]
+
+
+def tell_if_stale(work: Workspace | None, files: Sequence[Path], progress: Progress) -> None:
+    """Say in a line which trainings have ended since the bundle was selected, where it is among the files."""
+    newer = trained_since(work) if work is not None and work.model in files else []
+    if newer:
+        told = ", ".join(newer)
+        progress.say(f"Note: trained since this model was selected: {told}. `autoseg select` compares anew.")
+
+
+def described(run: Run) -> str:
+    """A run in words: "3d_fullres fold 1"."""
+    plan = "" if run.plan == DEFAULT_PLAN else f" of plan {run.plan}"
+    return f"{run.configuration} fold {run.fold}{plan}"

@@ -1,0 +1,211 @@
+"""`select`: compare what is trained on cases that it had not seen, and write the best as one model file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autoseg import devices
+from autoseg.errors import ModelError
+from autoseg.evaluation.comparison import Choice, choose
+from autoseg.inference.predictor import asked_precision
+from autoseg.interrupts import StopSwitch, stop_switch
+from autoseg.pipeline.bundle import hashes, make_card, require_replaceable, write_bundle
+from autoseg.pipeline.candidates import (
+    Candidate,
+    Configured,
+    Found,
+    find_candidates,
+    joint_name,
+    possible_ensembles,
+    single,
+)
+from autoseg.pipeline.choosing_model import known_plugins
+from autoseg.pipeline.ensembles import Trials, chosen_cases, expected_seconds, predict_ensemble
+from autoseg.pipeline.plans import read_dataset, run_options
+from autoseg.pipeline.post_processing import score_processed, try_steps
+from autoseg.pipeline.reports import SelectReport
+from autoseg.plugins import load_plugins
+from autoseg.progress import Progress
+from autoseg.records import PredictSettings, Selection, TriedStep
+from autoseg.workspace import DEFAULT_PLAN, Workspace
+
+#: Share of a budget that ensembles may take; what is left is for what is measured on the chosen model.
+ENSEMBLE_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """What to compare, and how long it may take."""
+
+    plans: tuple[str, ...] = ()  # () is all
+    configurations: tuple[str, ...] = ()
+    ensembles: bool = True
+    cases_per_fold: int | None = None  # held-out cases of each fold that ensembles predict; None: all
+    budget_seconds: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Clock:
+    """How much of the time is spent, and which stage took what."""
+
+    began: float
+    budget: float | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def deadline(self, share: float = 1.0) -> float | None:
+        """When a share of the budget is spent, on the clock of `time.monotonic`; None without a budget."""
+        return None if self.budget is None else self.began + share * self.budget
+
+    def lap(self, stage: str) -> None:
+        """What was done since the last lap was this stage."""
+        self.seconds[stage] = time.monotonic() - self.began - sum(self.seconds.values())
+
+
+def select(
+    work: Workspace,
+    *,
+    settings: SelectSettings = SelectSettings(),
+    device: str = "auto",
+    precision: str = "auto",
+    use: Sequence[str] = (),
+    workers: int | None = None,
+    spent_seconds: float = 0.0,
+    progress: Progress,
+) -> SelectReport:
+    """Choose a model by cross-validation, measure it, and write it to WORK/model.safetensors.
+
+    Single configurations are compared on the masks that training wrote; ensembles are predicted. What was predicted
+    stays in the work folder, so that the same command goes on after an interruption. Raises ModelError where nothing is
+    trained and scored, UsageError where a model file is in the way that no selection wrote.
+    """
+    clock = Clock(time.monotonic() - spent_seconds, settings.budget_seconds)
+    require_replaceable(work)
+    load_plugins((*use, *known_plugins(work)))
+    dataset = read_dataset(work)
+    found = find_candidates(work, dataset, settings.plans, settings.configurations)
+    _require_some(found, work)
+    cases = {case.id: case for case in dataset.cases}
+    target = devices.choose_device(device)
+    asked = asked_precision(precision, [fold.header for part in found.configured for fold in part.folds.values()])
+    mirror = all(fold.mirrored for part in found.configured for fold in part.folds.values())
+    with stop_switch() as stop:
+        trials = Trials(
+            work=work,
+            cases=cases,
+            labels=dataset.labels,
+            device=target,
+            precision=devices.choose_precision(asked, target),
+            settings=PredictSettings(mirror=mirror),
+            workers=workers,
+            stop=stop,
+            progress=progress,
+        )
+        return _selected(trials, found, settings, clock, stop)
+
+
+def _selected(trials: Trials, found: Found, settings: SelectSettings, clock: Clock, stop: StopSwitch) -> SelectReport:
+    """The story: candidates, choice, post-processing, measuring, the file."""
+    work, labels, progress = trials.work, trials.labels, trials.progress
+    notes = [f"{name} is left out: {why}" for name, why in found.left_out.items()]
+    candidates = [single(part, trials.cases) for part in found.configured]
+    ensembles, told = predicted_ensembles(trials, found.configured, settings, clock) if settings.ensembles else ([], [])
+    notes += told
+    candidates += ensembles
+    clock.lap("ensembles")
+    choice = choose([candidate.entrant() for candidate in candidates], list(labels.foreground))
+    notes += [f"{name} is not compared: {why}" for name, why in choice.left_out.items()]
+    chosen = next(candidate for candidate in candidates if candidate.name == choice.chosen.name)
+    progress.say(f"Chosen: {chosen.name}")
+    tried = try_steps(chosen, trials.cases, labels, trials.workers, progress)
+    summary = score_processed(chosen, tried, trials.cases, labels, trials.workers, progress)
+    clock.lap("post-processing")
+    stop.raise_if_set()
+    card = make_card(chosen, summary, choice.compared)
+    kept = [entry.step for entry in tried if entry.kept]
+    record = _record(work, found, chosen, choice, tried, summary.failures, clock)
+    header, record = write_bundle(work, chosen, card, kept, None, (), record)
+    return SelectReport(header, record, work.model, tuple(notes))
+
+
+def _require_some(found: Found, work: Workspace) -> None:
+    if found.configured:
+        return
+    told = "".join(f"; {name}: {why}" for name, why in found.left_out.items())
+    raise ModelError(
+        f"nothing is trained and scored here that could be selected{told}",
+        where=work.root,
+        remedy=f"Train a fold first: autoseg train --fold 0{run_options(work, DEFAULT_PLAN)}",
+    )
+
+
+def predicted_ensembles(
+    trials: Trials, found: Sequence[Configured], settings: SelectSettings, clock: Clock
+) -> tuple[list[Candidate], list[str]]:
+    """All ensembles of two configurations with their held-out scores, as far as time allows; and what was left out."""
+    waiting = [(parts, chosen_cases(parts, settings.cases_per_fold)) for parts in possible_ensembles(found)]
+    deadline = clock.deadline(ENSEMBLE_SHARE)
+    for line in preview(waiting, deadline):
+        trials.progress.say(line)
+    made: list[Candidate] = []
+    notes: list[str] = []
+    for parts, names in waiting:
+        name, likely = joint_name(parts), expected_seconds(parts, len(names))
+        late = deadline is not None and time.monotonic() + (likely or 0.0) > deadline
+        if late:
+            notes.append(f"{name} was not predicted: no time was left for it in the budget")
+            continue
+        candidate = predict_ensemble(trials, parts, names, deadline)
+        made.append(candidate)
+        notes += [f"{name}, case {case}: {why}" for case, why in candidate.failures.items()]
+        if len(candidate.scores) + len(candidate.failures) < len(names):
+            notes.append(f"{name} was predicted on {len(candidate.scores)} of {len(names)} cases: the budget is spent")
+    return made, notes
+
+
+def preview(waiting: Sequence[tuple[Sequence[Configured], Sequence[str]]], deadline: float | None) -> list[str]:
+    """What predicting the ensembles will cost, a line each and one in all."""
+    if not waiting:
+        return []
+    lines, total = [], 0.0
+    unknown = False
+    for parts, names in waiting:
+        seconds = expected_seconds(parts, len(names))
+        unknown = unknown or seconds is None
+        total += seconds or 0.0
+        told = "unknown" if seconds is None else f"about {_minutes(seconds)}"
+        lines.append(f"  {joint_name(parts)}: {len(names)} held-out cases, {told}")
+    count = f"{len(waiting)} ensemble{'s' if len(waiting) > 1 else ''} to predict"
+    known = "at least " if unknown else ""
+    left = "" if deadline is None else f"; the budget leaves {_minutes(max(0.0, deadline - time.monotonic()))} for them"
+    return [f"{count}, {known}{_minutes(total)}, masks that are there already not counted off{left}", *lines]
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _record(
+    work: Workspace,
+    found: Found,
+    chosen: Candidate,
+    choice: Choice,
+    tried: Sequence[TriedStep],
+    failures: Mapping[str, str],
+    clock: Clock,
+) -> Selection:
+    """What was compared, and which trainings were known; the hash of the file is still to come."""
+    return Selection(
+        bundle="",
+        chosen=chosen.name,
+        members=hashes(work, chosen.runs),
+        known=hashes(work, work.all_runs()),
+        compared=choice.compared,
+        left_out={**found.left_out, **choice.left_out},
+        post_processing=tuple(tried),
+        failures=dict(failures),
+        seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+    )
