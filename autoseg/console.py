@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from autoseg.errors import AutosegError
-from autoseg.progress import LiveView, duration
+from autoseg.progress import LiveView, SilentProgress, duration
+from autoseg.progress import Progress as ProgressOfCommand
 
 #: Columns of output that goes to no terminal.
 PLAIN_WIDTH = 120
@@ -67,11 +68,14 @@ def say(console: Console, words: str = "", style: str = "") -> None:
     console.print(text(console, words, style), soft_wrap=True)
 
 
-def ready_to_compute() -> RichProgress:
-    """The progress of a command that computes for long; threads are told how to wait, before torch is loaded."""
+def ready_to_compute(*, shown: bool = True) -> ProgressOfCommand:
+    """The progress of a command that computes for long; threads are told how to wait, before torch is loaded.
+
+    Nothing is shown by a process that computes for another one that shows it.
+    """
     from autoseg.threads import suit_the_machine
 
-    progress = RichProgress()
+    progress: ProgressOfCommand = RichProgress() if shown else SilentProgress()
     if suit_the_machine():
         progress.say("Other programs keep this machine busy: threads sleep while they wait for one another.")
     return progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from autoseg import console, tables
 from autoseg.cli.app import DONE, SOME_FAILED
 from autoseg.errors import UsageError
 from autoseg.options import DEFAULT_WORK, Device, PlanName, Precision, Use, Work, Workers, parse_budget, parse_settings
+
+if TYPE_CHECKING:
+    from autoseg.progress import Progress
+    from autoseg.workspace import Workspace
 
 
 def train(
@@ -113,6 +117,16 @@ def train(
         ),
     ] = None,
     use: Use = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus",
+            min=1,
+            metavar="N",
+            help="Train on N GPUs of this machine, each with a part of every batch (with --device cpu: in N processes "
+            "on the CPU). On several machines start it with torchrun instead.",
+        ),
+    ] = None,
 ) -> int:
     """Train a network and score it on held-out cases.
 
@@ -135,10 +149,12 @@ def train(
     names = tuple(configuration or ())
     if fold != "every" and len(names) > 1:
         raise UsageError("several configurations are trained with --fold every", remedy="Or give --configuration once.")
+    from autoseg.torchrun import launched_place
     from autoseg.workers import process_seconds
     from autoseg.workspace import Workspace
 
-    results, progress = console.results_console(), console.ready_to_compute()
+    place = launched_place()
+    progress = console.ready_to_compute(shown=place is None or place.rank == 0)
     options: dict[str, Any] = {
         "epochs": epochs,
         "budget_seconds": budget,
@@ -154,15 +170,28 @@ def train(
         "workers": workers,
         "spent_seconds": process_seconds(),
     }
+    from autoseg.pipeline.company import company
+
+    with company(gpus, device) as (ranks, own_device):
+        if not ranks.is_first:
+            return DONE  # it has followed the first process to the end
+        options |= {"ranks": ranks, "device": own_device}
+        return _train(Workspace(work), plan, names, fold, options, progress)
+
+
+def _train(
+    work: Workspace, plan: str, names: tuple[str, ...], fold: str, options: dict[str, Any], progress: Progress
+) -> int:
+    results = console.results_console()
     if fold == "every":
         from autoseg.pipeline.every import train_every
 
-        series = train_every(Workspace(work), plan=plan, configurations=names, options=options, progress=progress)
+        series = train_every(work, plan=plan, configurations=names, options=options, progress=progress)
         tables.show_every(results, series)
         return SOME_FAILED if series.failures else DONE
     from autoseg.pipeline.train import train as run
 
     one = names[0] if names else None
-    report = run(Workspace(work), plan=plan, configuration=one, fold=fold, progress=progress, **options)
+    report = run(work, plan=plan, configuration=one, fold=fold, progress=progress, **options)
     tables.show_train(results, report)
     return SOME_FAILED if report.failures else DONE

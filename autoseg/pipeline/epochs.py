@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from autoseg.files import disk_full, is_disk_full, write_text
@@ -14,6 +14,7 @@ from autoseg.progress import Progress
 from autoseg.records import EpochRecord
 from autoseg.report.curves import draw_curves
 from autoseg.report.watch import Tell
+from autoseg.torchrun import Place
 from autoseg.training.ending import FEWEST_STEPS
 from autoseg.training.loop import Training
 from autoseg.workspace import Run
@@ -59,10 +60,18 @@ def opening(training: Training, run: Run) -> str:
     """The first line: what is trained on what."""
     setup = training.setup
     resumed = f", going on after epoch {training.state.epoch}" if training.resumed else ""
+    together = f", {shares(setup.configuration.batch_size, setup.ranks.place)}" if setup.ranks.several else ""
     return (
         f"{run.configuration}, fold {run.fold}: {len(setup.train_cases)} training cases on {setup.device}, "
-        f"{setup.precision}{resumed}"
+        f"{setup.precision}{together}{resumed}"
     )
+
+
+def shares(batch_size: int, place: Place) -> str:
+    """How a batch is split, in words: "2 processes with 1 of 2 samples each"."""
+    sizes = [len(replace(place, rank=rank).share(batch_size)) for rank in range(place.world)]
+    each = f"{sizes[0]}" if len(set(sizes)) == 1 else f"{min(sizes)} or {max(sizes)}"
+    return f"{place.world} processes with {each} of {batch_size} samples each"
 
 
 def to_stop(training: Training, stop: StopSwitch) -> bool:

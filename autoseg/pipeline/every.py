@@ -24,10 +24,24 @@ from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Fold, Plan, Probe, TrainSettings
 from autoseg.training.checkpoint import read_state
+from autoseg.training.ranks import ALONE
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
 #: Settings of the command that a finished run need not be compared by: they change no weight.
-_ELSEWHERE = frozenset(("device", "precision", "log", "workers", "use", "init", "spent_seconds"))
+_ELSEWHERE = frozenset(
+    (
+        "device",
+        "precision",
+        "log",
+        "workers",
+        "use",
+        "init",
+        "spent_seconds",
+        "ranks",
+        "acceleration",
+        "samples_at_a_time",
+    )
+)
 
 
 def train_every(
@@ -77,6 +91,8 @@ def _trained(work: Workspace, run: Run, options: Mapping[str, Any], progress: Pr
             work, plan=run.plan, configuration=run.configuration, fold=run.fold, progress=progress, **options
         )
     except Exception as error:
+        if options.get("ranks", ALONE).several:
+            raise  # the other processes are in the middle of that training
         progress.warn(f"{name} failed: {error}")
         return {name: _why(error)}, ""
     by_person = bool(report.ended_early) and "--patience" not in report.ended_early

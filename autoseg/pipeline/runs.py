@@ -155,6 +155,7 @@ def receipt(training: Training, seconds: Mapping[str, float]) -> dict[str, objec
         "scored_with_mirroring": training.state.score_with_mirroring,
         "device": devices.describe(training.setup.device),
         "precision": training.setup.precision,
+        "processes": training.setup.ranks.place.world,
         "threads": torch.get_num_threads(),
         "seed": training.setup.settings.seed,
         "versions": versions(),

@@ -4,46 +4,41 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from autoseg import devices
 from autoseg.dataset.folds import fold_of, read_splits
+from autoseg.errors import UsageError
 from autoseg.files import read_record, write_json, write_record
 from autoseg.fingerprint.training_data import training_data
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.model_file import write_model
+from autoseg.pipeline.beside import shared
 from autoseg.pipeline.budget import limit_to_budget
 from autoseg.pipeline.cascade import (
-    Stages,
     first_stage_maps,
     first_stage_members,
     hand_on,
     next_configuration,
-    previous_configuration,
     require_cascade,
     with_first_stage,
 )
 from autoseg.pipeline.epochs import run_epochs
-from autoseg.pipeline.fine_tuning import Source, find_source, initial_weights, plan_for, require_source
+from autoseg.pipeline.fine_tuning import find_source, plan_for, require_source
 from autoseg.pipeline.fold_scores import scored
-from autoseg.pipeline.placing import placed
+from autoseg.pipeline.job import Job, stages_of, training_setup
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.prepare import prepare_cases
 from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.runs import has_begun, lengthen, receipt, run_settings, running, versions
-from autoseg.pipeline.training_cases import loaded, without
-from autoseg.planning.step import network_channels
-from autoseg.plugins import load_plugins
+from autoseg.pipeline.training_cases import without
+from autoseg.plugins import imported_plugins, load_plugins
 from autoseg.progress import Progress
 from autoseg.records import (
     Case,
     Configuration,
-    Dataset,
     Fingerprint,
-    Fold,
     Member,
     ModelHeader,
     Plan,
@@ -51,29 +46,9 @@ from autoseg.records import (
 )
 from autoseg.report.watch import Watched, watching
 from autoseg.training.loop import Training
-from autoseg.training.patches import TrainingCase
+from autoseg.training.ranks import ALONE, Order, Ranks
 from autoseg.training.schedule import learning_rate
-from autoseg.training.setup import TrainingSetup
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One training as it was asked for, and what it belongs to."""
-
-    work: Workspace
-    dataset: Dataset
-    plan: Plan
-    configuration: Configuration
-    run: Run
-    settings: TrainSettings
-    source: Source | None  # the model to begin with
-    device: str
-    precision: str
-    log: Sequence[str]
-    workers: int | None
-    began: float  # on the clock of `time.monotonic`
-    progress: Progress
 
 
 def train(
@@ -94,6 +69,9 @@ def train(
     use: Sequence[str] = (),
     log: Sequence[str] = (),
     workers: int | None = None,
+    ranks: Ranks = ALONE,
+    acceleration: str = "auto",
+    samples_at_a_time: int | None = None,
     spent_seconds: float = 0.0,
     progress: Progress,
 ) -> TrainReport:
@@ -101,6 +79,8 @@ def train(
 
     `init` is a model file to begin with: the run then belongs to a plan of its own, made from that model. `use` names
     modules to import, `log` programs that follow the training (`report.watch`).
+    `ranks` are the processes that train together (`pipeline.company`), `acceleration` is a name in `ACCELERATIONS` or
+    auto, and of a batch `samples_at_a_time` are computed at once, by default as many as fit into memory.
     `spent_seconds` were spent on the command before this call (a program takes seconds to start) and count towards the
     budget.
     """
@@ -129,8 +109,24 @@ def train(
     load_plugins(settings.plugins or ())
     require_source(settings.initial, has_begun(run), source, plan)
     dataset = read_dataset(work)
+    require_samples(entry, ranks, plan)
     job = Job(
-        work, dataset, chosen, entry, run, settings, source, device, precision, log, workers, began, progress=progress
+        work,
+        dataset,
+        chosen,
+        entry,
+        run,
+        settings,
+        source,
+        device,
+        precision,
+        log,
+        workers,
+        began,
+        progress,
+        ranks,
+        acceleration,
+        samples_at_a_time,
     )
     with running(run), stop_switch((run.stop, work.stop)) as stop:
         return carried_out(job, spent_seconds, stop)
@@ -155,13 +151,17 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
         job.progress.warn(f"{case} is left out: {why}")
     usable = without(split, lacking, run.fold)
     held_out = [case for case in job.dataset.cases if case.id in set(usable.val)]
-    training = Training(training_setup(job, usable, maps), run.state_tensors, run.kept_state)
+    setup = training_setup(job, usable, maps)
+    told = shared(job, usable, maps, imported_plugins())
+    job.ranks.tell(Order.TRAIN, content=told.model_dump_json().encode("utf-8"))
+    training = Training(setup, run.state_tensors, run.kept_state)
     if not is_complete(training, run):
         if shorter is not None:
             tell_of_the_new_length(training, shorter, job.progress)
         began = time.monotonic()
         train_to_an_end(job, training, held_out, stop)
         seconds["train"] = time.monotonic() - began
+    job.ranks.tell(Order.END)
     summary, failed = scored(training, run, held_out, seconds, stop, job.workers, job.progress)
     if next_configuration(job.plan, job.configuration) is not None:
         began = time.monotonic()
@@ -181,53 +181,16 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
     )
 
 
-def stages_of(job: Job, stop: StopSwitch, mirror: bool = True) -> Stages:
-    """The cascade that the job is one of the stages of."""
-    entry = job.configuration
-    second = entry if entry.previous_stage is not None else next_configuration(job.plan, entry) or entry
-    target = devices.choose_device(job.device)
-    return Stages(
-        work=job.work,
-        dataset=job.dataset,
-        plan=job.plan,
-        first=previous_configuration(job.plan, second),
-        second=second,
-        device=target,
-        precision=devices.choose_precision(job.precision, target),
-        mirror=mirror,
-        workers=job.workers,
-        stop=stop,
-        progress=job.progress,
-    )
-
-
-def training_setup(job: Job, split: Fold, first_stage: Mapping[str, Path] | None) -> TrainingSetup:
-    """All that the training needs, its cases in memory or on the device.
-
-    `first_stage` names for each case what the first stage of a cascade found in it.
-    """
-    target = devices.choose_device(job.device)
-
-    def cases(names: Sequence[str]) -> list[TrainingCase]:
-        found = loaded(job.work, job.configuration, job.dataset, names, first_stage, job.progress)
-        return placed(found, job.work, job.run.plan, job.configuration.name, target, job.progress)
-
-    fresh = job.source is not None and not has_begun(job.run)
-    return TrainingSetup(
-        configuration=job.configuration,
-        channels=network_channels(job.configuration, len(job.plan.channels), job.plan.labels),
-        labels=job.plan.labels,
-        mirror_axes=job.plan.mirror_axes,
-        settings=job.settings,
-        train_cases=cases(split.train),
-        validation_cases=cases(split.val),
-        device=target,
-        precision=devices.choose_precision(job.precision, target),
-        annotated={case.id: case.annotated for case in job.dataset.cases if case.annotated is not None},
-        initial=initial_weights(job.plan, job.configuration, job.source, job.progress)
-        if fresh and job.source is not None
-        else None,
-    )
+def require_samples(configuration: Configuration, ranks: Ranks, plan: str) -> None:
+    """Raise UsageError where a batch has no sample for some of the processes."""
+    batch, world = configuration.batch_size, ranks.place.world
+    if batch < world:
+        raise UsageError(
+            f"a batch of {configuration.name} has {batch} samples, too few for {world} processes",
+            where=f"plan {plan!r}",
+            remedy=f"Use {batch} processes at most, or a plan with larger batches: autoseg plan DATASET --name large "
+            f"--set batch_size={world} --no-probe",
+        )
 
 
 def is_complete(training: Training, run: Run) -> bool:

@@ -33,11 +33,15 @@ def loaded(
     case_ids: Sequence[str],
     first_stage: Mapping[str, Path] | None,
     progress: Progress,
+    processes: int = 1,
 ) -> list[TrainingCase]:
-    """The prepared cases; entries found to be damaged are prepared anew, they alone."""
+    """The prepared cases, of which each of so many processes of this machine holds its own copy.
+
+    Entries found to be damaged are prepared anew, they alone.
+    """
     folder = work.prepared_folder(configuration.preparation)
     try:
-        return load_cases(folder, case_ids, first_stage)
+        return load_cases(folder, case_ids, first_stage, processes)
     except StoreError:
         by_id = {case.id: case for case in dataset.cases}
         for case_id in case_ids:
@@ -46,4 +50,4 @@ def loaded(
             except StoreError as error:
                 progress.warn(f"{error}; it is prepared anew")
                 prepare_again(folder, by_id[case_id], configuration)
-        return load_cases(folder, case_ids, first_stage)
+        return load_cases(folder, case_ids, first_stage, processes)

@@ -123,17 +123,18 @@ class SecondStageCase:
 
 
 def load_cases(
-    folder: Path, case_ids: Sequence[str], first_stage: Mapping[str, Path] | None = None
+    folder: Path, case_ids: Sequence[str], first_stage: Mapping[str, Path] | None = None, processes: int = 1
 ) -> list[TrainingCase]:
     """The prepared cases for training, in the given order: in memory if all fit, else lazily from disk.
 
+    So many `processes` of this machine hold the cases, each for itself.
     `first_stage` names per case the label map that a first stage found, for the second stage of a cascade. Raises
     StoreError for what is missing or damaged, or a label map on another grid.
     """
     opened = [open_case(folder, case_id) for case_id in case_ids]
     found = {} if first_stage is None else {case.case: _first(case, first_stage[case.case]) for case in opened}
     size = sum(_bytes(case.channels + bool(found), case.shape) for case in opened)
-    if size > psutil.virtual_memory().available * MEMORY_SHARE:
+    if size > psutil.virtual_memory().available * MEMORY_SHARE / processes:
         return [SecondStageCase(case, found[case.case]) if found else case for case in opened]
     return [_in_memory(read_case(folder, case_id), found.get(case_id)) for case_id in case_ids]
 

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import nn
 
 from autoseg.errors import TrainingError
@@ -56,12 +56,7 @@ def save_state(
 
     Raises DiskFullError, with the bytes needed and free, where there is no room; what was there before is intact.
     """
-    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        for key, value in values.items():
-            tensors[f"optimizer/{index}/{key}"] = value if isinstance(value, torch.Tensor) else torch.tensor(value)
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    stored = _tensors(network, optimizer) | _stored({f"average/{name}": tensor for name, tensor in average.items()})
     needed = sum(tensor.nbytes for tensor in stored.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(path.parent).free < needed:
@@ -69,6 +64,36 @@ def save_state(
     with written_aside(path, needed) as aside:
         # written by Python, not by safetensors, whose errors would hide that the disk is full
         aside.write_bytes(save(stored, metadata={_HEADER: state.model_dump_json()}))
+
+
+def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        for key, value in values.items():
+            tensors[f"optimizer/{index}/{key}"] = value if isinstance(value, torch.Tensor) else torch.tensor(value)
+    return _stored(tensors)
+
+
+def _stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def packed_state(network: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> bytes:
+    """Weights, optimizer state and scale of the loss, for another process that trains along."""
+    numbers = {f"scaler/{name}": torch.tensor(value) for name, value in scaler.state_dict().items()}
+    return save(_tensors(network, optimizer) | numbers)
+
+
+def unpack_state(
+    packed: bytes, network: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> None:
+    """Take over what `packed_state` packed."""
+    tensors = load(packed)
+    network.load_state_dict(_part(tensors, "network/"))
+    _fill_optimizer(optimizer, _part(tensors, "optimizer/"))
+    scale = {name: value.item() for name, value in _part(tensors, "scaler/").items()}
+    if scale:
+        scaler.load_state_dict(scale)
 
 
 def read_state(path: Path) -> RunState:
@@ -100,8 +125,13 @@ def load_state(
     network.load_state_dict(weights)
     for name, tensor in _part(tensors, "average/").items():
         average[name].copy_(tensor)
+    _fill_optimizer(optimizer, _part(tensors, "optimizer/"))
+    return state
+
+
+def _fill_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
     optimizer_state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in _part(tensors, "optimizer/").items():
+    for name, tensor in tensors.items():
         index, key = name.split("/", 1)
         optimizer_state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": optimizer_state, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -110,7 +140,6 @@ def load_state(
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
                 # the memory format of the weights, which fused optimizers expect of their state
                 values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-    return state
 
 
 def _unreadable(path: Path, error: Exception) -> TrainingError:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from autoseg import devices
 from autoseg.devices import autocast
+from autoseg.networks.acceleration import in_short
 from autoseg.networks.catalog import build_network, prepare_for_device
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.training.augmentation import find_augmentation, initial_patch_size
-from autoseg.training.checkpoint import RunState, load_state, save_state
+from autoseg.training.checkpoint import RunState, load_state, packed_state, save_state, unpack_state
 from autoseg.training.intensity import drop_channels
-from autoseg.training.losses import deep_supervision_loss, find_loss
+from autoseg.training.losses import find_loss, of_totals
 from autoseg.training.online import PatchDice
 from autoseg.training.patches import Batch, make_batch
+from autoseg.training.ranks import Order
 from autoseg.training.schedule import OPTIMIZERS
 from autoseg.training.setup import TrainingSetup, partly_drawn
+from autoseg.training.step import Backward, BatchTotals, distributed, parts_of
 
 #: Patches of held-out cases for the online Dice, as a share of the training steps of an epoch.
 ONLINE_SHARE = 0.1
@@ -36,37 +41,68 @@ class Learner:
         self.setup = setup
         torch.manual_seed(setup.settings.seed)  # initial weights; nothing else draws from the global generator
         spec = setup.configuration.network_spec(setup.channels, setup.labels.heads)
-        self.network: nn.Module = prepare_for_device(build_network(spec), setup.device)
+        channels_last = setup.acceleration.channels_last
+        self.network: nn.Module = prepare_for_device(build_network(spec), setup.device, channels_last=channels_last)
         if setup.initial is not None:
             setup.initial.copy_to(self.network)
         self.optimizer = OPTIMIZERS[setup.settings.optimizer](self.network, setup.settings)
         self.average = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-        self.loss = find_loss(setup.settings.loss)(setup.labels, setup.configuration.batch_dice)
+        self.loss = of_totals(find_loss(setup.settings.loss)(setup.labels, setup.configuration.batch_dice))
         self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "float16")
         self.augmentation = find_augmentation(setup.settings.augmentation)
         self.sampling = setup.sampling(initial_patch_size(setup.configuration.patch_size, self.augmentation))
+        self.places = setup.ranks.place.share(
+            setup.configuration.batch_size
+        )  # of the batch, that this process computes
+        self.say: Callable[[str], None] = lambda _words: None  # for what happens rarely
+        self._at_a_time = min(setup.samples_at_a_time or setup.largest_share, setup.largest_share)
         self._partly_drawn = partly_drawn(setup.labels, setup.annotated)
+        self._backward = self._built(setup.acceleration.compiled)
+
+    def _built(self, compiled: bool) -> Backward:
+        self._compiled = compiled  # whether it is to be seen yet if that works here
+        compute = torch.compile(self.network) if compiled else self.network
+        bare = BatchTotals(self.network, compute, self.loss, self.setup.precision)
+        return Backward(distributed(bare, self.setup.ranks), bare, self.loss, self.setup.ranks, self.scaler.scale)
 
     # ------------------------------------------------------------------------------------------------- the steps
 
     def step(self, batch: Batch, number: int, rate: float) -> float | None:
-        """One step of training, the `number`-th; its loss, or None where loss or gradient was not finite.
+        """One step of training, the `number`-th, with this process's share of the batch.
 
-        Then nothing has changed.
+        Gives the loss of the whole batch, or None where loss or gradient was not finite; then nothing has changed.
         """
         images, labels = self._augmented(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.setup.device, self.setup.precision):
-            outputs = self.network(images)
-        loss = deep_supervision_loss(outputs, labels, self.loss, self._drawn(batch))
-        value = float(loss.detach())
-        if not math.isfinite(value) or not self._update(loss):
+        value = self._gradients(images, labels, self._drawn(batch))
+        if value is None or not self._update():
             return None
         self._follow(number)
         return value
+
+    def _gradients(self, images: torch.Tensor, labels: torch.Tensor, drawn: torch.Tensor | None) -> float | None:
+        """The loss, its gradients computed; in smaller parts, or not compiled, where it does not work otherwise."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                in_parts = self._at_a_time < self.setup.largest_share
+                value = self._backward(parts_of(images, labels, drawn, self._at_a_time), in_parts)
+            except torch.OutOfMemoryError:
+                if self._at_a_time == 1 or self.setup.ranks.several:
+                    raise
+                self._at_a_time = -(-self._at_a_time // 2)
+                self.say(f"Memory ran out: {self._at_a_time} samples are computed at a time, to the same gradient")
+            except Exception as error:
+                if not self._compiled or self.setup.ranks.several:
+                    raise
+                self.say(f"torch.compile does not work here ({in_short(error)}): computing without it")
+                self._backward = self._built(compiled=False)
+            else:
+                self._compiled = False  # it has worked once
+                return value
+            devices.release_memory(self.setup.device)
 
     def _augmented(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.as_tensor(batch.images).to(self.setup.device, non_blocking=True)
@@ -96,9 +132,8 @@ class Learner:
         rows = [self._partly_drawn.get(case, whole) for case in batch.cases]
         return torch.tensor(rows, dtype=torch.bool, device=self.setup.device)
 
-    def _update(self, loss: torch.Tensor) -> bool:
+    def _update(self) -> bool:
         """One step of the optimizer; False, and no step, where the gradient is not finite."""
-        self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.setup.settings.gradient_clip)
         # in float16 gradients overflow now and then: the scaler passes over such a step and scales less
@@ -111,7 +146,7 @@ class Learner:
     def _follow(self, number: int) -> None:
         """Let the running average of the weights follow the last ones."""
         decay = self.setup.settings.ema_decay
-        if decay > 0:
+        if decay > 0 and self.setup.ranks.is_first:
             # a short memory at the beginning, or the average would hold the random weights for long
             keep = min(decay, (1 + number) / (10 + number))
             with torch.no_grad():
@@ -154,4 +189,11 @@ class Learner:
         state = load_state(path, self.network, self.optimizer, self.average)
         if state.scaler and self.scaler.is_enabled():
             self.scaler.load_state_dict(dict(state.scaler))
+        if self.setup.ranks.several:
+            packed = packed_state(self.network, self.optimizer, self.scaler)
+            self.setup.ranks.tell(Order.STATE, content=packed)
         return state
+
+    def take_over(self, packed: bytes) -> None:
+        """Take over the state that the first process has loaded."""
+        unpack_state(packed, self.network, self.optimizer, self.scaler)

@@ -17,7 +17,8 @@ from autoseg.records import EpochRecord
 from autoseg.training.checkpoint import RunState, read_state
 from autoseg.training.ending import FEWEST_STEPS, CoolDown, cool_down_steps, out_of_patience, watched
 from autoseg.training.learner import Learner
-from autoseg.training.patches import Batch
+from autoseg.training.patches import batch_cases
+from autoseg.training.ranks import Order
 from autoseg.training.schedule import find_schedule, learning_rate
 from autoseg.training.setup import TrainingSetup
 from autoseg.training.stream import BatchStream
@@ -63,6 +64,7 @@ class Training:
         self.cool_down: CoolDown | None = None  # once the run was asked to end
         self.last_loss: float | None = None
         self.say: Callable[[str], None] = lambda _words: None  # for what happens rarely
+        self.learner.say = lambda words: self.say(words)
         # what was saved before the first step is as good as nothing
         self.resumed = state_path.exists() and read_state(state_path).step > 0
         self.state = self.learner.load(state_path) if self.resumed else RunState()
@@ -158,7 +160,7 @@ class Training:
         self._count(finished_by="")
         if self.kept_path is not None and self.done < self.schedule.final_decay:
             self.kept_path.unlink(missing_ok=True)  # of another ending than the one that will come
-        with closing(BatchStream(self.setup.train_cases, self.learner.sampling, self.state.step)) as batches:
+        with closing(self._stream()) as batches:
             while self.done < 1.0:
                 if self._cools_down(asked_to_end()):
                     yield from self._cooled_down(batches, should_stop, after_step)
@@ -175,6 +177,9 @@ class Training:
                     yield record
                 elif time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
                     self.save()
+
+    def _stream(self) -> BatchStream:
+        return BatchStream(self.setup.train_cases, self.learner.sampling, self.state.step, self.learner.places)
 
     @property
     def _epoch_is_over(self) -> bool:
@@ -233,10 +238,12 @@ class Training:
         began = time.monotonic()
         batch = batches.next()
         waited = time.monotonic() - began
-        loss = self.learner.step(batch, self.state.step, self.rate)
+        rate = self.rate
+        self.setup.ranks.tell(Order.STEP, self.state.step, rate)
+        loss = self.learner.step(batch, self.state.step, rate)
         self._step_ends.append(time.monotonic())
         if loss is None:
-            if self._skip(batch):
+            if self._skip():
                 self._roll_back()
                 batches.restart(self.state.step)
                 return
@@ -253,10 +260,11 @@ class Training:
             skipped_steps=state.skipped_steps + (loss is None),
         )
 
-    def _skip(self, batch: Batch) -> bool:
+    def _skip(self) -> bool:
         """Note a step without an update; True where there were too many in a row."""
         self._skipped_in_a_row += 1
-        self._skipped_cases.extend(case for case in dict.fromkeys(batch.cases) if case not in self._skipped_cases)
+        cases = batch_cases(self.setup.train_cases, self.learner.sampling, self.state.step)
+        self._skipped_cases.extend(case for case in dict.fromkeys(cases) if case not in self._skipped_cases)
         return self._skipped_in_a_row >= MOST_SKIPPED
 
     def _roll_back(self) -> None:

@@ -1,34 +1,26 @@
 """Losses: soft Dice and cross-entropy, for labels and for regions, with deep supervision.
 
-A loss is a small formula over sums: intersection, predicted and reference volume per sample and class, and the
-cross-entropy. The sums, and their gradients, are computed in closed form in a few passes over the scores (below); all
-that follows is autograd on a handful of numbers.
-
-Where a label was not drawn in a sample, nothing is known of its output there. Regions: the output counts for nothing.
-Softmax: the background of such a sample is all that was not drawn, so the scores of background and undrawn labels are
-joined into one class (the marginal probability of Fang & Yan 2020 and Shi et al. 2021).
+A loss is a formula over totals: a few numbers that add up over samples, whoever computes them. So the samples of a
+batch may be computed by several processes, or in parts one after the other: the totals are added, the formula is
+applied to the sum, and its slope with respect to each total is what every part goes backward with. Value and gradient
+are those of the whole batch, also where the formula is a ratio of totals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from autoseg.errors import TrainingError
 from autoseg.records import Labels
+from autoseg.training.loss_sums import Sums, label_sums, region_sums
 
 #: Added to numerator and denominator of the Dice (nnU-Net's value).
 SMOOTH = 1e-5
-
-#: Score of an output that counts for nothing: its probability is 0 to the last bit.
-NOTHING = -1e4
 
 
 class Loss(Protocol):
@@ -47,186 +39,58 @@ LossBuilder = Callable[[Labels, bool], Loss]
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
-    """What the losses are made of. Shapes (B, K) but for the two numbers."""
+class LossOfTotals:
+    """A loss as a formula over totals."""
 
-    intersection: Tensor  # of probability and reference
-    predicted: Tensor  # probability
-    reference: Tensor  # voxels
-    cross_entropy: Tensor  # summed over valid voxels (and regions)
-    terms: Tensor  # what the cross-entropy's sum is divided by for its mean
-    drawn: Tensor | None = None  # which entries count for the Dice, booleans; None is all
+    totals: Callable[[Tensor, Tensor, Tensor | None], Tensor]  # scores, labels, drawn to numbers that add up, (n,)
+    value: Callable[[Tensor], Tensor]  # the loss, from the totals of all samples
+    separable: bool  # whether the slopes of the formula follow from labels alone, whatever the scores
 
-
-class _LabelSums(Function):
-    """(intersection, predicted, cross-entropy) of softmax(scores) (B, K, V) with labels (B, V), in float32."""
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, labels: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        log_probabilities = functional.log_softmax(scores.float(), 1)
-        at_label = log_probabilities.gather(1, labels[:, None])[:, 0]  # (B, V)
-        probabilities = log_probabilities.exp_()
-        own = at_label.exp()  # probability of the true label
-        if valid is not None:
-            own, at_label = own * valid, at_label * valid
-            predicted = torch.einsum("bkv,bv->bk", probabilities, valid)
-        else:
-            predicted = probabilities.sum(2)
-        intersection = _per_label(labels, scores.shape[1], own)
-        ctx.save_for_backward(probabilities, own, labels, valid)
-        ctx.dtype = scores.dtype
-        return intersection, predicted, -at_label.sum()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        probabilities, own, labels, valid = ctx.saved_tensors
-        intersection, predicted, cross_entropy = gradients
-        # d softmax: p * (g - sum(p * g)), where g = predicted + intersection at the true label
-        at_label = own * intersection.gather(1, labels)
-        inner = (predicted[:, None] @ probabilities)[:, 0]
-        inner = inner.add_(at_label).sub_(cross_entropy)
-        result = (predicted[:, :, None] - inner[:, None]).mul_(probabilities)
-        if valid is not None:
-            result.mul_(valid[:, None])
-            cross_entropy = cross_entropy * valid
-        result.scatter_add_(1, labels[:, None], (at_label - cross_entropy)[:, None])
-        return result.to(ctx.dtype), None, None
+    def __call__(self, scores: Tensor, labels: Tensor, drawn: Tensor | None = None, /) -> Tensor:
+        """The loss of the samples given."""
+        return self.value(self.totals(scores, labels, drawn))
 
 
-class _RegionSums(Function):
-    """(intersection, predicted, cross-entropy) of sigmoid(scores) (B, R, V) with regions (B, R, V), in float32."""
+def of_totals(loss: Loss) -> LossOfTotals:
+    """The loss as a formula over totals; one that is not such a formula counts as a mean over samples."""
+    if isinstance(loss, LossOfTotals):
+        return loss
 
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, regions: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        dtype, scores = scores.dtype, scores.float()
-        probabilities = scores.sigmoid()
-        losses = functional.softplus(scores) - scores * regions
-        if valid is None:
-            intersection, predicted = (probabilities * regions).sum(2), probabilities.sum(2)
-        else:
-            losses = losses * valid[:, None]
-            intersection = torch.einsum("brv,brv,bv->br", probabilities, regions, valid)
-            predicted = torch.einsum("brv,bv->br", probabilities, valid)
-        ctx.save_for_backward(probabilities, regions, valid)
-        ctx.dtype = dtype
-        return intersection, predicted, losses.sum()
+    def totals(scores: Tensor, labels: Tensor, drawn: Tensor | None) -> Tensor:
+        mean = loss(scores, labels, drawn)
+        return torch.stack([mean * len(scores), torch.full_like(mean, len(scores))])
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        probabilities, regions, valid = ctx.saved_tensors
-        intersection, predicted, cross_entropy = gradients
-        slope = probabilities * (1 - probabilities)
-        result = slope * (predicted[:, :, None] + intersection[:, :, None] * regions)
-        result = result + cross_entropy * (probabilities - regions)
-        if valid is not None:
-            result = result * valid[:, None]
-        return result.to(ctx.dtype), None, None
+    return LossOfTotals(totals, lambda total: total[0] / total[1], separable=True)
 
 
-def label_sums(scores: Tensor, labels: Tensor, ignore: int | None, drawn: Tensor | None = None) -> Sums:
-    """Sums over softmax probabilities.
-
-    Args:
-        scores: (B, K, *space).
-        labels: (B, *space) integers, 0..K-1; negative ones (outside) count as background.
-        ignore: label of voxels that do not count, or None.
-        drawn: (B, K) booleans, which labels are known in each sample; None is all.
-    """
-    flat = labels.flatten(1).long().clamp_(min=0)
-    valid = None
-    if ignore is not None:
-        kept = flat != ignore
-        flat, valid = flat * kept, kept.float()
-    scores = scores.flatten(2)
-    if drawn is not None:
-        scores, flat = joined_scores(scores, drawn), flat * drawn.gather(1, flat)
-    intersection, predicted, cross_entropy = _LabelSums.apply(scores, flat, valid)
-    reference = _per_label(flat, scores.shape[1], valid)
-    terms = torch.full_like(cross_entropy, flat.numel()) if valid is None else valid.sum()
-    return Sums(intersection, predicted, reference, cross_entropy, terms, drawn)
+# ---------------------------------------------------------------------------------------- Dice and cross-entropy
 
 
-def joined_scores(scores: Tensor, drawn: Tensor) -> Tensor:
-    """Scores (B, K, V) with background and undrawn labels as one class, float32.
-
-    The joined score, log of the sum of exp, stands at the background; those of the undrawn labels become -infinity, so
-    that softmax gives the drawn labels the probability that they had, and the background that of all the rest.
-    """
-    rest = ~drawn[:, :, None]
-    rest[:, 0] = True
-    wide = scores.float()
-    background = wide.masked_fill(~rest, -torch.inf).logsumexp(1, keepdim=True)
-    return torch.cat([background, wide.masked_fill(rest, -torch.inf)[:, 1:]], 1)
-
-
-def region_sums(
-    scores: Tensor,
-    labels: Tensor,
-    ignore: int | None,
-    members: Sequence[tuple[int, ...]],
-    drawn: Tensor | None = None,
-) -> Sums:
-    """Sums over sigmoid probabilities of regions.
-
-    Args:
-        scores: (B, R, *space), one output per region.
-        labels: (B, *space) integers; negative ones (outside) belong to no region.
-        ignore: label of voxels that do not count, or None.
-        members: per region the labels that it is made of.
-        drawn: (B, R) booleans, which regions are known in each sample; None is all.
-    """
-    flat = labels.flatten(1).long().clamp_(min=0)
-    highest = max(max(values) for values in members) if ignore is None else ignore
-    table = torch.zeros((len(members), highest + 1), dtype=torch.float32, device=labels.device)
-    for region, values in enumerate(members):
-        table[region, list(values)] = 1.0
-    regions = table[:, flat].movedim(1, 0)  # (B, R, V)
-    valid = None if ignore is None else (flat != ignore).float()
-    scores = scores.flatten(2)
-    if drawn is not None:
-        known = drawn[:, :, None]
-        scores, regions = torch.where(known, scores.float(), NOTHING), regions * known
-    intersection, predicted, cross_entropy = _RegionSums.apply(scores, regions, valid)
-    # nnU-Net divides by voxels and regions, but with an ignore label by valid voxels alone
-    terms = torch.full_like(cross_entropy, regions.numel()) if valid is None else valid.sum()
-    if drawn is not None:
-        share = drawn.float().mean(1)  # of the regions that count, per sample
-        terms = share.mean() * regions.numel() if valid is None else (valid.sum(1) * share).sum()
-    return Sums(intersection, predicted, regions.sum(2), cross_entropy, terms, drawn)
-
-
-def _per_label(labels: Tensor, heads: int, weights: Tensor | None = None) -> Tensor:
-    """Voxels per sample and label, or the sum of their weights: (B, V) to (B, K) float32."""
-    batch = labels.shape[0]
-    offsets = torch.arange(batch, device=labels.device)[:, None] * heads
-    flat = None if weights is None else weights.flatten()
-    return torch.bincount((labels + offsets).flatten(), flat, minlength=batch * heads).view(batch, heads).float()
-
-
-def soft_dice(sums: Sums, *, batch_dice: bool, background: bool) -> Tensor:
-    """Mean soft Dice over classes, and over samples unless they are summed first (`batch_dice`); nnU-Net's formula.
+def dice_totals(sums: Sums, *, batch_dice: bool, background: bool) -> Tensor:
+    """What the soft Dice adds up over samples: (2,) of ratios and their number, or with `batch_dice` (4 K,) of sums.
 
     `background` keeps the first class; without it there must be another. What was not drawn does not count.
     """
     start = 0 if background else 1
     parts = [part[:, start:] for part in (sums.intersection, sums.predicted, sums.reference)]
+    counts = torch.ones_like(parts[0]) if sums.drawn is None else sums.drawn[:, start:].to(parts[0].dtype)
     if batch_dice:
-        parts = [part.sum(0) for part in parts]
-    intersection, predicted, reference = parts
-    ratios = (2 * intersection + SMOOTH) / (predicted + reference + SMOOTH).clamp(min=1e-8)
-    if sums.drawn is None:
-        return ratios.mean()
-    counts = sums.drawn[:, start:]
-    if batch_dice:
-        counts = counts.any(0)
-    return (ratios * counts).sum() / counts.sum().clamp(min=1)
+        return torch.cat([part.sum(0) for part in (*parts, counts)])
+    return torch.stack([(_ratios(*parts) * counts).sum(), counts.sum()])
 
 
-def mean_cross_entropy(sums: Sums) -> Tensor:
-    """Cross-entropy per valid voxel; 0 where no voxel is valid."""
-    return sums.cross_entropy / sums.terms.clamp(min=1)
+def dice_value(totals: Tensor, *, batch_dice: bool) -> Tensor:
+    """Mean soft Dice over classes, and over samples unless they were summed first (`batch_dice`); nnU-Net's formula."""
+    if not batch_dice:
+        return totals[0] / totals[1].clamp(min=1)
+    intersection, predicted, reference, counts = totals.view(4, -1)
+    known = (counts > 0).to(totals.dtype)
+    overlap: Tensor = (_ratios(intersection, predicted, reference) * known).sum() / known.sum().clamp(min=1)
+    return overlap
+
+
+def _ratios(intersection: Tensor, predicted: Tensor, reference: Tensor) -> Tensor:
+    return (2 * intersection + SMOOTH) / (predicted + reference + SMOOTH).clamp(min=1e-8)
 
 
 def _sums(labels: Labels) -> Callable[[Tensor, Tensor, Tensor | None], Sums]:
@@ -240,38 +104,38 @@ def _sums(labels: Labels) -> Callable[[Tensor, Tensor, Tensor | None], Sums]:
     return lambda scores, reference, drawn: label_sums(scores, reference, ignore, drawn)
 
 
+def _loss(labels: Labels, batch_dice: bool, *, dice: float, cross_entropy: float) -> LossOfTotals:
+    """So many times the cross-entropy per valid voxel (0 where none is valid) minus so many times the Dice."""
+    sums_of = _sums(labels)
+
+    def totals(scores: Tensor, reference: Tensor, drawn: Tensor | None) -> Tensor:
+        sums = sums_of(scores, reference, drawn)
+        overlap = dice_totals(sums, batch_dice=batch_dice, background=labels.has_regions)
+        return torch.cat([torch.stack([sums.cross_entropy, sums.terms]), overlap])
+
+    def value(total: Tensor) -> Tensor:
+        mean = total[0] / total[1].clamp(min=1)
+        return cross_entropy * mean - dice * dice_value(total[2:], batch_dice=batch_dice)
+
+    return LossOfTotals(totals, value, separable=not (batch_dice and dice))
+
+
 def dice_ce(labels: Labels, batch_dice: bool) -> Loss:
     """Soft Dice without background plus cross-entropy, 1:1 (nnU-Net, Isensee et al. 2021). It can be negative.
 
     Regions: Dice of every region plus binary cross-entropy. Ignored voxels count in neither and get no gradient.
     """
-    sums_of = _sums(labels)
-
-    def loss(scores: Tensor, reference: Tensor, drawn: Tensor | None = None, /) -> Tensor:
-        sums = sums_of(scores, reference, drawn)
-        return mean_cross_entropy(sums) - soft_dice(sums, batch_dice=batch_dice, background=labels.has_regions)
-
-    return loss
+    return _loss(labels, batch_dice, dice=1.0, cross_entropy=1.0)
 
 
 def dice(labels: Labels, batch_dice: bool) -> Loss:
     """Soft Dice alone, negated."""
-    sums_of = _sums(labels)
-
-    def loss(scores: Tensor, reference: Tensor, drawn: Tensor | None = None, /) -> Tensor:
-        return -soft_dice(sums_of(scores, reference, drawn), batch_dice=batch_dice, background=labels.has_regions)
-
-    return loss
+    return _loss(labels, batch_dice, dice=1.0, cross_entropy=0.0)
 
 
-def ce(labels: Labels, batch_dice: bool) -> Loss:  # noqa: ARG001
+def ce(labels: Labels, batch_dice: bool) -> Loss:
     """Cross-entropy alone (binary for regions); `batch_dice` has no meaning here."""
-    sums_of = _sums(labels)
-
-    def loss(scores: Tensor, reference: Tensor, drawn: Tensor | None = None, /) -> Tensor:
-        return mean_cross_entropy(sums_of(scores, reference, drawn))
-
-    return loss
+    return _loss(labels, batch_dice, dice=0.0, cross_entropy=1.0)
 
 
 LOSSES: dict[str, LossBuilder] = {"dice_ce": dice_ce, "dice": dice, "ce": ce}
@@ -299,23 +163,43 @@ def level_weights(levels: int) -> tuple[float, ...]:
     return (*(weight / sum(raw) for weight in raw), 0.0)
 
 
-def deep_supervision_loss(
-    outputs: Tensor | Sequence[Tensor], labels: Tensor, loss: Loss, drawn: Tensor | None = None
+def deep_supervision_totals(
+    outputs: Tensor | Sequence[Tensor], labels: Tensor, loss: LossOfTotals, drawn: Tensor | None = None
 ) -> Tensor:
-    """The weighted loss of scores at several resolutions.
+    """Totals (levels with a weight, n) of scores at several resolutions.
 
     Args:
         outputs: scores (B, K, *space) per resolution, finest first, or those of the finest alone.
         labels: (B, *space) of the finest resolution; coarser ones take the nearest voxel.
-        loss: one of `LOSSES`, built.
+        loss: whose totals they are.
         drawn: (B, K) booleans, which outputs are known in each sample; None is all.
     """
     levels = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    total = torch.zeros((), device=labels.device)
-    for scores, weight in zip(levels, level_weights(len(levels)), strict=True):
-        if weight > 0:
-            total = total + weight * loss(scores, downsample_labels(labels, scores.shape[2:]), drawn)
-    return total
+    return torch.stack(
+        [
+            loss.totals(scores, downsample_labels(labels, scores.shape[2:]), drawn)
+            for scores, weight in zip(levels, level_weights(len(levels)), strict=True)
+            if weight > 0
+        ]
+    )
+
+
+def deep_supervision_value(totals: Tensor, loss: LossOfTotals) -> Tensor:
+    """The weighted loss of the totals (levels with a weight, n) of all samples."""
+    levels = len(totals)
+    weights = level_weights(levels if levels == 1 else levels + 1)
+    value = torch.zeros((), device=totals.device)
+    for total, weight in zip(totals, weights, strict=False):  # the coarsest level has no weight and no totals
+        value = value + weight * loss.value(total)
+    return value
+
+
+def deep_supervision_loss(
+    outputs: Tensor | Sequence[Tensor], labels: Tensor, loss: Loss, drawn: Tensor | None = None
+) -> Tensor:
+    """The weighted loss of scores at several resolutions, all of whose samples are given."""
+    formula = of_totals(loss)
+    return deep_supervision_value(deep_supervision_totals(outputs, labels, formula, drawn), formula)
 
 
 def downsample_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:

@@ -179,10 +179,15 @@ class Batch:
     cases: tuple[str, ...]
 
 
-def make_batch(cases: Sequence[TrainingCase], sampling: Sampling, step: int) -> Batch:
-    """The batch of a step: draws and crops, the same whoever makes it."""
+def make_batch(
+    cases: Sequence[TrainingCase], sampling: Sampling, step: int, places: Sequence[int] | None = None
+) -> Batch:
+    """The batch of a step: draws and crops, the same whoever makes it.
+
+    `places` are those of the batch that are made; None is all.
+    """
     images, labels, generators, names = [], [], [], []
-    for position in range(sampling.batch_size):
+    for position in range(sampling.batch_size) if places is None else places:
         generator = sample_generator(sampling.seed, step, position)
         draw = draw_patch(generator, cases, sampling, position)
         image, label = crop_padded(cases[draw.case], draw.start, sampling.initial_size)
@@ -194,6 +199,14 @@ def make_batch(cases: Sequence[TrainingCase], sampling: Sampling, step: int) -> 
     if sampling.patch_size[0] == 1 and sampling.initial_size[0] == 1:
         image_batch, label_batch = image_batch[:, :, 0], label_batch[:, 0]  # (B, C, Y, X), (B, Y, X)
     return Batch(step, image_batch, label_batch, tuple(generators), tuple(names))
+
+
+def batch_cases(cases: Sequence[TrainingCase], sampling: Sampling, step: int) -> tuple[str, ...]:
+    """The cases of a whole batch, whoever makes which part of it."""
+    return tuple(
+        cases[draw_patch(sample_generator(sampling.seed, step, position), cases, sampling, position).case].case
+        for position in range(sampling.batch_size)
+    )
 
 
 def _stacked(crops: Sequence[NDArray[Any] | Tensor]) -> NDArray[Any] | Tensor:

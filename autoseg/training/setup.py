@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from autoseg.devices import Precision
+from autoseg.networks.acceleration import EAGER, Acceleration
 from autoseg.records import Configuration, Labels, Shape, TrainSettings
 from autoseg.training.focus import make_focus
 from autoseg.training.initial import InitialWeights
 from autoseg.training.patches import Sampling, TrainingCase
+from autoseg.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +31,19 @@ class TrainingSetup:
     precision: Precision
     annotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # case -> labels drawn, where not all were
     initial: InitialWeights | None = None  # of another model, to begin with
+    ranks: Ranks = ALONE  # the processes that train together
+    samples_at_a_time: int | None = None  # of a process's share of the batch, for the memory's sake; None is all
+    acceleration: Acceleration = EAGER
 
     @property
     def total_steps(self) -> int:
         """Steps of the whole run, where epochs decide."""
         return self.settings.epochs * self.configuration.steps_per_epoch
+
+    @property
+    def largest_share(self) -> int:
+        """Samples of a batch that fall to one process at most."""
+        return -(-self.configuration.batch_size // self.ranks.place.world)
 
     @property
     def patch_mirror_axes(self) -> tuple[int, ...]:

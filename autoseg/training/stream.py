@@ -13,8 +13,16 @@ from autoseg.training.patches import Batch, Sampling, TrainingCase, make_batch
 class BatchStream:
     """The batches of the steps from `first_step` on, a few of them made ahead."""
 
-    def __init__(self, cases: Sequence[TrainingCase], sampling: Sampling, first_step: int, ahead: int = 2) -> None:
-        self._cases, self._sampling, self._ahead = cases, sampling, ahead
+    def __init__(
+        self,
+        cases: Sequence[TrainingCase],
+        sampling: Sampling,
+        first_step: int,
+        places: Sequence[int] | None = None,
+        ahead: int = 2,
+    ) -> None:
+        """`places` are those of the batch to make; None is all."""
+        self._cases, self._sampling, self._places, self._ahead = cases, sampling, places, ahead
         self._start(first_step)
 
     def _start(self, step: int) -> None:
@@ -29,7 +37,7 @@ class BatchStream:
     def _fill(self, step: int, made: queue.Queue[Batch | BaseException], closed: threading.Event) -> None:
         while not closed.is_set():
             try:
-                item: Batch | BaseException = make_batch(self._cases, self._sampling, step)
+                item: Batch | BaseException = make_batch(self._cases, self._sampling, step, self._places)
             except BaseException as error:  # it must reach the loop, which would wait for ever
                 item = error
             while not closed.is_set():

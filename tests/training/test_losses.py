@@ -8,13 +8,12 @@ from torch.nn import functional
 
 from autoseg.errors import TrainingError
 from autoseg.records import Labels
+from autoseg.training.loss_sums import label_sums, region_sums
 from autoseg.training.losses import (
     LOSSES,
     deep_supervision_loss,
     downsample_labels,
-    label_sums,
     level_weights,
-    region_sums,
 )
 
 THREE = Labels(names={"background": 0, "left": 1, "right": 2})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ from autoseg.training.loop import MOST_SKIPPED, Training
 
 def spoil(training: Training, bad: Callable[[int], bool], *, gradient: bool = False) -> None:
     """Make the loss (or its gradient alone) not finite in those steps, counted as they are made."""
-    loss, step, made = training.learner.loss, training.learner.step, -1
+    backward, step, made = training.learner._backward, training.learner.step, -1
 
     def counted(*arguments: Any) -> float | None:
         nonlocal made
         made += 1
         return step(*arguments)
 
-    def spoiled(*arguments: Any) -> torch.Tensor:
-        value = loss(*arguments)
+    def spoiled(totals: torch.Tensor) -> torch.Tensor:
+        value = backward.loss.value(totals)
         if not bad(made):
             return value
         if not gradient:
@@ -34,7 +35,7 @@ def spoil(training: Training, bad: Callable[[int], bool], *, gradient: bool = Fa
         return value
 
     training.learner.step = counted  # type: ignore[method-assign]
-    training.learner.loss = spoiled
+    training.learner._backward = replace(backward, loss=replace(backward.loss, value=spoiled))
 
 
 def weights(training: Training) -> list[torch.Tensor]:

@@ -1,0 +1,29 @@
+"""Ways to compute a network faster, none of which is faster everywhere: so they are tried, not believed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """A way to compute a network; the results are the same but for rounding."""
+
+    compiled: bool = False  # by torch.compile
+    channels_last: bool = False  # in memory
+
+
+EAGER = Acceleration()
+
+ACCELERATIONS: dict[str, Acceleration] = {
+    "eager": EAGER,
+    "channels-last": Acceleration(channels_last=True),
+    "compile": Acceleration(compiled=True),
+    "compile-channels-last": Acceleration(compiled=True, channels_last=True),
+}
+
+
+def in_short(error: Exception) -> str:
+    """The first line of an error with its kind: those of compilers are pages long."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__
