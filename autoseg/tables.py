@@ -266,6 +266,11 @@ def show_summary(console: Console, summary: Summary, title: str) -> None:
         f"NSD: share of the surfaces within {summary.tolerance_mm:g} mm; volume error: mean size, as a share of the "
         "reference.",
     )
+    absent = [label for label, entry in summary.labels.items() if not entry.cases and summary.cases]
+    if absent:
+        verb, whose = ("occurs", "its") if len(absent) == 1 else ("occur", "their")
+        words = f"{', '.join(absent)} never {verb} in any reference here: {whose} scores say nothing."
+        say(console, words, STYLES["warning"])
 
 
 def show_lesions(console: Console, summary: Summary) -> None:

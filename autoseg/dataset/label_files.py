@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.dataset.combinations import Combination, Combined, read_combined, value_of, with_combinations
+from autoseg.dataset.label_values import with_white_as_label
 from autoseg.dataset.naming import data_files
 from autoseg.dataset.readers import read_labels, stem_of
 from autoseg.dataset.voxels import smallest_type
@@ -155,7 +156,7 @@ def read_case_labels(case: Case, labels: Labels) -> LabelMap:
     voxels in a way that `labels` has no value for.
     """
     if case.labels is not None:
-        return read_labels(case.labels)
+        return with_white_as_label(read_labels(case.labels), labels)
     files = chosen_files(case, labels).label_files
     if not files:
         raise DatasetError("has no file of any label", where=case.id, remedy="Add its label files.")
@@ -165,7 +166,7 @@ def read_case_labels(case: Case, labels: Labels) -> LabelMap:
 def read_reference(case: Case, labels: Labels) -> tuple[LabelMap, Labels]:
     """The labels of a case to score against, and `labels` with values for what its files share voxels of besides."""
     if case.labels is not None:
-        return read_labels(case.labels), labels
+        return with_white_as_label(read_labels(case.labels), labels), labels
     files = chosen_files(case, labels).label_files
     if not files:
         raise DatasetError("has no file of any label", where=case.id, remedy="Add its label files.")

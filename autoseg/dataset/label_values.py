@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from autoseg.dataset.readers import read_labels
-from autoseg.dataset.voxels import whole_values
+from autoseg.dataset.voxels import smallest_type, whole_values
 from autoseg.errors import DatasetError, ReadError
-from autoseg.records import Labels
+from autoseg.records import LabelMap, Labels
+
+#: What pictures of one label have where it is: white.
+WHITE = 255
 
 #: More distinct values than any anatomical atlas has: such a file is an image, or instance numbers.
 MOST_VALUES = 300
@@ -45,6 +48,22 @@ def labels_from_files(paths: Sequence[Path], root: Path) -> tuple[Labels, tuple[
     if left_out:
         notes.append(f"{left_out} label files could not be used to find the label values")
     return Labels(names=names), tuple(notes)
+
+
+def with_white_as_label(label_map: LabelMap, labels: Labels) -> LabelMap:
+    """The labels with 255 as the one label that is declared, where that is all that the file holds; and a note."""
+    found = label_map.labels
+    declared = [value for value in labels.values if value != 0]
+    if len(declared) != 1 or WHITE in (*declared, labels.ignore) or found.dtype.kind not in "iu":
+        return label_map
+    if found.max(initial=0) != WHITE or set(whole_values(found)) - {0, WHITE}:
+        return label_map
+    name = next(iter(labels.foreground))
+    return LabelMap(
+        (found == WHITE).astype(smallest_type(0, declared[0])) * declared[0],
+        label_map.geometry,
+        (*label_map.notes, f"its value {WHITE} is taken as label {declared[0]} ({name})"),
+    )
 
 
 def values_in(path: Path) -> tuple[int, ...] | None:

@@ -24,6 +24,7 @@ from autoseg.dataset.image_sides import side_names
 from autoseg.dataset.readers import mask_ending, read_image, write_labels
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.fingerprint.likeness import Unlike, unlike_grid, unlike_intensities
+from autoseg.inference.intake import is_blank, mended
 from autoseg.inference.maps import CaseMaps, open_maps, write_maps
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
@@ -127,7 +128,7 @@ def predict_cases(
 class _Loaded:
     """A case that waits for the network."""
 
-    prepared: tuple[PreparedCase, ...]
+    prepared: tuple[PreparedCase, ...]  # empty where there is nothing to see in the image
     geometry: Geometry
     notes: tuple[str, ...]
     unlike: tuple[Unlike, ...]
@@ -161,9 +162,9 @@ def _read(model: LoadedModel, case: Case) -> _Loaded | CaseOutcome:
 
     def work() -> _Loaded:
         began = time.perf_counter()
-        volume = read_image(case.images)
+        volume = mended(read_image(case.images))
         unlike = unlike_training(model, volume, case.missing)
-        prepared = prepare_volume(model, case.id, volume, case.missing)
+        prepared = () if is_blank(volume) else prepare_volume(model, case.id, volume, case.missing)
         return _Loaded(prepared, volume.geometry, volume.notes, unlike, time.perf_counter() - began)
 
     loaded = _guarded(case, work)
@@ -191,6 +192,9 @@ def _score(
     def work() -> _Scored:
         maps = open_maps(asked.maps, model.labels, model.header.calibration, loaded.geometry, asked.folder)
         witness = Witness(model.labels, maps)
+        if not loaded.prepared:
+            nothing = np.zeros(loaded.geometry.shape, dtype=np.uint8)
+            return _Scored(known, nothing, model.labels, loaded.geometry, witness.evidence(), maps)
         found = mask_of_prepared(
             model,
             loaded.prepared,

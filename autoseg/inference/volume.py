@@ -19,6 +19,7 @@ from autoseg.arrays.labels import decode
 from autoseg.errors import PredictionError
 from autoseg.inference.cascade import seen_images
 from autoseg.inference.chosen_labels import only_chosen
+from autoseg.inference.intake import is_blank, mended
 from autoseg.inference.locating import described, find_regions
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
@@ -225,10 +226,13 @@ def predict_volume(
 ) -> NDArray[np.integer]:
     """The mask of a volume: (k, j, i) on the grid of its file, with the label values of the training files.
 
-    Raises PredictionError when the volume does not fit the model or scores
-    are not finite.
+    Voxels without a number are replaced, and where there is nothing to see nothing is found (`inference.intake`).
+    Raises PredictionError when the volume does not fit the model or scores are not finite.
     """
     model = narrowed(model, settings)
+    volume = mended(volume)
+    if is_blank(volume):
+        return np.zeros(volume.geometry.shape, dtype=np.uint8)
     prepared = prepare_volume(model, "image", volume)
     return mask_of_prepared(model, prepared, settings=settings, on_tile=on_tile)
 

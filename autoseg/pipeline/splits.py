@@ -57,10 +57,12 @@ def planned_splits(
 
     Raises:
         UsageError: options that exclude each other, or more folds than patients.
-        DatasetError: fewer than two cases, or a declaration of patients or splits that makes no sense.
+        DatasetError: no case, or a declaration of patients or splits that makes no sense.
     """
     _require_sensible(asked)
     ids = sorted(case.id for case in dataset.cases)
+    if len(ids) == 1 and asked.splits is None and asked.folds is None:
+        return PlannedSplits((Fold(train=tuple(ids), val=()),), ("a single case: nothing can be held out to score",))
     groups = patient_groups(dataset.root, ids) if asked.groups else None
     images = same_images(fingerprint.cases)
     if asked.splits is not None:

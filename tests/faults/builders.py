@@ -41,6 +41,10 @@ class Said:
 
 Typed = Callable[..., Said]
 
+#: Image and labels of a case, (i, j, k), and what changes them: (number of the case, image, labels) -> both.
+Changed = tuple[NDArray[Any], NDArray[Any]]
+Change = Callable[[int, NDArray[Any], NDArray[Any]], Changed]
+
 
 def words(line: str, *more: object) -> list[str]:
     """A command as a user types it, cut into words; further words are taken as they are."""
@@ -85,7 +89,7 @@ def a_dataset(
     *,
     channels: Sequence[str] = ("MR",),
     labels: Mapping[str, Any] | None = None,
-    change: Callable[[int, NDArray[np.float32], NDArray[np.uint8]], tuple[NDArray[Any], NDArray[Any]]] | None = None,
+    change: Change | None = None,
     ending: str = ".nii.gz",
     declared: bool = True,
 ) -> Path:

@@ -293,15 +293,12 @@ def test_few_slices_are_padded(here: Path, typed: Typed, model: Path, slices: in
     "scores are interpolated from slice to slice: neighbouring slices of an oblique tube differ",
 )
 def test_thin_slices_are_no_copies(here: Path, typed: Typed) -> None:
-    def thick(_number: int, image: NDArray[np.float32], labels: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
-        return image, labels
-
-    data = a_dataset(here / "data", 3, change=thick)
+    data = a_dataset(here / "data", 3)
     for number in range(3):
         for path in (image_of(data, number), labels_of(data, number)):
             rewrite(path, np.diag([0.5, 0.5, 3.0, 1.0]))
     assert typed(PLAN).code == 0
-    by_intensity = untrained(here / "autoseg-work", here / "model.safetensors", weights=lambda tensors: tensors)
+    by_intensity = untrained(here / "autoseg-work", here / "model.safetensors")
     i, j, k = np.indices((64, 40, 30))
     tube = np.hypot(i - 12 - 1.4 * k, j - 20) < 6  # moves by more than a voxel from slice to slice
     image = 100.0 * tube + np.random.default_rng(0).normal(50, 4, tube.shape)

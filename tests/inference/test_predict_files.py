@@ -41,7 +41,7 @@ def test_one_bad_case_stops_nothing(model: LoadedModel, write_image: Callable[..
         if index == 2:
             path.write_bytes(path.read_bytes()[:200])
         if index == 4:
-            write_image(f"case{index}.nii.gz", np.where(phantom() > 2, np.nan, phantom()))
+            write_image(f"case{index}.nii.gz", np.where(phantom() > 2, 3e38, phantom()))
         cases.append(Case(id=f"case{index}", images=(path,)))
     cases.append(Case(id="gone", images=(tmp_path / "gone.nii.gz",)))
     outcomes = list(predict_cases(model, cases, tmp_path / "masks"))

@@ -9,7 +9,7 @@ import pytest
 from autoseg.dataset.folds import make_folds
 from autoseg.errors import DatasetError, UsageError
 from autoseg.pipeline.splits import SplitOptions, planned_splits
-from autoseg.records import Case, CaseFingerprint, Dataset, Fingerprint, IntensityStatistics, Labels
+from autoseg.records import Case, CaseFingerprint, Dataset, Fingerprint, Fold, IntensityStatistics, Labels
 
 LABELS = Labels(names={"background": 0, "organ": 1, "rare": 2})
 STATISTICS = IntensityStatistics(mean=0, median=0, std=1, min=0, max=1, percentile_00_5=0, percentile_99_5=1)
@@ -153,8 +153,9 @@ def test_few_cases(tmp_path: Path) -> None:
     planned = planned_splits(dataset(tmp_path, PLAIN[:3]), fingerprint(PLAIN[:3]), SplitOptions())
     assert planned.folds == make_folds(PLAIN[:3])
     assert planned.notes == ("3 folds: there are only 3 cases",)
-    with pytest.raises(DatasetError, match="at least two"):
-        planned_splits(dataset(tmp_path, PLAIN[:1]), fingerprint(PLAIN[:1]), SplitOptions())
+    alone = planned_splits(dataset(tmp_path, PLAIN[:1]), fingerprint(PLAIN[:1]), SplitOptions())
+    assert alone.folds == (Fold(train=tuple(PLAIN[:1]), val=()),)
+    assert alone.notes == ("a single case: nothing can be held out to score",)
 
 
 def test_nnunets_folds_of_a_real_dataset(shared: Path) -> None:
