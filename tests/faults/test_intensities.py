@@ -110,9 +110,7 @@ def test_voxels_that_are_no_numbers_are_counted(here: Path, typed: Typed, model:
     "`plan` prints the normalization of each channel with its evidence, and warns where values speak against the name",
 )
 def test_normalization_is_shown_with_its_evidence(here: Path, typed: Typed) -> None:
-    def as_pet(
-        _number: int, image: NDArray[np.float32], labels: NDArray[np.uint8]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def as_pet(_number: int, image: NDArray[Any], labels: NDArray[Any]) -> Changed:
         return (np.clip(image, 0, None) / 40).astype(np.float32), labels
 
     a_dataset(here / "data", channels=("CT",), change=as_pet)
