@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +14,15 @@ from autoseg.errors import AutosegError, UsageError
 from autoseg.inference.forecast import CaseForecast, forecast, measured_on, time_passes, together
 from autoseg.inference.predictor import LoadedModel, asked_precision
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode, speed_modes
-from autoseg.progress import duration
+from autoseg.progress import Progress, duration
 from autoseg.records import Case, Geometry, ModelHeader, PredictSettings, SpeedMode
 from autoseg.workers import resident_memory
 
 #: Share of a deadline that an estimate may fill: it is off by a tenth now and then.
 DEADLINE_SHARE = 0.9
+
+#: Seconds from which on it is told how long the quicker modes would take.
+LONG_SECONDS = 60.0
 
 #: Most cases of which each is told why it is predicted as it is.
 SHOWN_CASES = 10
@@ -53,9 +56,17 @@ def asked_modes(
         raise UsageError(
             "--speed and --deadline contradict each other", remedy="A deadline chooses the speed of each case."
         )
-    modes = (speed_mode(headers, speed or DEFAULT_SPEED),) if deadline is None else speed_modes(headers)
+    modes = all_modes(headers, settings, precision)
+    if deadline is not None:
+        return modes
+    name = speed_mode(headers, speed or DEFAULT_SPEED).name
+    return tuple(mode for mode in modes if mode.name == name)
+
+
+def all_modes(headers: Sequence[ModelHeader], settings: PredictSettings, precision: str) -> tuple[SpeedMode, ...]:
+    """Every mode, quickest first, overridden by what was given in `settings` and by a precision."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return tuple(overridden(mode, headers, given, precision) for mode in modes)
+    return tuple(overridden(mode, headers, given, precision) for mode in speed_modes(headers))
 
 
 def mode_precision(mode: SpeedMode, headers: Sequence[ModelHeader], device: torch.device) -> devices.Precision:
@@ -63,11 +74,40 @@ def mode_precision(mode: SpeedMode, headers: Sequence[ModelHeader], device: torc
     return devices.choose_precision(asked_precision(mode.precision, headers), device)
 
 
-def plan_cases(
-    model: LoadedModel, cases: Sequence[Case], modes: Sequence[SpeedMode], deadline: float | None
+def foretold(
+    model: LoadedModel,
+    cases: Sequence[Case],
+    modes: Sequence[SpeedMode],
+    every: Sequence[SpeedMode],
+    deadline: float | None,
+    progress: Progress,
 ) -> list[CasePlan]:
-    """For each case its mode, and what it will take."""
-    seconds = None if deadline is None and measured_on(modes[0], model) else time_passes(model)
+    """How each case is predicted, told before it begins; `every` are the modes that could have been asked for."""
+    seconds = pass_seconds(model, modes, deadline)
+    plans = plan_cases(model, cases, modes, deadline, seconds)
+    quicker = "" if deadline is not None else quicker_line(model, plans, every, seconds)
+    for line in (preview(plans), *deadline_lines(plans), quicker):
+        if line:
+            progress.say(line)
+    return plans
+
+
+def pass_seconds(model: LoadedModel, modes: Sequence[SpeedMode], deadline: float | None) -> dict[str, float] | None:
+    """Seconds of a pass by network; None where the mode was measured on such a device.
+
+    For a deadline they are always measured anew: it is a promise, and the device may be busy today.
+    """
+    return None if deadline is None and measured_on(modes[0], model) else time_passes(model)
+
+
+def plan_cases(
+    model: LoadedModel,
+    cases: Sequence[Case],
+    modes: Sequence[SpeedMode],
+    deadline: float | None,
+    seconds: Mapping[str, float] | None,
+) -> list[CasePlan]:
+    """For each case its mode, and what it will take; `seconds` are those of `pass_seconds`."""
     plans = []
     for case in cases:
         geometry = _geometry(case)
@@ -125,7 +165,30 @@ def preview(plans: Sequence[CasePlan]) -> str:
     how = ", ".join(modes) if len(modes) == 1 else ", ".join(f"{number} {name}" for name, number in modes.items())
     about = "at most about" if any(plan.mode.settings.roi for plan in plans) else "about"
     memory = (resident_memory() + max(told.bytes for told in known)) / 1e9
-    return f"{count}, {about} {duration(together(known))} ({how}); about {memory:.1f} GB"
+    return f"{count}, {about} {duration(_together(plans))} ({how}); about {memory:.1f} GB"
+
+
+def quicker_line(
+    model: LoadedModel, plans: Sequence[CasePlan], modes: Sequence[SpeedMode], seconds: Mapping[str, float] | None
+) -> str:
+    """What the quicker modes would take together; nothing where it is soon done anyway.
+
+    `modes` are all there are, the one that is used among them.
+    """
+    if _together(plans) < LONG_SECONDS:
+        return ""
+    used = [mode.name for mode in modes].index(plans[0].mode.name)
+    known = [mode for mode in modes[:used] if seconds is not None or measured_on(mode, model)]
+    cases = [plan.case for plan in plans]
+    told = [
+        f"--speed {mode.name} in about {duration(_together(plan_cases(model, cases, [mode], None, seconds)))}"
+        for mode in reversed(known)
+    ]
+    return f"Quicker: {', '.join(told)}" if told else ""
+
+
+def _together(plans: Sequence[CasePlan]) -> float:
+    return together([plan.forecast for plan in plans if plan.forecast is not None])
 
 
 def deadline_lines(plans: Sequence[CasePlan]) -> list[str]:

@@ -27,12 +27,11 @@ from autoseg.pipeline.case_meter import CaseMeter, passes_of
 from autoseg.pipeline.choosing_model import choose_models, known_plugins, load_needed
 from autoseg.pipeline.choosing_speed import (
     CasePlan,
+    all_modes,
     asked_modes,
-    deadline_lines,
+    foretold,
     mode_line,
     mode_precision,
-    plan_cases,
-    preview,
 )
 from autoseg.pipeline.mask_folder import (
     PREDICTIONS,
@@ -78,9 +77,8 @@ def predict(
     cases, failures = _found_cases(images, headers, progress)
     target = devices.choose_device(device)
     modes = asked_modes(headers, speed=speed, deadline=deadline, settings=settings, precision=precision)
-    if speed is not None or deadline is not None:
-        for mode in modes:
-            progress.say(mode_line(mode))
+    for mode in modes if speed is not None or deadline is not None else ():
+        progress.say(mode_line(mode))
     model_hash = text_hash("".join(file_hash(file) for file in files), 16)
     ways = {mode.name: _way(mode, headers, target, model_hash) for mode in modes}
     made = made_before(masks)
@@ -94,9 +92,8 @@ def predict(
         model = load_models(files, target, mode_precision(modes[-1], headers, target))
         if deadline is None:
             model = narrowed(model, modes[-1].settings)
-        plans = plan_cases(model, todo, modes, deadline)
-        for line in (preview(plans), *deadline_lines(plans)):
-            progress.say(line)
+        every = all_modes(headers, settings, precision) if speed is None else modes
+        plans = foretold(model, todo, modes, every, deadline, progress)
         for plan, outcome in _predicted(model, headers, plans, masks, progress):
             case = outcome.case
             for note in outcome.notes:
