@@ -79,7 +79,16 @@ def read_header(path: Path) -> ModelHeader:
     try:
         return parse_record(_upgraded(metadata[HEADER_KEY]), ModelHeader, where=path)
     except RecordError as error:
-        raise ModelError(error.what, where=path, remedy=error.remedy) from error
+        raise ModelError(error.what + _writer(metadata[HEADER_KEY]), where=path, remedy=error.remedy) from error
+
+
+def _writer(text: str) -> str:
+    """Which version wrote a header that cannot be used, in words; empty where it does not say."""
+    try:
+        version = json.loads(text)["versions"]["autoseg"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return ""
+    return f"; autoseg {version} wrote it" if isinstance(version, str) else ""
 
 
 def count_parameters(path: Path) -> dict[str, int]:
@@ -136,7 +145,25 @@ def read_model(path: Path) -> tuple[ModelHeader, dict[str, dict[str, Tensor]]]:
 _AGAIN = "Copy the file again, or train the model anew."
 
 
+#: How PyTorch's own files begin: a zip, or a pickle.
+_PYTORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
+
+
 def _damaged(path: Path, error: Exception) -> ModelError:
+    if _begins_with(path, _PYTORCH_MAGIC):
+        return ModelError(
+            "is a checkpoint of PyTorch, which says neither what network it is of nor how images are prepared",
+            where=path,
+            remedy="A model of nnU-Net is imported with its folder: autoseg import-nnunet FOLDER.",
+        )
     return ModelError(
         f"cannot be read as a model file, it is damaged or of another kind ({error})", where=path, remedy=_AGAIN
     )
+
+
+def _begins_with(path: Path, magic: tuple[bytes, ...]) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(8).startswith(magic)
+    except OSError:
+        return False

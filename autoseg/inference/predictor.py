@@ -13,6 +13,7 @@ from autoseg.devices import PRECISIONS, Precision
 from autoseg.errors import ModelError, PlanError
 from autoseg.model_file import read_model
 from autoseg.networks.catalog import build_network, prepare_for_device
+from autoseg.networks.misfits import misfits
 from autoseg.records import Configuration, Labels, Member, ModelHeader
 
 #: Fields of the header that were measured on one model, and hold for that one.
@@ -268,6 +269,7 @@ def _network(header: ModelHeader, member: Member, weights: Mapping[str, Tensor],
     spec = member.configuration.network_spec(channels, header.labels.heads)
     try:
         network = build_network(spec)
+        _require_fitting(member, network, weights)
         network.load_state_dict(dict(weights), strict=True)
     except (RuntimeError, PlanError) as error:
         raise ModelError(
@@ -276,6 +278,16 @@ def _network(header: ModelHeader, member: Member, weights: Mapping[str, Tensor],
         ) from error
     network.deep_supervision = False  # type: ignore[assignment]  # a plain attribute of the networks
     return prepare_for_device(network, device).eval().requires_grad_(False)
+
+
+def _require_fitting(member: Member, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of other names or shapes than those of the network, with both."""
+    wrong = misfits({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, weights)
+    if wrong:
+        raise ModelError(
+            f"the tensors of its member {member.name!r} do not fit the network it names:\n" + "\n".join(wrong),
+            remedy="\nTrain the model anew, or use the version of autoseg that wrote it.",
+        )
 
 
 def _same_patches(one: Member, other: Member) -> bool:

@@ -240,6 +240,7 @@ def _loaded(plan: Plan, source: Source, fitting: InitialWeights) -> list[str]:
         lines.append(f"Loaded in part: {_listed(fitting.partial)}")
     if fitting.new:
         lines.append(f"New: {_listed(fitting.new)}")
+    lines += fitting.unlike
     for what, names, places in (
         ("channels", plan.channels, fitting.inputs),
         ("outputs", output_names(plan.labels), fitting.outputs),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from autoseg.errors import TrainingError
 from autoseg.networks.catalog import build_network
+from autoseg.networks.misfits import misfits
 from autoseg.records import Labels, NetworkSpec
 
 Shapes = dict[str, tuple[int, ...]]
@@ -42,6 +43,7 @@ class InitialWeights:
     whole: int  # tensors that are copied completely
     partial: tuple[str, ...]  # copied for the channels or outputs in common
     new: tuple[str, ...]  # not copied at all
+    unlike: tuple[str, ...] = ()  # lines on these that have another shape in the source, or are not there
 
     def copy_to(self, network: nn.Module) -> None:
         """Fill the network with what fits, in place."""
@@ -104,11 +106,16 @@ def fitting_weights(
             partial.append(name)
     if not any(len(shapes[name]) > 1 and how == Copied() for name, how in copied.items()):
         raise TrainingError(
-            "none of its weights fits the network: it is of another architecture",
+            "none of its weights fits the network: it is of another architecture\n"
+            + "\n".join(misfits(shapes, source)),
             where=where,
-            remedy="Use a model that autoseg trained or imported, or train from the beginning.",
+            remedy="\nUse a model that autoseg trained or imported, or train from the beginning.",
         )
-    return InitialWeights(source, copied, dict(channels), dict(outputs), whole, tuple(partial), tuple(new))
+    others = {name: shapes[name] for name in (*partial, *new)}
+    unlike = misfits(others, {name: source[name] for name in others if name in source})
+    return InitialWeights(
+        source, copied, dict(channels), dict(outputs), whole, tuple(partial), tuple(new), tuple(unlike)
+    )
 
 
 def network_shapes(spec: NetworkSpec) -> Shapes:
