@@ -8,7 +8,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.components import CONNECTIVITY
+from autoseg.arrays.components import CONNECTIVITY, MARGIN
 from autoseg.arrays.crop import bounding_box, crop
 from autoseg.records import Labels, LabelVolume
 
@@ -28,7 +28,7 @@ def label_volumes(
         sides: names of the first and last plane of each axis. An axis of one plane has no border.
     """
     indices = _indices(mask, labels)
-    inner = np.ascontiguousarray(crop(indices, bounding_box(indices > 0)))
+    inner = np.pad(crop(indices, bounding_box(indices > 0)), MARGIN)  # see there
     counts, pieces = _counted(inner, len(labels.values))
     faces = _faces(indices, sides)
     found = {}

@@ -195,7 +195,7 @@ def _score(value: float | None, digits: int = 3) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+    return "-" if value is None else f"{value:.2g}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def _signed(value: float | None) -> str:

@@ -139,11 +139,11 @@ def forecast(
     todo = works(model, geometry, mode.settings)
     channels, heads = len(model.header.channels), model.labels.heads
     voxels = math.prod(geometry.shape)
-    prepared = {work.group.configuration.preparation.spacing: _voxels(geometry, work.group) for work in todo}
+    prepared = {work.group.configuration.preparation.spacing: prepared_voxels(geometry, work.group) for work in todo}
     if pass_seconds is None:
         if mode.seconds_per_million_voxels is None:
             raise ValueError(f"nothing was measured of {mode.name}")
-        network = mode.seconds_per_million_voxels * _voxels(geometry, todo[0].group) / 1e6
+        network = mode.seconds_per_million_voxels * prepared_voxels(geometry, todo[0].group) / 1e6
     else:
         passes = sum(work.passes * sum(pass_seconds[name] for name in work.group.names) for work in todo)
         network = passes + SCORE_SECONDS * voxels * heads / 1e6
@@ -157,7 +157,8 @@ def forecast(
     )
 
 
-def _voxels(geometry: Geometry, group: MemberGroup) -> int:
+def prepared_voxels(geometry: Geometry, group: MemberGroup) -> int:
+    """Voxels of a case in the network space of a group, uncropped."""
     return math.prod(prepared_shape(geometry, group.configuration))
 
 

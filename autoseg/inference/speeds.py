@@ -26,7 +26,7 @@ def stated_modes(headers: Sequence[ModelHeader]) -> tuple[SpeedMode, ...]:
     `best` is what nnU-Net does. `balanced` leaves mirroring out, which doubles the passes per axis and brings little:
     in 3D it is up to 8 times quicker. `fast` has larger steps as well, and one network.
     """
-    averaged = [name for header in headers for name in _averaged(header)]
+    averaged = [name for header in headers for name in averaged_members(header)]
     one = tuple(averaged[:1]) if len(averaged) > 1 else ()
     return (
         SpeedMode(name="fast", settings=PredictSettings(step=FAST_STEP, mirror=False, members=one)),
@@ -44,7 +44,7 @@ def speed_modes(headers: Sequence[ModelHeader]) -> tuple[SpeedMode, ...]:
     return tuple(known.get(mode.name, mode) for mode in stated_modes(headers))
 
 
-def _averaged(header: ModelHeader) -> list[str]:
+def averaged_members(header: ModelHeader) -> list[str]:
     """Names of the networks that are averaged: all but the first stages of cascades."""
     helpers = {name for names in first_stages(header).values() for name in names}
     return [member.name for member in header.members if member.name not in helpers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,18 +13,44 @@ from torch import Tensor
 
 from autoseg.arrays.resample_scores_torch import ScorePortions
 from autoseg.inference.evidence import Evidence, joined
-from autoseg.inference.maps import CaseMaps, between_groups_bits, entropy_of
+from autoseg.inference.maps import between_groups_bits, entropy_of
 from autoseg.preprocessing.case import image_taps
 from autoseg.records import LabelEvidence, Labels, Placement
+
+
+class Taker(Protocol):
+    """Whoever is given the probabilities on the image's grid as they come: maps, or a sample of voxels."""
+
+    @property
+    def disagreement(self) -> NDArray[np.float32] | None:
+        """Where disagreement is gathered; None where nobody asks for it."""
+        ...
+
+    def put(self, mean: Tensor, placement: Placement, first: int) -> None:
+        """Averaged probabilities (K, planes, Y, X) of planes of the cropped grid, from plane `first` on."""
+        ...
+
+    def put_whole(self, mean: NDArray[np.float32]) -> None:
+        """Averaged probabilities (K, k, j, i) of the whole image, axes as stored."""
+        ...
+
+    def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
+        """Disagreement on planes of the cropped grid, to be added."""
+        ...
+
+    def disagree_whole(self, bits: NDArray[np.float32]) -> None:
+        """Disagreement on the whole image, to be added."""
+        ...
 
 
 class Witness:
     """Looks at the slabs of scores that a mask is made from. The mask is the same whether or not there is one.
 
-    `disagreement` says whether slabs must come with that channel (`scores.score_slabs_of`).
+    Maps are given the probabilities. `disagreement` says whether slabs must come with that channel
+    (`scores.score_slabs_of`).
     """
 
-    def __init__(self, labels: Labels, maps: CaseMaps | None = None) -> None:
+    def __init__(self, labels: Labels, maps: Taker | None = None) -> None:
         self._labels = labels
         self._maps = maps
         self._seen: list[Evidence] = []

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from autoseg.errors import AutosegError, UsageError
 from autoseg.evaluation.comparison import dice_table, interval
@@ -14,15 +17,12 @@ from autoseg.pipeline.candidates import Candidate
 from autoseg.pipeline.runs import versions
 from autoseg.progress import Progress
 from autoseg.records import (
-    Calibration,
     Card,
     CaseScore,
     Compared,
-    KeepLargest,
     LabelCard,
     ModelHeader,
     Selection,
-    SpeedMode,
     Summary,
 )
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
@@ -46,37 +46,34 @@ def require_replaceable(work: Workspace) -> None:
     )
 
 
-def write_bundle(
-    work: Workspace,
-    chosen: Candidate,
-    card: Card,
-    post_processing: Sequence[KeepLargest],
-    calibration: Calibration | None,
-    speeds: Sequence[SpeedMode],
-    selection: Selection,
-) -> tuple[ModelHeader, Selection]:
-    """Write WORK/model.safetensors, from every finished fold of the chosen configurations, and selection.json.
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A model file before it is written."""
+
+    header: ModelHeader
+    tensors: Mapping[str, Mapping[str, Tensor]]
+
+
+def bundled(chosen: Candidate) -> Bundle:
+    """Every finished fold of the chosen configurations as one model, nothing measured yet."""
+    header, tensors = joined_model([run.model for run in chosen.runs])
+    early = [fold.header.ended_early for part in chosen.parts for fold in part.folds.values()]
+    told = {"ended_early": "; ".join(dict.fromkeys(words for words in early if words)), "versions": versions()}
+    return Bundle(header.model_copy(update=told), tensors)
+
+
+def write_bundle(work: Workspace, bundle: Bundle, selection: Selection) -> Selection:
+    """Write WORK/model.safetensors and selection.json, which knows the model by its hash.
 
     The record is written before the file gets its name, and names the file before it as well: after a kill at any
     moment the file that is there is known as a selection's.
     """
-    header, tensors = joined_model([run.model for run in chosen.runs])
-    early = [fold.header.ended_early for part in chosen.parts for fold in part.folds.values()]
-    told = {
-        "ended_early": "; ".join(dict.fromkeys(words for words in early if words)),
-        "versions": versions(),
-        "post_processing": tuple(post_processing),
-        "calibration": calibration,
-        "card": card,
-        "speeds": tuple(speeds),
-    }
-    header = header.model_copy(update=told)
     before = file_hash(work.model, DIGITS) if work.model.exists() else ""
     with written_aside(work.model) as aside:
-        write_model(aside, header, tensors)
+        write_model(aside, bundle.header, bundle.tensors)
         selection = selection.model_copy(update={"bundle": file_hash(aside, DIGITS), "replaces": before})
         write_record(work.selection, selection)
-    return header, selection
+    return selection
 
 
 def make_card(chosen: Candidate, summary: Summary, compared: Sequence[Compared]) -> Card:

@@ -93,8 +93,8 @@ class Found:
 
 
 def joint_name(parts: Sequence[Configured]) -> str:
-    """What an ensemble is called."""
-    return " + ".join(part.name for part in parts)
+    """What an ensemble is called, whichever of its parts comes first."""
+    return " + ".join(sorted(part.name for part in parts))
 
 
 def find_candidates(
@@ -183,6 +183,8 @@ def single(part: Configured, cases: Mapping[str, Case]) -> Candidate:
 def possible_ensembles(found: Sequence[Configured], largest: int = 2) -> list[tuple[Configured, ...]]:
     """All ensembles of up to `largest` configurations that share an unseen case, the most promising first.
 
+    So are their parts: where one network is enough, as for the quickest speed, the first is taken.
+
     The first stage of a cascade is no ensemble with its second: it is in it already.
     """
 
@@ -193,7 +195,7 @@ def possible_ensembles(found: Sequence[Configured], largest: int = 2) -> list[tu
     possible = [
         parts
         for size in range(2, largest + 1)
-        for parts in combinations(found, size)
+        for parts in combinations(sorted(found, key=_mean_dice, reverse=True), size)
         if shared_cases(parts) and not _stages_of_one(parts)
     ]
     return sorted(possible, key=lambda parts: (len(parts), -promise(parts)))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -26,6 +27,8 @@ from autoseg.pipeline.mask_folder import PREDICTIONS, MadeMask, Predictions, inp
 from autoseg.progress import Progress
 from autoseg.records import Case, Labels, PredictSettings
 from autoseg.workspace import Workspace
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ def chosen_cases(parts: Sequence[Configured], per_fold: int | None) -> list[str]
     return [case for cases in chosen for case in cases]
 
 
-def spread(cases: Sequence[str], count: int | None) -> list[str]:
+def spread(cases: Sequence[Item], count: int | None) -> list[Item]:
     """So many of the cases, evenly spread over their order; all where there are no more."""
     if count is None or count >= len(cases):
         return list(cases)
@@ -78,7 +81,7 @@ def predict_ensemble(
     failures: dict[str, str] = {}
     made_new = False
     with trials.progress.stage(f"Predicting with {name}", len(names)) as advance:
-        for models, cases in _by_models(parts, [trials.cases[name] for name in names]):
+        for models, cases in by_models(parts, [trials.cases[name] for name in names]):
             if deadline is not None and time.monotonic() > deadline:
                 break
             todo, present, wanted = _to_do(trials, models, cases, folder)
@@ -107,7 +110,7 @@ def predict_ensemble(
     return Candidate(tuple(parts), {score.case: score for score in scored.cases}, masks, scored.failures)
 
 
-def _by_models(parts: Sequence[Configured], cases: Sequence[Case]) -> Iterator[tuple[list[Path], list[Case]]]:
+def by_models(parts: Sequence[Configured], cases: Sequence[Case]) -> Iterator[tuple[list[Path], list[Case]]]:
     """The cases by the model files whose networks had not seen them."""
     groups: dict[tuple[str, ...], list[Case]] = {}
     for case in cases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from autoseg.arrays.components import besides_largest, mask_of, post_processed
 from autoseg.arrays.labels import encode
 from autoseg.dataset.label_files import read_reference
-from autoseg.dataset.readers import read_labels
+from autoseg.dataset.readers import read_geometry, read_labels
 from autoseg.evaluation.keep_largest import CaseDice, Trial, decide
 from autoseg.evaluation.summary import summarize
 from autoseg.pipeline.candidates import Candidate
@@ -21,8 +22,8 @@ from autoseg.progress import Progress
 from autoseg.records import Case, CaseScore, Labels, Summary, TriedStep
 from autoseg.workers import WorkerPool, default_workers
 
-#: Cases of which starting processes takes longer than trying them here.
-FEW_CASES = 8
+#: Voxels of all cases together of which starting processes takes longer than looking at them here.
+FEW_VOXELS = 1 << 26
 
 #: Planes of a volume that are counted together.
 PLANES = 16
@@ -44,8 +45,7 @@ def try_steps(
 ) -> tuple[TriedStep, ...]:
     """Every step that was tried on the candidate's held-out masks, and whether it is kept."""
     names = sorted(candidate.masks)
-    count = (default_workers(len(names)) if len(names) > FEW_CASES else 0) if workers is None else workers
-    with WorkerPool(count) as pool:
+    with WorkerPool(_trial_workers([candidate.masks[name] for name in names]) if workers is None else workers) as pool:
 
         def measure(steps: Sequence[str | None], options: Sequence[str | None]) -> list[Trial]:
             tasks = [
@@ -62,6 +62,11 @@ def try_steps(
             return [trials[index] for index in sorted(trials)]
 
         return decide(labels, measure)
+
+
+def _trial_workers(masks: Sequence[Path]) -> int:
+    voxels = sum(math.prod(read_geometry(mask)[0].shape) for mask in masks)
+    return default_workers(len(masks)) if voxels > FEW_VOXELS else 0
 
 
 def try_case(task: TrialTask) -> Trial:

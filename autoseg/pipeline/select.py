@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoseg import devices
 from autoseg.errors import ModelError
+from autoseg.evaluation.calibration import FEWEST_CASES as CALIBRATION_CASES
+from autoseg.evaluation.calibration import calibrate
 from autoseg.evaluation.comparison import Choice, choose
+from autoseg.evaluation.expected_dice import fit_expected_dice
 from autoseg.inference.predictor import asked_precision
 from autoseg.interrupts import StopSwitch, stop_switch
-from autoseg.pipeline.bundle import hashes, make_card, require_replaceable, write_bundle
+from autoseg.pipeline.bundle import Bundle, bundled, hashes, make_card, require_replaceable, write_bundle
 from autoseg.pipeline.candidates import (
     Candidate,
     Configured,
@@ -23,16 +26,20 @@ from autoseg.pipeline.candidates import (
 )
 from autoseg.pipeline.choosing_model import known_plugins
 from autoseg.pipeline.ensembles import Trials, chosen_cases, expected_seconds, predict_ensemble
+from autoseg.pipeline.examining import examine, examined_cases
+from autoseg.pipeline.measuring import measure_speeds
 from autoseg.pipeline.plans import read_dataset, run_options
 from autoseg.pipeline.post_processing import score_processed, try_steps
 from autoseg.pipeline.reports import SelectReport
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import PredictSettings, Selection, TriedStep
+from autoseg.records import PredictSettings, Selection, Summary, TriedStep
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
-#: Share of a budget that ensembles may take; what is left is for what is measured on the chosen model.
+#: Share of a budget after which no more ensembles are predicted, and after which no more cases are examined; what is
+#: left is for the speeds.
 ENSEMBLE_SHARE = 0.6
+EXAMINING_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -122,11 +129,51 @@ def _selected(trials: Trials, found: Found, settings: SelectSettings, clock: Clo
     summary = score_processed(chosen, tried, trials.cases, labels, trials.workers, progress)
     clock.lap("post-processing")
     stop.raise_if_set()
-    card = make_card(chosen, summary, choice.compared)
-    kept = [entry.step for entry in tried if entry.kept]
-    record = _record(work, found, chosen, choice, tried, summary.failures, clock)
-    header, record = write_bundle(work, chosen, card, kept, None, (), record)
-    return SelectReport(header, record, work.model, tuple(notes))
+    bundle, told = _measured(trials, chosen, summary, tried, choice, settings, clock)
+    record = write_bundle(work, bundle, _record(work, found, chosen, choice, tried, summary.failures, clock))
+    return SelectReport(bundle.header, record, work.model, (*notes, *told))
+
+
+def _measured(
+    trials: Trials,
+    chosen: Candidate,
+    summary: Summary,
+    tried: Sequence[TriedStep],
+    choice: Choice,
+    settings: SelectSettings,
+    clock: Clock,
+) -> tuple[Bundle, list[str]]:
+    """The model with all that is measured of it, and in words what is not."""
+    steps = [entry.step.label for entry in tried if entry.kept]
+    names = examined_cases(chosen, settings.cases_per_fold)
+    examined = examine(trials, chosen, steps, names, clock.deadline(EXAMINING_SHARE))
+    clock.lap("examining")
+    bundle = bundled(chosen)
+    scores = {score.case: score for score in summary.cases}
+    speeds = measure_speeds(trials, chosen, bundle, scores, steps, clock.deadline())
+    clock.lap("speeds")
+    samples = [case.sample for case in examined if case.sample is not None]
+    measured = {
+        "post_processing": tuple(entry.step for entry in tried if entry.kept),
+        "calibration": calibrate(samples, list(trials.labels.foreground) if trials.labels.has_regions else None),
+        "expected_dice": fit_expected_dice(summary.cases, {case.case: case.seen for case in examined}),
+        "speeds": speeds,
+        "card": make_card(chosen, summary, choice.compared),
+    }
+    return replace(bundle, header=bundle.header.model_copy(update=measured)), _not_measured(measured, len(samples))
+
+
+def _not_measured(measured: Mapping[str, object], examined: int) -> list[str]:
+    """What the file will not tell, and why."""
+    notes = []
+    if measured["calibration"] is None:
+        notes.append(
+            f"probabilities are not calibrated: that takes {CALIBRATION_CASES} held-out cases or more, and {examined} "
+            "were examined"
+        )
+    if not measured["speeds"]:
+        notes.append("speeds were not measured: no time was left in the budget")
+    return notes
 
 
 def _require_some(found: Found, work: Workspace) -> None:

@@ -265,6 +265,20 @@ def view_of_crop(whole: NDArray[ScalarT], placement: Placement) -> NDArray[Scala
     return crop(_transpose(turned, placement.axis_order), placement.box)
 
 
+def places_in_crop(places: NDArray[np.int64], placement: Placement) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where voxels (N, 3) of the file's grid (k, j, i) lie in the crop (Z, Y, X), and whether they lie in it."""
+    found = np.empty_like(places)
+    inside = np.ones(len(places), dtype=np.bool_)
+    for axis, ((start, stop), oriented) in enumerate(zip(placement.box, placement.axis_order, strict=True)):
+        stored = placement.orientation_axes[oriented]
+        along = places[:, stored]
+        if placement.orientation_flips[oriented]:
+            along = placement.geometry.shape[stored] - 1 - along
+        found[:, axis] = along - start
+        inside &= (along >= start) & (along < stop)
+    return found, inside
+
+
 def _to_stored(array: NDArray[ScalarT], placement: Placement, fill: float) -> NDArray[ScalarT]:
     """An array on the cropped grid in its place in the file's grid, axes as stored; leading axes stay."""
     whole = uncrop(array, placement.box, placement.transposed_shape, fill)

@@ -38,9 +38,10 @@ LABELS = {"background": 0, "grey": 1, "white": 4}
 @pytest.fixture(autouse=True)
 def threshold_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(catalog.NETWORKS, "threshold", Threshold)
+    monkeypatch.setitem(catalog.NETWORKS, "threshold_regions", ThresholdRegions)
 
 
-def write_volumes(root: Path, cases: int, specks: bool = True) -> Path:
+def write_volumes(root: Path, cases: int, specks: bool, labels_table: Mapping[str, object]) -> Path:
     """Boxes of grey around white; a rim that is a little brighter outside, a little darker inside the label.
 
     A network whose threshold is low takes the outer rim for grey, one whose threshold is high leaves the inner one out.
@@ -68,17 +69,32 @@ def write_volumes(root: Path, cases: int, specks: bool = True) -> Path:
         nibabel.save(nibabel.Nifti1Image(image, affine), root / part / f"{name}_0000.nii.gz")
         if number < cases:
             nibabel.save(nibabel.Nifti1Image(labels, affine), root / "labelsTr" / f"{name}.nii.gz")
-    declaration = {"channel_names": {"0": "MR"}, "labels": LABELS, "numTraining": cases, "file_ending": ".nii.gz"}
+    declaration = {
+        "channel_names": {"0": "MR"},
+        "labels": dict(labels_table),
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
     (root / "dataset.json").write_text(json.dumps(declaration))
     return root
 
 
-def a_work(folder: Path, cases: int = 8, folds: int = 4, specks: bool = True) -> Workspace:
+def a_work(
+    folder: Path, cases: int = 8, folds: int = 4, specks: bool = True, labels: Mapping[str, object] = LABELS
+) -> Workspace:
     work = Workspace(folder / "work")
-    data = write_volumes(folder / "data", cases, specks)
+    data = write_volumes(folder / "data", cases, specks, labels)
     options = SplitOptions(folds=folds, stratify=False, groups=False, splits=None)
     plan(data, work, device="cpu", probe=False, splits=options, workers=0, progress=SilentProgress())
     return work
+
+
+class ThresholdRegions(Threshold):
+    """The same for the regions grey and white, and white alone."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        first = 4 * (image[:, :1] - 1) + 4 * self.bias
+        return torch.cat([first, 8 * (image[:, :1] - 2)], dim=1)
 
 
 def finished(
@@ -93,6 +109,7 @@ def finished(
         spacing=(None, 1.0, 1.0) if flat else (1.0, 1.0, 1.0),
         patch=(12, 10) if flat else (8, 12, 10),
         labels=dataset.labels,
+        network="threshold_regions" if dataset.labels.has_regions else "threshold",
     )
     entry = made.model_copy(update={"name": configuration})
     header = ModelHeader(

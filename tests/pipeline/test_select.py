@@ -126,15 +126,18 @@ def test_nothing_that_tells_of_cases_or_machines_is_in_the_file(tmp_path: Path) 
     assert "2d (secret-clinic)" in work.selection.read_text()  # at home it may be named
 
 
-def test_equal_selections_are_equal_bytes_and_go_on_from_their_masks(tmp_path: Path) -> None:
+def test_the_same_selection_says_the_same_and_goes_on_from_its_masks(tmp_path: Path) -> None:
     work = a_work(tmp_path)
     finished_folds(work, {"3d_fullres": 0.35, "2d": -0.3})
     selected(work)
-    first, masks = work.model.read_bytes(), sorted(work.ensemble("2d+3d_fullres").glob("*.nii.gz"))
+    first, masks = read_header(work.model), sorted(work.ensemble("2d+3d_fullres").glob("*.nii.gz"))
     before = [path.stat().st_mtime_ns for path in masks]
     selected(work)
     assert [path.stat().st_mtime_ns for path in masks] == before
-    assert work.model.read_bytes() == first
+    again = read_header(work.model)
+    unmeasured = {"speeds": ()}  # but for the seconds, which no two runs share
+    assert again.model_copy(update=unmeasured) == first.model_copy(update=unmeasured)
+    assert [mode.mean_dice for mode in again.speeds] == [mode.mean_dice for mode in first.speeds]
 
 
 def test_masks_of_a_model_that_was_trained_on_are_made_anew(tmp_path: Path) -> None:
@@ -201,9 +204,50 @@ def test_a_budget_leaves_out_by_name_what_does_not_fit(tmp_path: Path) -> None:
     work = a_work(tmp_path)
     finished_folds(work, {"3d_fullres": 0.35, "2d": -0.3})
     report = selected(work, budget_seconds=0.01)
-    assert report.notes == ("2d + 3d_fullres was not predicted: no time was left for it in the budget",)
+    assert report.notes == (
+        "2d + 3d_fullres was not predicted: no time was left for it in the budget",
+        "probabilities are not calibrated: that takes 4 held-out cases or more, and 0 were examined",
+        "speeds were not measured: no time was left in the budget",
+    )
     assert report.selection.chosen in ("2d", "3d_fullres")
+    assert report.header.card is not None
+    assert (report.header.calibration, report.header.speeds) == (None, ())
     assert selected(work, ensembles=False).notes == ()
+
+
+def test_speeds_and_calibration_are_measured(tmp_path: Path) -> None:
+    work = a_work(tmp_path)
+    finished_folds(work, {"3d_fullres": 0.35, "2d": -0.3})
+    header = selected(work).header
+    assert [mode.name for mode in header.speeds] == ["fast", "balanced", "best"]
+    assert all(mode.cases == 8 and mode.device for mode in header.speeds)
+    assert all((mode.seconds_per_case or 0) > (mode.seconds_per_million_voxels or 1) * 0.001 for mode in header.speeds)
+    assert header.card is not None
+    assert header.speeds[-1].mean_dice == pytest.approx(header.card.mean_dice)
+    # fast runs one of the two configurations, and is as good as that one alone
+    alone = {row.name: row.mean_dice for row in header.card.compared}
+    assert header.speeds[0].mean_dice is not None
+    assert header.speeds[0].mean_dice < (header.card.mean_dice or 0) - 0.01
+    assert header.speeds[0].settings.members[0].partition(".")[0] == max(("2d", "3d_fullres"), key=alone.__getitem__)
+    assert header.calibration is not None
+    (entry,) = header.calibration.temperatures
+    assert (header.calibration.fitted_on, header.calibration.reported_on) == (4, 4)
+    assert entry.value < 1  # this network is never as sure as it might be
+    assert entry.after.ece < entry.before.ece
+    assert entry.after.nll < entry.before.nll
+
+
+def test_regions_are_selected_and_calibrated_each(tmp_path: Path) -> None:
+    work = a_work(tmp_path, cases=6, folds=3, labels={"background": 0, "whole": [1, 4], "core": 4})
+    finished_folds(work, {"3d_fullres": 0.35, "2d": -0.3}, folds=3)
+    header = selected(work).header
+    assert header.calibration is not None
+    assert [entry.name for entry in header.calibration.temperatures] == ["whole", "core"]
+    assert header.card is not None
+    assert [label.name for label in header.card.labels] == ["whole", "core"]
+    image = tmp_path / "data" / "imagesTs" / "new_0000.nii.gz"
+    done = predict(image, tmp_path / "masks", work=work, device="cpu", progress=SilentProgress())
+    assert set(np.unique(read_labels(done.masks["new"]).labels)) == {0, 1, 4}
 
 
 def test_select_and_info_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
