@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wa
         StatusReport,
         TrainReport,
     )
+    from autoseg.pipeline.trust import ReviewRow
     from autoseg.planning.costs import ConfigurationCost
     from autoseg.records import Probe, Problem, Reason, Summary
 
@@ -212,6 +213,24 @@ def show_predict(console: Console, report: PredictReport, masks: Path) -> None:
     skipped = f", {len(report.skipped)} were there already" if report.skipped else ""
     say(console, f"{_count(len(report.written), 'mask')} written to {masks}{skipped} ({duration(report.seconds)})")
     say(console, f"Made with: {report.model_description}")
+    show_review(console, report.review, masks)
+
+
+def show_review(console: Console, rows: Sequence[ReviewRow], masks: Path) -> None:
+    """The cases to look at first; nothing where no case has a reason."""
+    odd = [row for row in rows if row.reasons]
+    if not odd:
+        return
+    knows = any(row.expected is not None for row in odd)
+    columns = ("case", "expected Dice" if knows else "confidence", "why")
+    told = [
+        (row.case, _score(row.confidence, 2) if not knows else str(row.expected or "-"), "; ".join(row.reasons))
+        for row in odd[:WORST_ROWS]
+    ]
+    show_table(
+        console, f"To be looked at first ({len(odd)} of {_count(len(rows), 'case')} have a reason)", columns, told
+    )
+    say(console, f"All cases, worst first: {masks / 'review.csv'}")
 
 
 def show_evaluate(console: Console, report: EvaluateReport, every_case: bool) -> None:

@@ -57,6 +57,20 @@ def predict(
             help="Keep these labels only, such as liver,spleen; all others become background.",
         ),
     ] = None,
+    save_probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--save-probabilities",
+            help="Write the probabilities of all labels as well: MASKS/probabilities, a volume per label.",
+        ),
+    ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write maps of where the mask is unsure: MASKS/entropy and MASKS/disagreement, in bits.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     work: Work = DEFAULT_WORK,
     device: Device = "auto",
@@ -98,6 +112,10 @@ def predict(
     orientation). One bad image does not stop the others. The command says which model it uses. A model that was
     trained with --channel-dropout does without channels that have no file.
 
+    MASKS/volumes.csv has the volume of each label in each case, and MASKS/review.csv the cases to look at first, with
+    the reasons; both tell the Dice that is to be expected where the model knows. What is unlike the training data is
+    warned of.
+
     Before it begins it tells about how long it will take. A mode stands for step, mirroring, networks and precision;
     what is given by hand overrides it.
 
@@ -106,7 +124,7 @@ def predict(
     """
     progress = console.ready_to_compute()
     from autoseg.pipeline.predict import predict as run
-    from autoseg.records import PredictSettings
+    from autoseg.records import MapKinds, PredictSettings
     from autoseg.workspace import Workspace
 
     given = {"step": step, "mirror": mirror, "labels": tuple(labels) if labels else None, "roi": roi or None}
@@ -120,6 +138,7 @@ def predict(
         deadline=deadline,
         settings=PredictSettings.model_validate({name: value for name, value in given.items() if value is not None}),
         precision=precision,
+        maps=MapKinds(probabilities=save_probabilities, uncertainty=uncertainty),
         overwrite=overwrite,
         use=tuple(use or ()),
         progress=progress,

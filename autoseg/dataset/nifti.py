@@ -57,7 +57,7 @@ def read_labels(path: Path) -> LabelMap:
 
 def read_geometry(path: Path) -> tuple[Geometry, int]:
     """Grid and number of channels, from the header alone."""
-    layout = read_layout(_header_bytes(path), path)
+    layout = read_layout(header_bytes(path), path)
     return layout.geometry, layout.channels
 
 
@@ -87,7 +87,7 @@ def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geom
 
 def _load(path: Path) -> tuple[Layout, NDArray[np.generic]]:
     """Layout and stored voxels (C, Z, Y, X), in the file's own type."""
-    layout = read_layout(_header_bytes(path), path)
+    layout = read_layout(header_bytes(path), path)
     needed = layout.offset + layout.voxel_bytes
     content, packed = _content(path, needed)
     layout = replace(layout, notes=(*layout.notes, *_name_notes(path, packed)))
@@ -105,7 +105,7 @@ def _load(path: Path) -> tuple[Layout, NDArray[np.generic]]:
     return layout, flat.reshape(layout.channels, z, y, x)
 
 
-def _header_bytes(path: Path) -> bytes:
+def header_bytes(path: Path) -> bytes:
     """The first bytes of the file, decompressed if need be."""
     try:
         with open(path, "rb") as file:
@@ -176,7 +176,7 @@ def _damaged(path: Path, error: Exception) -> ReadError:
 def header_like(geometry: Geometry, like: Path | None) -> Header:
     """The header of a file on the grid of an image: placed as `like` is, bit for bit, if that is a NIfTI file."""
     if like is not None and _is_nifti(like):
-        header = parse_header(_header_bytes(like), like).copy()
+        header = parse_header(header_bytes(like), like).copy()
         for text in ("descrip", "aux_file", "intent_name"):  # may tell of a person, and speak of the image
             header[text] = b""
         for number in ("intent_code", "intent_p1", "intent_p2", "intent_p3", "cal_min", "cal_max"):
@@ -193,7 +193,7 @@ def header_like(geometry: Geometry, like: Path | None) -> Header:
 
 def _is_nifti(path: Path) -> bool:
     try:
-        parse_header(_header_bytes(path), path)
+        parse_header(header_bytes(path), path)
     except ReadError:
         return False
     return True

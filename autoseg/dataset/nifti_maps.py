@@ -14,10 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.dataset.nifti import COMPRESSION, header_like
-from autoseg.dataset.nifti_header import NIFTI_2
+from autoseg.dataset.nifti import COMPRESSION, header_bytes, header_like
+from autoseg.dataset.nifti_header import NIFTI_2, parse_header
+from autoseg.errors import ReadError
 from autoseg.files import written_aside
 from autoseg.records import Geometry
+
+#: Name of the intent in the header of every map: so that it is known for ours.
+STAMP = b"autoseg map"
 
 #: Largest number that is stored.
 FULL = 65535
@@ -48,6 +52,7 @@ def write_map(
     header.set_data_shape((*space, len(values)) if values.ndim == 4 else space)
     if values.ndim == 4:
         header["pixdim"][4] = 1
+    header["intent_name"] = STAMP
     header["scl_slope"], header["scl_inter"] = slope, 0
     offset = 544 if isinstance(header, NIFTI_2) else 352
     header["vox_offset"] = offset
@@ -56,6 +61,14 @@ def write_map(
     with written_aside(path) as aside, open(aside, "wb") as file:
         for block in _compressed(head, values, slope, dtype):
             file.write(block)
+
+
+def is_map(path: Path) -> bool:
+    """Whether a file is one that `write_map` wrote."""
+    try:
+        return bool(parse_header(header_bytes(path), path)["intent_name"].item() == STAMP)
+    except ReadError:
+        return False
 
 
 def _compressed(

@@ -11,12 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.records import CaseEvidence, CaseScore, DiceRegression, ExpectedDice, LabelEvidence, LabelVolume
+from autoseg.records import (
+    CaseEvidence,
+    CaseScore,
+    DiceRegression,
+    Expectation,
+    ExpectedDice,
+    LabelEvidence,
+    LabelVolume,
+)
 
 #: Share of cases whose Dice the interval is to hold.
 LEVEL = 0.9
@@ -34,18 +41,6 @@ _PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 #: A feature that hardly varies says nothing.
 _SMALLEST_SCALE = 1e-6
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """An expected Dice with its interval."""
-
-    dice: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.dice:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 def fit_expected_dice(scores: Sequence[CaseScore], seen: Mapping[str, CaseEvidence]) -> ExpectedDice | None:
@@ -190,4 +185,5 @@ def _expected(regression: DiceRegression, own: Sequence[float]) -> Expectation:
     held = np.clip(own, regression.low, regression.high)
     standard = (held - np.array(regression.centre)) / np.array(regression.scale)
     logit = regression.intercept + float(standard @ np.array(regression.weights))
-    return Expectation(_share(logit), _share(logit + regression.error_low), _share(logit + regression.error_high))
+    low, high = _share(logit + regression.error_low), _share(logit + regression.error_high)
+    return Expectation(dice=_share(logit), low=low, high=high)

@@ -22,6 +22,9 @@ from autoseg.inference.scratch import scratch_array
 from autoseg.preprocessing.case import view_of_crop
 from autoseg.records import Calibration, Geometry, Labels, MapKinds, Placement
 
+#: What the maps are called, and the folders that they lie in.
+KINDS = ("probabilities", "entropy", "disagreement")
+
 #: Entropy and disagreement are stored in thousandths of a bit.
 BITS_STEP = 0.001
 
@@ -95,16 +98,23 @@ def write_maps(maps: CaseMaps, case_id: str, folder: Path, like: Path) -> dict[s
     They have folders of their own, so that nobody takes them for masks.
     """
     written = {}
-    for kind, values, slope in (
-        ("probabilities", maps.probabilities, 1 / FULL),
-        ("entropy", maps.entropy, BITS_STEP),
-        ("disagreement", maps.disagreement, BITS_STEP),
-    ):
+    made = (maps.probabilities, maps.entropy, maps.disagreement)
+    for kind, values, slope in zip(KINDS, made, (1 / FULL, BITS_STEP, BITS_STEP), strict=True):
         if values is not None:
-            path = folder / kind / f"{case_id}.nii.gz"
-            write_map(path, values, slope, maps.geometry, like)
-            written[kind] = path
+            written[kind] = map_path(case_id, folder, kind)
+            write_map(written[kind], values, slope, maps.geometry, like)
     return written
+
+
+def map_path(case_id: str, folder: Path, kind: str) -> Path:
+    """Where a map of a case lies, below the folder of its mask."""
+    return folder / kind / f"{case_id}.nii.gz"
+
+
+def map_paths(case_id: str, folder: Path, kinds: MapKinds) -> dict[str, Path]:
+    """Where the maps of a case lie that are asked for, by kind."""
+    asked = (kinds.probabilities, kinds.uncertainty, kinds.uncertainty)
+    return {kind: map_path(case_id, folder, kind) for kind, wanted in zip(KINDS, asked, strict=True) if wanted}
 
 
 def calibrated_probabilities(mean: Tensor, labels: Labels, calibration: Calibration | None) -> Tensor:

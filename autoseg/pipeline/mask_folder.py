@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pydantic import Field
+
+from autoseg.dataset.nifti_maps import is_map
 from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.files import file_hash, read_record, text_hash, write_json
-from autoseg.inference.predict_files import mask_path
-from autoseg.records import Case, Labels, Record
+from autoseg.inference.maps import map_path, map_paths
+from autoseg.inference.predict_files import CaseOutcome, mask_path
+from autoseg.records import NO_MAPS, Case, CaseTrust, Labels, MapKinds, Record
 
 #: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
 PREDICTIONS = "predictions.json"
@@ -27,6 +31,8 @@ class MadeMask(Record):
     options: str  # of what decides the mask beside model and input
     inputs: str  # hash of the input files
     mask: str  # hash of the mask file
+    maps: dict[str, str] = Field(default_factory=dict)  # kind -> hash of the file
+    trust: CaseTrust | None = None  # None: made by a version that did not ask
 
 
 class Predictions(Record):
@@ -50,24 +56,36 @@ def masks_to_make(
     overwrite: bool,
     *,
     others: Sequence[dict[str, str]] = (),
+    maps: MapKinds = NO_MAPS,
 ) -> tuple[list[Case], list[str]]:
     """Cases to predict, and those whose mask is there already, made from the same input in the wanted way.
 
-    `others` are ways that will do as well.
+    `others` are ways that will do as well. A mask without the `maps` that are asked for is made again with them.
     Raises PredictionError before anything is done when a mask in the way was not written by autoseg, or was changed.
     """
-    todo, skipped, foreign = [], [], []
+    todo, skipped = [], []
+    foreign: list[str] = []
     for case in cases:
         path = mask_path(case, masks)
+        known = made[case.id].maps if case.id in made else {}
+        own_maps = map_paths(case.id, masks, maps)
+        if not overwrite:
+            strange = (file for file in own_maps.values() if file.exists() and not is_map(file))
+            foreign.extend(file.relative_to(masks).as_posix() for file in strange)
         if not path.exists() or overwrite:
             todo.append(case)
             continue
         before = made.get(case.id)
         if before is None or before.mask != file_hash(path, 16):
             foreign.append(path.name)
-        elif before.inputs == input_hash(case) and {"model": before.model, "options": before.options} in (
-            wanted,
-            *others,
+        elif (
+            before.inputs == input_hash(case)
+            and {"model": before.model, "options": before.options}
+            in (
+                wanted,
+                *others,
+            )
+            and all(_is_ours(file, known.get(kind)) for kind, file in own_maps.items())
         ):
             skipped.append(case.id)
         else:
@@ -80,6 +98,30 @@ def masks_to_make(
             remedy="Choose another folder for the masks, or replace them with --overwrite.",
         )
     return todo, skipped
+
+
+def made_mask(outcome: CaseOutcome, way: Mapping[str, str], mask: Path, trust: CaseTrust) -> MadeMask:
+    """The entry of a mask that was just written."""
+    return MadeMask(
+        **way,
+        inputs=input_hash(outcome.case),
+        mask=file_hash(mask, 16),
+        maps={kind: file_hash(file, 16) for kind, file in outcome.maps.items()},
+        trust=trust,
+    )
+
+
+def _is_ours(file: Path, known: str | None) -> bool:
+    """Whether a file is there as it was written."""
+    return known is not None and file.exists() and file_hash(file, 16) == known
+
+
+def remove_old_maps(masks: Path, case: str, before: MadeMask | None, maps: Iterable[str]) -> None:
+    """Remove the maps of an earlier mask that were not made again, unless they were changed since."""
+    for kind, known in ({} if before is None else before.maps).items():
+        file = map_path(case, masks, kind)
+        if kind not in maps and _is_ours(file, known):
+            file.unlink()
 
 
 def input_hash(case: Case) -> str:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import torch
 
 from autoseg import devices
-from autoseg.dataset.geometry import axis_codes
 from autoseg.dataset.inputs import find_inputs
-from autoseg.dataset.readers import read_geometry
-from autoseg.errors import AutosegError, UsageError
+from autoseg.errors import UsageError
 from autoseg.files import file_hash, text_hash, write_record
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predict_files import CaseOutcome, mask_path, predict_cases
@@ -37,16 +35,29 @@ from autoseg.pipeline.mask_folder import (
     PREDICTIONS,
     MadeMask,
     Predictions,
-    input_hash,
     made_before,
+    made_mask,
     masks_to_make,
+    remove_old_maps,
     tell_failures,
     tell_labels,
 )
 from autoseg.pipeline.reports import PredictReport
+from autoseg.pipeline.trust import TrustFiles, case_trust, knowledge_of, require_own_tables
+from autoseg.pipeline.unlike_training import warn_of_grids, warn_of_intensities
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress, duration
-from autoseg.records import BEST_PREDICTION, Case, ModelHeader, PredictSettings, Problem, SpeedMode
+from autoseg.records import (
+    BEST_PREDICTION,
+    NO_MAPS,
+    Case,
+    CaseTrust,
+    MapKinds,
+    ModelHeader,
+    PredictSettings,
+    Problem,
+    SpeedMode,
+)
 from autoseg.workspace import Workspace
 
 
@@ -61,6 +72,7 @@ def predict(
     deadline: float | None = None,
     settings: PredictSettings = BEST_PREDICTION,
     precision: str = "auto",
+    maps: MapKinds = NO_MAPS,
     overwrite: bool = False,
     use: Sequence[str] = (),
     progress: Progress,
@@ -68,8 +80,9 @@ def predict(
     """Segment a file, a folder, a list file or given cases; every mask lies on exactly its input's grid.
 
     `speed` names a mode (`best` by default); with `deadline` (seconds) each case has the best one that keeps it. What
-    is set in `settings` overrides the mode. `use` names modules to import. Those that the networks of a model need are
-    imported if they are among them, or if a plan or run of the work folder names them and the model comes from there.
+    is set in `settings` overrides the mode. `maps` are written in folders beside the masks. `use` names
+    modules to import. Those that the networks of a model need are imported if they are among them, or if a plan or run
+    of the work folder names them and the model comes from there.
     """
     began = time.monotonic()
     load_plugins(use)
@@ -82,34 +95,52 @@ def predict(
     model_hash = text_hash("".join(file_hash(file) for file in files), 16)
     ways = {mode.name: _way(mode, headers, target, model_hash) for mode in modes}
     made = made_before(masks)
+    require_own_tables(masks)
     *others, wanted = ways.values()
-    todo, skipped = masks_to_make(cases, masks, made, wanted, overwrite, others=others)
+    todo, skipped = masks_to_make(cases, masks, made, wanted, overwrite, others=others, maps=maps)
     written: dict[str, Path] = {}
+    tables = TrustFiles(masks)
     if todo:
-        note = _orientation_note(headers, todo)
-        if note is not None:
-            progress.say(note)
+        warn_of_grids(headers, todo, progress)
         model = load_models(files, target, mode_precision(modes[-1], headers, target))
         if deadline is None:
             model = narrowed(model, modes[-1].settings)
         every = all_modes(headers, settings, precision) if speed is None else modes
         plans = foretold(model, todo, modes, every, deadline, progress)
-        for plan, outcome in _predicted(model, headers, plans, masks, progress):
-            case = outcome.case
-            for note in outcome.notes:
-                progress.say(f"{case.id}: {note}")
-            if outcome.error is not None:
-                failures[case.id] = str(outcome.error)
-                progress.warn(f"{case.id} failed: {outcome.error}")
-            elif outcome.mask is not None:
-                written[case.id] = outcome.mask
-                way = ways[plan.mode.name]
-                made[case.id] = MadeMask(**way, inputs=input_hash(case), mask=file_hash(outcome.mask, 16))
+        knowledge = knowledge_of(model.header, modes[-1].settings)
+        for plan, outcome in _predicted(model, headers, plans, masks, maps, progress):
+            mask = _told_outcome(outcome, failures, progress)
+            if mask is not None:
+                case = outcome.case.id
+                written[case] = mask
+                trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
+                remove_old_maps(masks, case, made.get(case), outcome.maps)
+                made[case] = made_mask(outcome, ways[plan.mode.name], mask, trust)
                 write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
+                tables.write(_trusts(made))
     tell_failures(masks, failures)
     tell_labels(masks, headers[0].labels, modes[-1].settings.labels)
+    review = tables.write(_trusts(made), last=True) if written or skipped else ()
     present = {case.id: mask_path(case, masks) for case in cases if case.id in written or case.id in skipped}
-    return PredictReport(description, written, tuple(skipped), present, failures, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    own = tuple(row for row in review if row.case in present)
+    return PredictReport(description, written, tuple(skipped), present, failures, seconds, own)
+
+
+def _told_outcome(outcome: CaseOutcome, failures: dict[str, str], progress: Progress) -> Path | None:
+    """The mask of a case, if there is one; what is to be said of the case is said."""
+    case = outcome.case.id
+    for note in outcome.notes:
+        progress.say(f"{case}: {note}")
+    if outcome.error is not None:
+        failures[case] = str(outcome.error)
+        progress.warn(f"{case} failed: {outcome.error}")
+    return outcome.mask if outcome.error is None else None
+
+
+def _trusts(made: Mapping[str, MadeMask]) -> dict[str, CaseTrust]:
+    """What is known of every mask of the folder."""
+    return {case: entry.trust for case, entry in sorted(made.items()) if entry.trust is not None}
 
 
 def _chosen_models(
@@ -158,7 +189,12 @@ def _way(mode: SpeedMode, headers: Sequence[ModelHeader], device: torch.device, 
 
 
 def _predicted(
-    model: LoadedModel, headers: Sequence[ModelHeader], plans: Sequence[CasePlan], masks: Path, progress: Progress
+    model: LoadedModel,
+    headers: Sequence[ModelHeader],
+    plans: Sequence[CasePlan],
+    masks: Path,
+    maps: MapKinds,
+    progress: Progress,
 ) -> Iterator[tuple[CasePlan, CaseOutcome]]:
     """Each case's outcome, those of one mode after the other, under a bar that counts passes."""
     in_order = sorted(plans, key=lambda plan: plan.mode.name)
@@ -174,7 +210,13 @@ def _predicted(
             mode = group[0].mode
             ready = replace(model, precision=mode_precision(mode, headers, model.device))
             outcomes = predict_cases(
-                ready, [plan.case for plan in group], masks, settings=mode.settings, on_tile=meter.tiles
+                ready,
+                [plan.case for plan in group],
+                masks,
+                settings=mode.settings,
+                maps=maps,
+                on_tile=meter.tiles,
+                on_unlike=partial(warn_of_intensities, progress=progress),
             )
             for plan, outcome in zip(group, outcomes, strict=True):
                 meter.case()
@@ -185,23 +227,3 @@ def _predicted(
 
 def _told(problem: Problem) -> str:
     return problem.what if problem.file is None else f"{problem.file}: {problem.what}"
-
-
-def _orientation_note(headers: Sequence[ModelHeader], cases: Sequence[Case]) -> str | None:
-    """Which images are not stored as RAS, where a model sees axes as stored: it may never have seen such a view."""
-    if all(member.configuration.preparation.orientation == "ras" for header in headers for member in header.members):
-        return None
-    counts: Counter[str] = Counter()
-    for case in cases:
-        try:
-            counts[axis_codes(read_geometry(case.images[0])[0])] += 1
-        except AutosegError:
-            continue  # it will fail by name
-    odd = {letters: count for letters, count in sorted(counts.items()) if letters not in ("RAS", "flat")}
-    if not odd:
-        return None
-    told = ", ".join(f"{letters} in {count}" for letters, count in odd.items())
-    return (
-        f"Note: this model sees axes as they are stored in the file, and {sum(odd.values())} of {len(cases)} images "
-        f"are not stored as RAS ({told}). Its masks can be trusted where its training images were stored alike."
-    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autoseg.pipeline.trust import ReviewRow
 from autoseg.planning.costs import ConfigurationCost
 from autoseg.records import Dataset, Fingerprint, ModelHeader, Plan, Probe, Problem, Selection, Summary
 from autoseg.workspace import Run
@@ -93,6 +94,7 @@ class PredictReport:
     masks: Mapping[str, Path]  # all masks that are there now
     failures: Mapping[str, str]
     seconds: float
+    review: tuple[ReviewRow, ...] = ()  # cases of this command, worst first
 
 
 @dataclass(frozen=True)

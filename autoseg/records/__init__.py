@@ -81,11 +81,14 @@ from autoseg.records.training_data import ChannelRange, LabelRange, TrainingData
 from autoseg.records.trust import (
     NO_MAPS,
     CaseEvidence,
+    CaseTrust,
     DiceRegression,
+    Expectation,
     ExpectedDice,
     LabelEvidence,
     LabelVolume,
     MapKinds,
+    SeenCases,
 )
 
 __all__ = [
@@ -102,12 +105,14 @@ __all__ = [
     "CaseEvidence",
     "CaseFingerprint",
     "CaseScore",
+    "CaseTrust",
     "ChannelRange",
     "Compared",
     "Configuration",
     "Dataset",
     "DiceRegression",
     "EpochRecord",
+    "Expectation",
     "ExpectedDice",
     "Fingerprint",
     "Fold",
@@ -140,6 +145,7 @@ __all__ = [
     "Record",
     "Reliability",
     "ReliabilityBin",
+    "SeenCases",
     "Selection",
     "Shape",
     "Spacing",

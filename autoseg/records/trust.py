@@ -67,3 +67,31 @@ class ExpectedDice(Record):
     labels: dict[str, DiceRegression] = Field(default_factory=dict)
     mean: DiceRegression | None = None  # of the mean over the labels that a case has
     volume_ml: dict[str, float] = Field(default_factory=dict)  # median of each label in the masks of those cases
+
+
+class SeenCases(Record):
+    """What was seen of the held-out cases of a training, beside its scores."""
+
+    format: int = 1
+    cases: dict[str, CaseEvidence]
+
+
+class Expectation(Record):
+    """An expected Dice with its interval."""
+
+    dice: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.dice:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+class CaseTrust(Record):
+    """How far one mask can be trusted, as it was known when the mask was made."""
+
+    seen: CaseEvidence  # of the labels that the mask holds
+    unlike: tuple[str, ...] = ()  # what sets the image apart from those of the training
+    expected: dict[str, Expectation] = Field(default_factory=dict)  # by label; without those of which nothing is known
+    expected_mean: Expectation | None = None  # over the labels that were found
+    reasons: tuple[str, ...] = ()  # why it may be worth a look, beside `unlike`
