@@ -78,11 +78,6 @@ class Run:
         return self.folder / "summary.json"
 
     @property
-    def seen(self) -> Path:
-        """How sure the network was of the held-out cases: from it expected Dice is learned."""
-        return self.folder / "seen.json"
-
-    @property
     def receipt(self) -> Path:
         """What the run was made with and how long each stage took."""
         return self.folder / "receipt.json"

@@ -11,7 +11,7 @@ from autoseg.errors import ModelError
 from autoseg.evaluation.calibration import FEWEST_CASES as CALIBRATION_CASES
 from autoseg.evaluation.calibration import calibrate
 from autoseg.evaluation.comparison import Choice, choose
-from autoseg.evaluation.expected_dice import fit_expected_dice
+from autoseg.evaluation.expected_dice import FEWEST_CASES, fit_expected_dice
 from autoseg.inference.predictor import asked_precision
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.pipeline.bundle import Bundle, bundled, hashes, make_card, require_replaceable, write_bundle
@@ -170,6 +170,10 @@ def _not_measured(measured: Mapping[str, object], examined: int) -> list[str]:
         notes.append(
             f"probabilities are not calibrated: that takes {CALIBRATION_CASES} held-out cases or more, and {examined} "
             "were examined"
+        )
+    if measured["expected_dice"] is None:
+        notes.append(
+            f"Dice of new masks will not be foretold: that takes {FEWEST_CASES} examined cases with a mask of a label"
         )
     if not measured["speeds"]:
         notes.append("speeds were not measured: no time was left in the budget")

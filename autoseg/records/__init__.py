@@ -88,7 +88,6 @@ from autoseg.records.trust import (
     LabelEvidence,
     LabelVolume,
     MapKinds,
-    SeenCases,
 )
 
 __all__ = [
@@ -145,7 +144,6 @@ __all__ = [
     "Record",
     "Reliability",
     "ReliabilityBin",
-    "SeenCases",
     "Selection",
     "Shape",
     "Spacing",

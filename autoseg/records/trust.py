@@ -69,13 +69,6 @@ class ExpectedDice(Record):
     volume_ml: dict[str, float] = Field(default_factory=dict)  # median of each label in the masks of those cases
 
 
-class SeenCases(Record):
-    """What was seen of the held-out cases of a training, beside its scores."""
-
-    format: int = 1
-    cases: dict[str, CaseEvidence]
-
-
 class Expectation(Record):
     """An expected Dice with its interval."""
 

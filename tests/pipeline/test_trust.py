@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 
 from autoseg.errors import PredictionError
 from autoseg.evaluation.expected_dice import fit_expected_dice
-from autoseg.files import read_record
 from autoseg.model_file import read_header, read_model, write_model
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.predict import predict
@@ -31,7 +29,6 @@ from autoseg.records import (
     LabelScore,
     LabelVolume,
     MapKinds,
-    SeenCases,
     TrainingData,
 )
 from autoseg.workspace import Workspace
@@ -151,14 +148,6 @@ def predicted(trained: Workspace, image: Path, masks: Path, **options: object) -
     report = predict(image, masks, work=trained, device="cpu", progress=progress, **options)  # type: ignore[arg-type]
     assert not report.failures
     return progress.warnings
-
-
-def test_training_keeps_what_was_seen_of_the_held_out_cases(trained: Workspace) -> None:
-    (run,) = trained.all_runs()
-    kept = read_record(run.seen, SeenCases).cases
-    scores = json.loads(run.summary.read_text())
-    assert len(kept) == len(scores["metric_per_case"]) > 0
-    assert all(set(case.volumes) == {"ball"} for case in kept.values())
 
 
 def test_a_model_file_knows_its_training_data_and_no_case(trained: Workspace) -> None:
