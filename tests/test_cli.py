@@ -349,6 +349,19 @@ def test_predict(
     assert "Made with: 2d, fold 0" in capsys.readouterr().out
 
 
+def test_predict_hands_on_what_is_given_by_hand_only(fake: Fake) -> None:
+    report = PredictReport("2d, fold 0", {}, (), {}, {}, 1.0)
+    called = fake("predict", report)
+    assert main(["predict", "images", "masks", "--speed", "fast", "--labels", "liver,spleen", "--roi"]) == 0
+    assert (called["speed"], called["deadline"]) == ("fast", None)
+    assert called["settings"] == PredictSettings(labels=("liver,spleen",), roi=True)
+    assert called["settings"].model_fields_set == {"labels", "roi"}
+    called = fake("predict", report)
+    assert main(["predict", "images", "masks", "--deadline", "1.5min"]) == 0
+    assert (called["speed"], called["deadline"]) == (None, 90.0)
+    assert called["settings"].model_fields_set == set()
+
+
 @pytest.mark.parametrize(
     ("cases", "failures", "code"), [(2, {}, 0), (2, {"x": "no mask"}, 2), (0, {"x": "no mask"}, 1)]
 )

@@ -15,7 +15,7 @@ import torch
 from step_builders import make_configuration, make_preparation
 
 from autoseg import Predictor
-from autoseg.errors import PredictionError
+from autoseg.errors import PredictionError, UsageError
 from autoseg.model_file import write_model
 from autoseg.networks.catalog import build_network
 from autoseg.records import Labels, Member, ModelHeader
@@ -100,3 +100,17 @@ def test_labels_and_channels_are_told(model: Path) -> None:
 def test_importing_autoseg_loads_no_torch() -> None:
     code = "import sys, autoseg; assert 'torch' not in sys.modules; autoseg.Predictor; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_speed_labels_and_region_are_told_by_the_model(model: Path, array: np.ndarray) -> None:
+    best = Predictor(model, device="cpu").predict(array, AFFINE)
+    plain = Predictor(model, device="cpu", mirror=False, step=0.8).predict(array, AFFINE)
+    np.testing.assert_array_equal(Predictor(model, device="cpu", speed="fast").predict(array, AFFINE), plain)
+    mirrored = Predictor(model, device="cpu", speed="fast", mirror=True, step=0.5).predict(array, AFFINE)
+    np.testing.assert_array_equal(mirrored, best)
+    np.testing.assert_array_equal(Predictor(model, device="cpu", only=["organ"]).predict(array, AFFINE), best)
+    np.testing.assert_array_equal(Predictor(model, device="cpu", roi=True).predict(array, AFFINE), best)
+    with pytest.raises(UsageError, match="no label 'liver'"):
+        Predictor(model, device="cpu", only=["liver"])
+    with pytest.raises(UsageError, match="no speed 'slow'"):
+        Predictor(model, device="cpu", speed="slow")

@@ -134,6 +134,18 @@ def test_all_around_is_background(regions: bool) -> None:
     assert (placed[0, outside] < -20).all() if regions else (placed[0, outside] > 20).all()
 
 
+def test_nobody_disagrees_on_what_is_not_looked_at() -> None:
+    model = narrowed(a_model(make_configuration()), WITHIN)
+    prepared = prepare_volume(model, "a", organs())
+    images = [prepared[0].image]
+    (region,) = find_regions(model, prepared, images, settings=WITHIN)
+    assert region is not None
+    slabs = score_slabs_of(model, model.groups[0], images[0], settings=WITHIN, region=region, disagreement=True)
+    disagreement = torch.cat(list(slabs), dim=1)[len(LABELS.values)]
+    disagreement[tuple(slice(*interval) for interval in region.kept)] = 0
+    assert not disagreement.any()
+
+
 def test_scores_within_are_those_of_the_whole_volume() -> None:
     """Bit by bit but for rounding, wherever no tile is missing."""
     entry = make_configuration(network="unet", patch=(8, 8, 8))

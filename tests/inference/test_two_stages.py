@@ -130,6 +130,6 @@ def test_stages_that_turn_the_image_differently_are_refused() -> None:
 def test_the_cost_counts_both_stages() -> None:
     model = built(a_cascade(make_configuration(), second_stage()))
     seen: list[int] = []
-    full = Volume(np.ones((1, 17, 20, 14), np.float32), a_volume().geometry)
+    full = Volume(np.random.default_rng(0).random((1, 17, 20, 14), np.float32) + 1, a_volume().geometry)
     predict_volume(model, full, on_tile=seen.append)
     assert expected_passes(model, full.geometry) == sum(seen) * 8
