@@ -213,7 +213,8 @@ def test_a_budget_leaves_out_by_name_what_does_not_fit(tmp_path: Path) -> None:
     assert report.selection.chosen in ("2d", "3d_fullres")
     assert report.header.card is not None
     assert (report.header.calibration, report.header.speeds) == (None, ())
-    assert selected(work, ensembles=False).notes == ()
+    (note,) = selected(work, ensembles=False).notes
+    assert note.startswith("Dice of new masks will not be foretold")
 
 
 def test_speeds_and_calibration_are_measured(tmp_path: Path) -> None:
