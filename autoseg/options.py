@@ -103,6 +103,14 @@ Precision = Annotated[
         "--precision", metavar="NAME", help="auto (what is fast on the device), float32, bfloat16 or float16."
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What computes the networks: torch, onnx (ONNX Runtime) or openvino; the latter two on the CPU.",
+    ),
+]
 Models = Annotated[
     list[Path] | None,
     typer.Option(

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autoseg import devices
 from autoseg.dataset.geometry import affine_rows
 from autoseg.dataset.itk import mask_like_image, volume_of_image
 from autoseg.dataset.readers import read_image, write_labels
 from autoseg.errors import PredictionError
+from autoseg.inference.engines import TORCH, engine_device, engine_precision
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import asked_precision, load_models
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode
@@ -35,8 +35,10 @@ class Predictor:
         step: distance of neighbouring tiles, as a share of the patch, whatever the speed says.
         only: labels that masks hold, by name; all others become background. None is all.
         roi: find the labels in a coarse pass first, and look closely there only.
+        engine: what computes the networks: "torch", "onnx" (ONNX Runtime) or "openvino", the latter two on the CPU.
 
-    Raises ModelError when a file cannot be used, UsageError for a device, precision, speed or label that is not there.
+    Raises ModelError when a file cannot be used, UsageError for a device, precision, speed, label or engine that is not
+    there.
     """
 
     def __init__(
@@ -50,14 +52,15 @@ class Predictor:
         step: float | None = None,
         only: Sequence[str] | None = None,
         roi: bool = False,
+        engine: str = TORCH,
     ) -> None:
         files = [Path(file) for file in ([model] if isinstance(model, (str, Path)) else model)]
-        target = devices.choose_device(device)
+        target = engine_device(engine, device)
         headers = [read_header(file) for file in files]
-        given = {"mirror": mirror, "step": step, "labels": only and tuple(only), "roi": roi or None}
+        given = {"mirror": mirror, "step": step, "labels": only and tuple(only), "roi": roi or None, "engine": engine}
         mode = overridden(speed_mode(headers, speed), headers, given, precision)
         asked = asked_precision(mode.precision, headers)
-        loaded = load_models(files, target, devices.choose_precision(asked, target))
+        loaded = load_models(files, target, engine_precision(engine, asked, target))
         self._model = narrowed(loaded, mode.settings)
         self._settings = mode.settings
         # one volume at a time: two would only wait for each other's cores and hold twice the memory

@@ -46,6 +46,8 @@ FENCES = {
     "typer": ("cli", "options"),
     "rich": ("console", "tables", "cli"),
     "matplotlib": ("report",),
+    "onnxruntime": ("inference",),
+    "openvino": ("inference",),
 }
 
 #: Modules to which a thread library and torchrun speak through variables.

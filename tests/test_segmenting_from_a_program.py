@@ -114,3 +114,12 @@ def test_speed_labels_and_region_are_told_by_the_model(model: Path, array: np.nd
         Predictor(model, device="cpu", only=["liver"])
     with pytest.raises(UsageError, match="no speed 'slow'"):
         Predictor(model, device="cpu", speed="slow")
+
+
+def test_another_engine_gives_the_same_mask(model: Path, array: np.ndarray) -> None:
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    mask = Predictor(model, device="cpu", precision="float32").predict(array, AFFINE)
+    other = Predictor(model, engine="onnx").predict(array, AFFINE)
+    assert np.mean(mask != other) < 1e-3
+    assert len(np.unique(mask)) > 1

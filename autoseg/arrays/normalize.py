@@ -18,7 +18,7 @@ Normalization = Callable[
 ]
 
 #: Smallest divisor (nnU-Net's).
-_SMALLEST = 1e-8
+SMALLEST_DIVISOR = 1e-8
 
 
 def ct(
@@ -33,7 +33,7 @@ def ct(
     del inside
     normalized = np.clip(channel, np.float32(statistics.percentile_00_5), np.float32(statistics.percentile_99_5))
     normalized -= np.float32(statistics.mean)
-    normalized /= np.float32(max(statistics.std, _SMALLEST))
+    normalized /= np.float32(max(statistics.std, SMALLEST_DIVISOR))
     return normalized
 
 
@@ -54,7 +54,7 @@ def z_score(
     mean = float(values.mean(dtype=np.float64))
     centred = values - np.float32(mean)
     deviation = float(np.sqrt(_mean_square(centred)))
-    centred /= np.float32(max(deviation, _SMALLEST))
+    centred /= np.float32(max(deviation, SMALLEST_DIVISOR))
     if inside is None:
         return centred
     normalized = channel.copy()
@@ -90,7 +90,7 @@ def rescale_to_01(
     """Shifted and scaled to the range 0..1 by the image's own minimum and maximum."""
     del statistics, inside
     normalized: NDArray[np.float32] = channel - channel.min()
-    normalized /= np.float32(max(float(normalized.max()), _SMALLEST))
+    normalized /= np.float32(max(float(normalized.max()), SMALLEST_DIVISOR))
     return normalized
 
 

@@ -13,6 +13,7 @@ from autoseg.errors import UsageError
 from autoseg.options import (
     DEFAULT_WORK,
     Device,
+    Engine,
     Models,
     Overwrite,
     Precision,
@@ -75,6 +76,7 @@ def predict(
     work: Work = DEFAULT_WORK,
     device: Device = "auto",
     precision: Precision = "auto",
+    engine: Engine = "torch",
     use: Use = None,
     roi: Annotated[
         bool,
@@ -127,7 +129,13 @@ def predict(
     from autoseg.records import MapKinds, PredictSettings
     from autoseg.workspace import Workspace
 
-    given = {"step": step, "mirror": mirror, "labels": tuple(labels) if labels else None, "roi": roi or None}
+    given = {
+        "step": step,
+        "mirror": mirror,
+        "labels": tuple(labels) if labels else None,
+        "roi": roi or None,
+        "engine": engine,
+    }
     report = run(
         images,
         masks,

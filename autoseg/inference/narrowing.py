@@ -1,4 +1,4 @@
-"""The part of a loaded model that settings ask for: which networks, and which of them finds the region of interest."""
+"""The part of a loaded model that settings ask for: which networks, by which engine, and which finds the region."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autoseg.errors import ModelError
+from autoseg.inference.engines import with_engine
 from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.records import PredictSettings
 
 
 def narrowed(model: LoadedModel, settings: PredictSettings) -> LoadedModel:
-    """The model with the networks that the settings name, and with `roi` one that finds the region of interest.
+    """The model with the networks that the settings name, computed by their engine, and with `roi` one that finds the
+    region of interest.
 
     The same model has to prepare a volume and to predict it. Narrowing twice by the same settings changes nothing.
     Raises ModelError when a name is none of the networks that are averaged.
@@ -21,6 +23,7 @@ def narrowed(model: LoadedModel, settings: PredictSettings) -> LoadedModel:
     unknown = [name for name in settings.members if name not in known]
     if unknown:
         raise ModelError(f"has no network {unknown[0]!r} to average", remedy=f"Known are: {', '.join(known)}.")
+    model = with_engine(model, settings.engine)
     locator = (model.locator or _locator(model.groups)) if settings.roi else None
     groups = tuple(filter(None, (_with_members(group, settings.members) for group in model.groups)))
     return replace(model, groups=groups, locator=locator)

@@ -43,6 +43,7 @@ class LoadedModel:
     device: torch.device
     precision: Precision
     locator: MemberGroup | None = None  # one network that finds the region of interest (`inference.region`)
+    engine: str = "torch"  # what computes the networks (`inference.engines`)
 
     @property
     def preparing(self) -> tuple[MemberGroup, ...]:

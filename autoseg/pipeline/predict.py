@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from autoseg import devices
 from autoseg.dataset.inputs import find_inputs
 from autoseg.errors import UsageError
 from autoseg.files import file_hash, text_hash, write_record
+from autoseg.inference.engines import TORCH, engine_device, engine_version, with_engine
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predict_files import CaseOutcome, mask_path, predict_cases
 from autoseg.inference.predictor import LoadedModel, load_models
@@ -88,7 +88,7 @@ def predict(
     load_plugins(use)
     files, description, headers = _chosen_models(models, work, use, progress)
     cases, failures = _found_cases(images, headers, progress)
-    target = devices.choose_device(device)
+    target = engine_device(settings.engine, device)
     modes = asked_modes(headers, speed=speed, deadline=deadline, settings=settings, precision=precision)
     for mode in modes if speed is not None or deadline is not None else ():
         progress.say(mode_line(mode))
@@ -102,7 +102,7 @@ def predict(
     tables = TrustFiles(masks)
     if todo:
         warn_of_grids(headers, todo, progress)
-        model = load_models(files, target, mode_precision(modes[-1], headers, target))
+        model = _loaded(files, target, modes[-1], headers, progress)
         if deadline is None:
             model = narrowed(model, modes[-1].settings)
         every = all_modes(headers, settings, precision) if speed is None else modes
@@ -156,6 +156,17 @@ def _chosen_models(
     for file, told in zip(files, headers, strict=True):
         load_needed(told, (*use, *own), file, progress)
     return files, description, headers
+
+
+def _loaded(
+    files: Sequence[Path], device: torch.device, mode: SpeedMode, headers: Sequence[ModelHeader], progress: Progress
+) -> LoadedModel:
+    """The networks of the model files, by the engine that the mode names."""
+    loaded = load_models(files, device, mode_precision(mode, headers, device))
+    model = with_engine(loaded, mode.settings.engine)
+    if model.engine != TORCH:
+        progress.say(f"Networks are computed by {engine_version(model.engine)} in {model.precision}")
+    return model
 
 
 def _found_cases(

@@ -17,6 +17,7 @@ class PredictSettings(Record):
     members: tuple[str, ...] = ()  # names of the networks to average; first stages of cascades follow. () is all
     labels: tuple[str, ...] = ()  # labels that masks hold, by name; all others become background. () is all
     roi: bool = False  # find the region of interest in a coarse pass, and predict within it only
+    engine: str = "torch"  # what computes the networks, see `inference.engines`: masks may differ by a voxel
     post_process: bool = True  # what the model's file says is to be done to masks
 
 
