@@ -104,11 +104,12 @@ Precision = Annotated[
     ),
 ]
 Engine = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="What computes the networks: torch, onnx (ONNX Runtime) or openvino; the latter two on the CPU.",
+        help="What computes the networks: torch (the default), onnx (ONNX Runtime) or openvino; the latter two on the "
+        "CPU.",
     ),
 ]
 Models = Annotated[

@@ -76,7 +76,7 @@ def predict(
     work: Work = DEFAULT_WORK,
     device: Device = "auto",
     precision: Precision = "auto",
-    engine: Engine = "torch",
+    engine: Engine = None,
     use: Use = None,
     roi: Annotated[
         bool,
