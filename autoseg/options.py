@@ -16,6 +16,16 @@ DEFAULT_WORK = Path("autoseg-work")
 
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+
+def parse_size(words: str) -> int:
+    """Bytes in "4GB", "500MB" or "1.5 G"; a GB is a thousand million bytes, a GiB 2**30."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(i?)b?\s*", words.lower())
+    if match is None or float(match[1]) <= 0 or not match[2]:
+        raise typer.BadParameter(f"{words!r} is no size; write 4GB or 500MB")
+    unit = 1024 if match[3] else 1000
+    return round(float(match[1]) * float(unit ** " kmgt".index(match[2])))
+
+
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with the images and their label maps.")]
 OptionalDataset = Annotated[
     Path | None,
@@ -36,6 +46,25 @@ Workers = Annotated[
         min=1,
         metavar="N",
         help="Processes for reading and computing (default: one per core, as memory allows).",
+    ),
+]
+PredictWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        metavar="N",
+        help="Processes that read ahead; 0 does all in one process (default: one or more for many or large images).",
+    ),
+]
+MaxRam = Annotated[
+    int | None,
+    typer.Option(
+        "--max-ram",
+        metavar="SIZE",
+        parser=parse_size,
+        help="Main memory to stay below, all processes together, such as 4GB; what does not fit goes to the disk of "
+        "MASKS (default: what is free).",
     ),
 ]
 PlanValues = Annotated[

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +32,12 @@ STEP_SHARE = 0.6
 
 #: Share of the free memory that the workers of a pool may fill.
 POOL_SHARE = 0.7
+
+#: Where Linux tells what a container may take and takes; a file that is missing or says "max" limits nothing.
+_GROUP_FILES = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 
 #: Seconds between two looks at the memory of a process that must not grow too large.
 _LOOK_EVERY = 0.02
@@ -90,6 +97,21 @@ def resident_memory() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def free_memory() -> int:
+    """Bytes of main memory that may still be taken, by this machine and by the group (container) of this process."""
+    free = int(psutil.virtual_memory().available)
+    for limit, used in _GROUP_FILES:
+        with suppress(OSError, ValueError):
+            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return max(0, free)
+
+
+def own_memory() -> int:
+    """Bytes of memory that belong to this process alone: files that it maps, such as libraries, do not count."""
+    taken = psutil.Process().memory_info()
+    return int(taken.rss - getattr(taken, "shared", 0))
+
+
 def process_seconds() -> float:
     """Wall time since this process was started."""
     return max(0.0, time.time() - float(psutil.Process().create_time()))
@@ -127,6 +149,51 @@ def _resident_bytes(worker: _Worker) -> int:
     with suppress(psutil.Error):
         return int(psutil.Process(worker.process.pid).memory_info().rss)
     return 0
+
+
+class Helper:
+    """A process that is called again and again, by one thread at a time; when it dies the next call has a fresh one.
+
+    It is started by the first call. Its death, noticed at once, is an outcome of the call: WorkerDied.
+    """
+
+    def __init__(self) -> None:
+        self._worker: _Worker | None = None
+        self.closed = False
+
+    def call(self, function: Callable[[Item], Value], item: Item) -> Outcome[Item, Value]:
+        """What the function makes of the item; `function` and item must be picklable."""
+        if self._worker is None or not self._worker.process.is_alive():
+            self._worker = _Worker()
+        worker = self._worker
+        if self.closed:  # while it was being started
+            worker.kill()
+        worker.send(function, item)
+        answer = worker.receive()
+        if answer is not None:
+            return _outcome(0, item, answer)
+        self._worker = None
+        worker.kill()
+        return Outcome(0, item, error=WorkerDied(f"its process was killed ({_ending(worker.process.exitcode)})"))
+
+    def close(self) -> None:
+        """End the process, whatever it does; any thread may ask for it, and a call that waits has its outcome."""
+        self.closed = True
+        worker = self._worker
+        if worker is not None and worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join(5)
+
+
+def _ending(exit_code: int | None) -> str:
+    """How a process ended, in words."""
+    if exit_code is None:
+        return "nobody knows how"
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    with suppress(ValueError):
+        return f"by {signal.Signals(-exit_code).name}"
+    return f"by signal {-exit_code}"
 
 
 class WorkerPool:

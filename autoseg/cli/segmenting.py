@@ -14,9 +14,11 @@ from autoseg.options import (
     DEFAULT_WORK,
     Device,
     Engine,
+    MaxRam,
     Models,
     Overwrite,
     Precision,
+    PredictWorkers,
     Tolerance,
     Use,
     Work,
@@ -77,6 +79,8 @@ def predict(
     device: Device = "auto",
     precision: Precision = "auto",
     engine: Engine = None,
+    max_ram: MaxRam = None,
+    workers: PredictWorkers = None,
     use: Use = None,
     roi: Annotated[
         bool,
@@ -126,7 +130,7 @@ def predict(
     """
     progress = console.ready_to_compute()
     from autoseg.pipeline.predict import predict as run
-    from autoseg.records import MapKinds, PredictSettings
+    from autoseg.records import MapKinds, PredictLimits, PredictSettings
     from autoseg.workspace import Workspace
 
     given = {
@@ -147,6 +151,7 @@ def predict(
         settings=PredictSettings.model_validate({name: value for name, value in given.items() if value is not None}),
         precision=precision,
         maps=MapKinds(probabilities=save_probabilities, uncertainty=uncertainty),
+        limits=PredictLimits(max_ram_bytes=max_ram, workers=workers),
         overwrite=overwrite,
         use=tuple(use or ()),
         progress=progress,

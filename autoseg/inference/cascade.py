@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from autoseg.errors import PredictionError
 from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.inference.scores import score_slabs_of
+from autoseg.inference.sliding_window import PLENTY, Room
 from autoseg.preprocessing.case import same_crop
 from autoseg.preprocessing.export import labels_on_grid
 from autoseg.records import BEST_PREDICTION, Placement, PredictSettings, PreparedCase
@@ -20,6 +21,7 @@ def seen_images(
     prepared: Sequence[PreparedCase],
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
 ) -> list[NDArray[np.float32]]:
     """What each group of the model is given of what `prepare_volume` gave: images (C, Z, Y, X).
@@ -33,7 +35,9 @@ def seen_images(
             images.append(case.image)
             continue
         first = next(firsts)
-        labels = first_stage_labels(model, group.first_stage, first, case.placement, settings=settings, on_tile=on_tile)
+        labels = first_stage_labels(
+            model, group.first_stage, first, case.placement, settings=settings, room=room, on_tile=on_tile
+        )
         images.append(np.concatenate([case.image, labels[None].astype(np.float32)]))
     return images
 
@@ -45,6 +49,7 @@ def first_stage_labels(
     target: Placement,
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
 ) -> NDArray[np.integer]:
     """Training labels that the first stage of a cascade finds, on the grid (Z, Y, X) of the second.
@@ -60,7 +65,7 @@ def first_stage_labels(
             where=prepared.case,
             remedy="Both need the same orientation and order of axes in the plan.",
         )
-    slabs = score_slabs_of(model, group, prepared.image, settings=settings, on_tile=on_tile)
+    slabs = score_slabs_of(model, group, prepared.image, settings=settings, room=room, on_tile=on_tile)
     spacing = placement.prepared_spacing
     # both spacings are the first stage's own: whether an axis lies apart is its own matter (nnU-Net's rule)
     return labels_on_grid(

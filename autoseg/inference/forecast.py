@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoseg import devices
-from autoseg.arrays.orientation import STORED, closest_canonical, oriented_spacing
-from autoseg.arrays.resample import resampled_shape
+from autoseg.inference.memory import case_memory
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel, MemberGroup
+from autoseg.inference.preparing import expected_shape
 from autoseg.inference.region import COARSE
 from autoseg.inference.scores import batch_size, score_slabs_of
 from autoseg.inference.tile_grid import mirror_sets, tile_grid
-from autoseg.records import BEST_PREDICTION, Configuration, Geometry, PredictSettings, Shape, SpeedMode
+from autoseg.records import BEST_PREDICTION, Geometry, PredictSettings, SpeedMode
 
 #: Seconds for a million voxels, on one core of an Ice Lake server: reading a channel of .nii.gz (0.006 to 0.02),
 #: preparing one (0.006 where the spacing stays, 0.03 to 0.07 where it changes), a score on the way back to the image's
@@ -34,10 +34,6 @@ WRITE_SECONDS = 0.02
 
 #: A pass is timed again if it took less than this: what happens once, at the first pass, would count too much.
 SHORT_PASS_SECONDS = 1.0
-
-#: Feature maps of the first level that a network holds at a time, in numbers of that level's features: a skip
-#: connection, both halves of what is joined with it, and what a convolution makes of them (measured: 4.8).
-FEATURE_COPIES = 5
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def works(model: LoadedModel, geometry: Geometry, settings: PredictSettings) -> 
         if group is chosen.locator and all(other.first_stage is not None for other in chosen.groups):
             continue  # the first stages tell where the region is
         how = COARSE if group is chosen.locator else settings
-        shape = prepared_shape(geometry, group.configuration)
+        shape = expected_shape(geometry, group.configuration.preparation)
         tiles = tile_grid(shape, group.configuration.patch_size, how.step).tiles
         found.append(Work(group, tiles, tiles * len(mirror_sets(group.mirror_axes if how.mirror else ()))))
     return found
@@ -86,18 +82,6 @@ def expected_passes(model: LoadedModel, geometry: Geometry, settings: PredictSet
     An upper bound: the crop to what is not zero, and a region of interest, are known only once the image is read.
     """
     return sum(work.passes * len(work.group.networks) for work in works(model, geometry, settings))
-
-
-def prepared_shape(geometry: Geometry, configuration: Configuration) -> Shape:
-    """Shape (Z, Y, X) of a case in the configuration's network space, uncropped."""
-    preparation = configuration.preparation
-    orientation = closest_canonical(geometry) if preparation.orientation == "ras" else STORED
-    oriented = oriented_spacing(geometry, orientation)
-    order = preparation.axis_order
-    shape = [geometry.shape[orientation.axes[axis]] for axis in order]
-    spacing = [oriented[axis] for axis in order]
-    wanted = [own if new is None else new for own, new in zip(spacing, preparation.spacing, strict=True)]
-    return resampled_shape(shape, spacing, wanted)
 
 
 def measured_on(mode: SpeedMode, model: LoadedModel) -> bool:
@@ -153,28 +137,13 @@ def forecast(
         reading=(READ_SECONDS * voxels + PREPARE_SECONDS * sum(prepared.values())) * channels / 1e6,
         network=network,
         writing=WRITE_SECONDS * voxels / 1e6,
-        bytes=_bytes(model, geometry, todo),
+        bytes=case_memory(narrowed(model, mode.settings), geometry, mode.settings).beside_another,
     )
 
 
 def prepared_voxels(geometry: Geometry, group: MemberGroup) -> int:
     """Voxels of a case in the network space of a group, uncropped."""
-    return math.prod(prepared_shape(geometry, group.configuration))
-
-
-def _bytes(model: LoadedModel, geometry: Geometry, todo: list[Work]) -> int:
-    """Memory for one case while the next is read: images, sums of a patch's depth, feature maps, labels."""
-    channels, heads, voxels = len(model.header.channels), model.labels.heads, math.prod(geometry.shape)
-    most = 0
-    for work in todo:
-        entry = work.group.configuration
-        shape = prepared_shape(geometry, entry)
-        sums = heads * min(shape[0], (1, *entry.patch_size)[-3]) * shape[1] * shape[2] * 4
-        patches = math.prod(entry.patch_size) * batch_size(model.device, entry.patch_size)
-        features = FEATURE_COPIES * entry.features_per_stage[0] * patches * devices.PRECISIONS[model.precision].itemsize
-        image = channels * math.prod(shape) * 4
-        most = max(most, 2 * image + sums + features)
-    return most + channels * voxels * 4 + 2 * voxels
+    return math.prod(expected_shape(geometry, group.configuration.preparation))
 
 
 def together(forecasts: list[CaseForecast]) -> float:

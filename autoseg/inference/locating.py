@@ -12,6 +12,7 @@ from autoseg.errors import PredictionError
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.region import COARSE, Region, found_box, moved_box, region_of
 from autoseg.inference.scores import score_slabs_of
+from autoseg.inference.sliding_window import PLENTY, Room
 from autoseg.inference.tile_grid import tile_grid
 from autoseg.preprocessing.case import same_crop
 from autoseg.preprocessing.export import labels_on_grid
@@ -24,6 +25,7 @@ def find_regions(
     images: Sequence[NDArray[np.float32]],
     *,
     settings: PredictSettings,
+    room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
 ) -> tuple[Region | None, ...]:
     """For each group of the model where the fine pass has to look; None where it has to see the whole volume.
@@ -40,7 +42,7 @@ def find_regions(
         if group.first_stage is not None:  # its labels are the last channel of what the second stage is given
             box = found_box(image[-1].astype(np.int16), model.labels, settings.labels)
         elif same_crop(case.placement, prepared[-1].placement):
-            located = located or [_located(model, prepared[-1], settings, on_tile)]
+            located = located or [_located(model, prepared[-1], settings, room, on_tile)]
             box = located[0] and moved_box(located[0], prepared[-1].image.shape[1:], shape)
         else:
             box = None
@@ -50,12 +52,16 @@ def find_regions(
 
 
 def _located(
-    model: LoadedModel, case: PreparedCase, settings: PredictSettings, on_tile: Callable[[int], None] | None
+    model: LoadedModel,
+    case: PreparedCase,
+    settings: PredictSettings,
+    room: Room,
+    on_tile: Callable[[int], None] | None,
 ) -> Box | None:
     """The box of what the locator finds, in its own grid."""
     if model.locator is None:
         raise PredictionError("the model has no network that finds the region of interest")
-    slabs = score_slabs_of(model, model.locator, case.image, settings=COARSE, on_tile=on_tile)
+    slabs = score_slabs_of(model, model.locator, case.image, settings=COARSE, room=room, on_tile=on_tile)
     shape, spacing = case.placement.prepared_shape, case.placement.prepared_spacing
     found = labels_on_grid(slabs, shape, shape, spacing, spacing, model.labels, order=0)
     return found_box(found, model.labels, settings.labels)

@@ -1,80 +1,65 @@
 """Many cases, file to file: while the network works on one case the next is read and the last is written.
 
-Three lanes: reading and preparing (a thread), the network (the caller's thread), writing (a thread). At
-most one case waits before and one after the network, so memory does not grow with the number of cases.
+Three lanes: reading and preparing (`inference.reading`), the network (the caller's thread), writing (a thread). At most
+one case per reader waits before the network and one after it, and none where there is no memory for that: a case that
+does not fit beside others is worked on alone, in the quickest mode in which it fits (`inference.memory`).
 """
 
 from __future__ import annotations
 
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from autoseg.arrays.label_volumes import label_volumes
-from autoseg.arrays.quantiles import channel_quantiles
-from autoseg.dataset.image_sides import side_names
-from autoseg.dataset.readers import mask_ending, read_image, write_labels
-from autoseg.errors import AutosegError, PredictionError
-from autoseg.fingerprint.likeness import Unlike, unlike_grid, unlike_intensities
-from autoseg.inference.intake import is_blank, mended
-from autoseg.inference.maps import CaseMaps, open_maps, write_maps
+from autoseg.dataset.readers import read_geometry
+from autoseg.errors import AutosegError, WorkerDied
+from autoseg.fingerprint.likeness import Unlike
+from autoseg.inference.maps import open_maps
+from autoseg.inference.memory import UNKNOWN, CaseMemory, budget, case_memory
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
-from autoseg.inference.volume import mask_of_prepared, prepare_volume
+from autoseg.inference.reading import CaseReader, Killed, LoadedCase, guarded, named
+from autoseg.inference.scratch import scratch_array
+from autoseg.inference.sliding_window import Room
+from autoseg.inference.spill import SpillFolder
+from autoseg.inference.volume import mask_of_prepared, preparing_of
 from autoseg.inference.witness import Witness
+from autoseg.inference.writing import CaseOutcome, ScoredCase, write_case
 from autoseg.records import (
     BEST_PREDICTION,
+    NO_LIMITS,
     NO_MAPS,
     Case,
-    CaseEvidence,
-    Geometry,
-    LabelEvidence,
-    Labels,
     MapKinds,
+    PredictLimits,
     PredictSettings,
-    PreparedCase,
-    Volume,
 )
+from autoseg.workers import available_cores, free_memory, own_memory
 
 Value = TypeVar("Value")
+
+_NUMPY_TYPES: dict[torch.dtype, type[np.generic]] = {torch.float32: np.float32, torch.float16: np.float16}
 
 #: Cases whose masks may wait to be written while the network goes on.
 _WAITING_MASKS = 1
 
+#: Seconds between two looks at whether to stop, while nothing else is to be done.
+_LOOK_EVERY = 0.2
 
-@dataclass(frozen=True)
-class CaseOutcome:
-    """What became of one case: its mask, or the reason why there is none."""
+#: Cases, and bytes that reading one of them takes, from which processes of their own read. Starting one takes about a
+#: second of a core: few small cases are done before that pays, and do not crash for lack of memory.
+PROCESS_FROM_CASES = 50
+PROCESS_FROM_BYTES = 500_000_000
 
-    case: Case
-    mask: Path | None = None
-    error: AutosegError | None = None
-    seconds: dict[str, float] = field(default_factory=dict)  # read, network, write
-    notes: tuple[str, ...] = ()  # what the reader found odd, and what was spared
-    unlike: tuple[Unlike, ...] = ()  # what sets its image apart from those of the training
-    seen: CaseEvidence = field(default_factory=CaseEvidence)  # how far its mask can be trusted
-    maps: Mapping[str, Path] = field(default_factory=dict)  # kind -> file
-
-    def unwrap(self) -> Path:
-        """The mask's path; raises the error if there is one."""
-        if self.error is not None:
-            raise self.error
-        if self.mask is None:
-            raise PredictionError("has no mask", where=self.case.id)
-        return self.mask
-
-
-def mask_path(case: Case, masks_folder: Path) -> Path:
-    """Where the mask of a case goes: the case's name with its image's ending (or a lossless one)."""
-    return masks_folder / f"{case.id}{mask_ending(case.images[0])}"
+#: Processes that read for a GPU at most; a CPU's network is slower than one.
+MOST_READERS = 3
 
 
 def predict_cases(
@@ -83,175 +68,230 @@ def predict_cases(
     masks_folder: Path,
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    limits: PredictLimits = NO_LIMITS,
     maps: MapKinds = NO_MAPS,
     on_tile: Callable[[int], None] | None = None,
     on_unlike: Callable[[Case, Sequence[Unlike]], None] | None = None,
-) -> Iterator[CaseOutcome]:
+    check: Callable[[], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Generator[CaseOutcome, None, None]:
     """One outcome per case, in order, as masks are written; a case that fails does not stop the others.
 
-    `maps` are written in folders beside the masks. `on_unlike` is told, before the network runs on a case, what sets
-    it apart from the training.
-
     Masks lie on their image's grid and are written atomically; one that exists is replaced (whoever must not lose it
-    leaves its case out). Stopping the iteration waits for the case being read and the masks being written.
+    leaves its case out). Stopping the iteration (close the generator) ends reading processes at once, and waits for
+    masks being written.
+
+    Args:
+        limits: memory and processes; they decide no mask (but for rounding).
+        maps: written in folders beside the masks.
+        on_tile: told the number of tiles finished since its last call.
+        on_unlike: told, before the network runs on a case, what sets it apart from the training.
+        check: called between tiles and while the caller's thread waits; what it raises ends the iteration.
+        tell: told, possibly from another thread, what happens to reading processes.
     """
     model = narrowed(model, settings)
-    reader = ThreadPoolExecutor(1, "autoseg-read")
-    writer = ThreadPoolExecutor(1, "autoseg-write")
-    pending: deque[Future[CaseOutcome]] = deque()
+    asked = _Asked(masks_folder, settings, maps, on_tile or _nothing, on_unlike or _nothing, check or _nothing)
+    lanes = _Lanes(model, cases, asked, limits, tell or _nothing)
     try:
-        following = reader.submit(_read, model, cases[0]) if cases else None
-        for index, case in enumerate(cases):
-            if following is None:
-                break
-            loaded = following.result()
-            more = index + 1 < len(cases)
-            following = reader.submit(_read, model, cases[index + 1]) if more else None
-            if isinstance(loaded, CaseOutcome):
-                pending.append(_finished(loaded))
-            else:
-                if loaded.unlike and on_unlike is not None:
-                    on_unlike(case, loaded.unlike)
-                asked = _Asked(masks_folder, settings, maps, on_tile)
-                pending.append(_score(model, case, loaded, writer, asked))
+        for index in range(len(cases)):
+            if not lanes.read_ahead(index):
+                yield from lanes.written(0)  # it is worked on alone
+            loaded = lanes.loaded(index)
+            if isinstance(loaded, Killed):
+                yield from lanes.written(0)
+                loaded = lanes.loaded_alone(index)
+            yield from lanes.before_network(index)
+            lanes.score(index, loaded)
             del loaded
-            while len(pending) > _WAITING_MASKS or (pending and pending[0].done()):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+            yield from lanes.written(_WAITING_MASKS)
+        yield from lanes.written(0)
     finally:
-        reader.shutdown(wait=True, cancel_futures=True)
-        writer.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """A case that waits for the network."""
-
-    prepared: tuple[PreparedCase, ...]  # empty where there is nothing to see in the image
-    geometry: Geometry
-    notes: tuple[str, ...]
-    unlike: tuple[Unlike, ...]
-    seconds: float
+        lanes.close()
 
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """What is to be made of each case."""
+    """What is to be made of each case, and who listens."""
 
     folder: Path
     settings: PredictSettings
     maps: MapKinds
-    on_tile: Callable[[int], None] | None
+    on_tile: Callable[[int], None]
+    on_unlike: Callable[[Case, Sequence[Unlike]], None]
+    check: Callable[[], None]
 
 
-@dataclass(frozen=True, eq=False)
-class _Scored:
-    """A case that waits to be written."""
+class _Lanes:
+    """The three lanes, and what of each case is in them."""
 
-    outcome: CaseOutcome  # as far as it is known
-    labels: NDArray[np.integer]  # (k, j, i), the file's grid and values
-    names: Labels
-    geometry: Geometry
-    evidence: dict[str, LabelEvidence]
-    maps: CaseMaps | None
+    def __init__(
+        self,
+        model: LoadedModel,
+        cases: Sequence[Case],
+        asked: _Asked,
+        limits: PredictLimits,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.model, self.cases, self.asked = model, cases, asked
+        self._memory = [_expected(model, case, asked.settings) for case in cases]
+        readers = _readers(self._memory, model.device, limits)
+        self._budget = budget(limits, own_memory(), free_memory(), readers)
+        self._spill = SpillFolder(asked.folder)
+        self._reader = CaseReader(preparing_of(model), readers, self._spill, tell)
+        self._writer = ThreadPoolExecutor(1, "autoseg-write")
+        self._ahead = max(1, readers)
+        self._reading: dict[int, Future[LoadedCase | AutosegError | Killed]] = {}
+        self._pending: deque[tuple[int, Future[CaseOutcome]]] = deque()
 
+    # ------------------------------------------------------------------------------------------------- reading
 
-def _read(model: LoadedModel, case: Case) -> _Loaded | CaseOutcome:
-    """Read and prepare one case (reading thread)."""
+    def read_ahead(self, index: int) -> bool:
+        """Whether the case is being read already."""
+        return index in self._reading
 
-    def work() -> _Loaded:
+    def loaded(self, index: int) -> LoadedCase | AutosegError | Killed:
+        """The case, read and prepared."""
+        self._start(index)
+        return self._awaited(self._reading.pop(index))
+
+    def loaded_alone(self, index: int) -> LoadedCase | AutosegError:
+        """A case whose reading process died, read once more while nothing else is worked on."""
+        for future in self._reading.values():
+            self._awaited(future)
+        loaded = self.loaded(index)
+        if not isinstance(loaded, Killed):
+            return loaded
+        return WorkerDied(
+            f"could not be read: {loaded.error.what}, and the same again when nothing else was worked on",
+            where=self.cases[index].id,
+            remedy="Look whether the file is sound. If memory ran out, see --max-ram, or predict it elsewhere.",
+        )
+
+    def before_network(self, index: int) -> Iterator[CaseOutcome]:
+        """Begin to read the next cases, as far as there is memory beside this one's network; else make room for it."""
+        own = self._network_bytes(index)
+        writing = [self._memory[other].writing for other, _ in self._pending]
+        if not self._budget.fits(own, *writing, *self._reading_bytes()):
+            yield from self.written(0)
+            writing = []
+        for following in range(index + 1, min(index + 1 + self._ahead, len(self.cases))):
+            if following in self._reading:
+                continue
+            if not self._budget.fits(own, *writing, *self._reading_bytes(), self._memory[following].reading):
+                break
+            self._start(following)
+
+    def _start(self, index: int) -> None:
+        if index in self._reading:
+            return
+        try:
+            on_disk = self._budget.mode(self._memory[index]).image_on_disk
+        except AutosegError as error:  # it fits in no mode
+            self._reading[index] = _finished(named(self.cases[index], error))
+            return
+        self._reading[index] = self._reader.submit(self.cases[index], on_disk=on_disk)
+
+    def _reading_bytes(self) -> tuple[int, ...]:
+        return tuple(self._memory[other].reading for other in self._reading)
+
+    def _network_bytes(self, index: int) -> int:
+        memory = self._memory[index]
+        try:
+            return memory.network(self._budget.mode(memory))
+        except AutosegError:
+            return 0  # it will not come that far
+
+    # ------------------------------------------------------------------------------------------------- network
+
+    def score(self, index: int, loaded: LoadedCase | AutosegError) -> None:
+        """Run the network on one case (caller's thread) and hand the mask to the writing thread."""
+        case = self.cases[index]
+        if isinstance(loaded, AutosegError):
+            self._pending.append((index, _finished(CaseOutcome(case, error=loaded))))
+            return
+        if loaded.unlike:
+            self.asked.on_unlike(case, loaded.unlike)
         began = time.perf_counter()
-        volume = mended(read_image(case.images))
-        unlike = unlike_training(model, volume, case.missing)
-        prepared = () if is_blank(volume) else prepare_volume(model, case.id, volume, case.missing)
-        return _Loaded(prepared, volume.geometry, volume.notes, unlike, time.perf_counter() - began)
+        notes = list(loaded.notes)
+        scored = guarded(case, lambda: self._scored(index, loaded, notes))
+        seconds = {"read": loaded.seconds, "network": time.perf_counter() - began}
+        known = CaseOutcome(case, unlike=loaded.unlike, seconds=seconds, notes=tuple(notes))
+        if isinstance(scored, AutosegError):
+            self._pending.append((index, _finished(replace(known, error=scored))))
+            return
+        written = self._writer.submit(write_case, replace(scored, outcome=known), self.asked.folder)
+        self._pending.append((index, written))
 
-    loaded = _guarded(case, work)
-    return CaseOutcome(case, error=loaded) if isinstance(loaded, AutosegError) else loaded
-
-
-def unlike_training(model: LoadedModel, volume: Volume, missing: Sequence[int] = ()) -> tuple[Unlike, ...]:
-    """What sets an image apart from those that the model was trained on; of channels only where none is missing."""
-    known = model.header.fingerprint
-    preparations = [group.configuration.preparation for group in model.groups]
-    found = unlike_grid(known, volume.geometry, any(entry.orientation == "stored" for entry in preparations))
-    if not missing:
-        quantiles = channel_quantiles(volume.image)
-        found += unlike_intensities(known, quantiles, model.header.channels, preparations[0].normalization)
-    return tuple(found)
-
-
-def _score(
-    model: LoadedModel, case: Case, loaded: _Loaded, writer: ThreadPoolExecutor, asked: _Asked
-) -> Future[CaseOutcome]:
-    """Run the network on one case (caller's thread) and hand the mask to the writing thread."""
-    began = time.perf_counter()
-    notes = list(loaded.notes)
-
-    def work() -> _Scored:
+    def _scored(self, index: int, loaded: LoadedCase, notes: list[str]) -> ScoredCase:
+        model, asked, mode = self.model, self.asked, self._budget.mode(self._memory[index])
         maps = open_maps(asked.maps, model.labels, model.header.calibration, loaded.geometry, asked.folder)
-        witness = Witness(model.labels, maps)
+        witness, known = Witness(model.labels, maps), CaseOutcome(self.cases[index])
         if not loaded.prepared:
             nothing = np.zeros(loaded.geometry.shape, dtype=np.uint8)
-            return _Scored(known, nothing, model.labels, loaded.geometry, witness.evidence(), maps)
+            return ScoredCase(known, nothing, model.labels, loaded.geometry, witness.evidence(), maps)
         found = mask_of_prepared(
             model,
             loaded.prepared,
             settings=asked.settings,
-            on_tile=asked.on_tile,
+            room=Room(batch_size=mode.batch_size, allocate=self._on_disk if mode.sums_on_disk else None),
+            on_tile=self._ticked,
             on_note=notes.append,
             witness=witness,
         )
-        return _Scored(known, found, model.labels, loaded.geometry, witness.evidence(), maps)
+        return ScoredCase(
+            CaseOutcome(self.cases[index]), found, model.labels, loaded.geometry, witness.evidence(), maps
+        )
 
-    known = CaseOutcome(case, unlike=loaded.unlike)
-    scored = _guarded(case, work)
-    seconds = {"read": loaded.seconds, "network": time.perf_counter() - began}
-    known = replace(known, seconds=seconds, notes=tuple(notes))
-    if isinstance(scored, AutosegError):
-        return _finished(replace(known, error=scored))
-    return writer.submit(_write, replace(scored, outcome=known), asked.folder)
+    def _on_disk(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        return torch.from_numpy(scratch_array(self.asked.folder, shape, _NUMPY_TYPES[dtype]))
+
+    def _ticked(self, tiles: int) -> None:
+        self.asked.check()
+        self.asked.on_tile(tiles)
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    def written(self, waiting: int) -> Iterator[CaseOutcome]:
+        """Outcomes of cases that are done, until no more than so many wait to be written."""
+        while self._pending and (len(self._pending) > waiting or self._pending[0][1].done()):
+            yield self._awaited(self._pending.popleft()[1])
+
+    def close(self) -> None:
+        """End the lanes; masks being written come to their end."""
+        self._reader.close()
+        self._writer.shutdown(wait=True, cancel_futures=True)
+        self._spill.close()
+
+    def _awaited(self, future: Future[Value]) -> Value:
+        """What the future gives; `check` is asked meanwhile."""
+        while not future.done():
+            wait([future], timeout=_LOOK_EVERY)
+            self.asked.check()
+        return future.result()
 
 
-def _write(scored: _Scored, folder: Path) -> CaseOutcome:
-    """Write one mask and its maps (writing thread)."""
-    began = time.perf_counter()
-    case, geometry = scored.outcome.case, scored.geometry
-    path = mask_path(case, folder)
-
-    def work() -> CaseOutcome:
-        maps = {} if scored.maps is None else write_maps(scored.maps, case.id, folder, case.images[0])
-        volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
-        write_labels(path, scored.labels, geometry, case.images[0])  # last: what has a mask has all that goes with it
-        seen = CaseEvidence(evidence=scored.evidence, volumes=volumes)
-        return replace(scored.outcome, mask=path, maps=maps, seen=seen)
-
-    written = _guarded(case, work)
-    seconds = {**scored.outcome.seconds, "write": time.perf_counter() - began}
-    if isinstance(written, AutosegError):
-        return replace(scored.outcome, error=written, seconds=seconds)
-    return replace(written, seconds=seconds)
-
-
-def _guarded(case: Case, work: Callable[[], Value]) -> Value | AutosegError:
-    """What `work` gives, or why it failed: whatever is wrong with one case must not end the others."""
+def _expected(model: LoadedModel, case: Case, settings: PredictSettings) -> CaseMemory:
+    """What a case takes; nothing is known of one whose header cannot be read, and it will fail by name."""
     try:
-        return work()
-    except AutosegError as error:
-        return error if error.where is not None else type(error)(error.what, where=case.id, remedy=error.remedy)
-    except MemoryError:
-        return PredictionError("memory ran out", where=case.id, remedy="Close other programs, or predict it elsewhere.")
-    except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, whatever the device
-            return PredictionError(
-                "the device's memory ran out", where=case.id, remedy="Use --device cpu for this case."
-            )
-        trace = "".join(traceback.format_exception(error))
-        return PredictionError(f"unexpected {type(error).__name__}: {error}\n{trace}", where=case.id)
+        return case_memory(model, read_geometry(case.images[0])[0], settings)
+    except AutosegError:
+        return UNKNOWN
 
 
-def _finished(outcome: CaseOutcome) -> Future[CaseOutcome]:
-    future: Future[CaseOutcome] = Future()
-    future.set_result(outcome)
+def _readers(cases: Sequence[CaseMemory], device: torch.device, limits: PredictLimits) -> int:
+    """Processes that read."""
+    if limits.workers is not None:
+        return min(limits.workers, len(cases))
+    if len(cases) < PROCESS_FROM_CASES and all(case.reading < PROCESS_FROM_BYTES for case in cases):
+        return 0
+    return 1 if device.type == "cpu" else max(1, min(MOST_READERS, available_cores() // 2, len(cases)))
+
+
+def _finished(value: Value) -> Future[Value]:
+    future: Future[Value] = Future()
+    future.set_result(value)
     return future
+
+
+def _nothing(*_: object) -> None:
+    """Listens, and does nothing."""

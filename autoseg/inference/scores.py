@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, cast
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autoseg.arrays.crop import crop
-from autoseg.devices import Precision, autocast
+from autoseg.devices import Precision, autocast, free_memory
 from autoseg.inference.disagreement import mean_log_sum, with_disagreement
 from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.inference.region import Region, in_whole
-from autoseg.inference.sliding_window import score_slabs
-from autoseg.inference.tile_grid import tile_grid
+from autoseg.inference.sliding_window import PLENTY, Room, score_slabs
+from autoseg.inference.tile_grid import TileGrid, tile_grid
+from autoseg.inference.window_memory import patch_bytes, room_on, sums_bytes
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.networks.unet import UNet
 from autoseg.records import BEST_PREDICTION, PredictSettings
@@ -43,6 +44,7 @@ def score_slabs_of(
     settings: PredictSettings = BEST_PREDICTION,
     region: Region | None = None,
     disagreement: bool = False,
+    room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
     """Finished scores (K, planes, Y, X) of an image (C, Z, Y, X) in network space, in order along Z.
@@ -67,15 +69,19 @@ def score_slabs_of(
         summed = _Summed(
             summed.what, summed.channels + exact, lambda slab: with_disagreement(slab, exact, plain.finish, independent)
         )
+    grid = tile_grid(image.shape[1:], configuration.patch_size, settings.step) if region is None else region.grid
+    if model.device.type != "cpu" and room.allocate is None:
+        room = _room_on_device(model, group, grid, len(image), summed.channels, room)
     slabs = score_slabs(
         forward(model.precision),
         image if region is None else crop(image, region.cut),
-        tile_grid(image.shape[1:], configuration.patch_size, settings.step) if region is None else region.grid,
+        grid,
         heads=summed.channels,
         finished_heads=model.labels.heads,
         mirror_axes=group.mirror_axes if settings.mirror else (),
         batch_size=batch_size(model.device, configuration.patch_size),
         device=model.device,
+        room=room,
         precise=None if model.precision == "float32" else forward("float32"),
         half_sums=group.half_sums,
         exact=exact,
@@ -83,6 +89,22 @@ def score_slabs_of(
     )
     finished = (summed.finish(slab) for _, slab in slabs)
     yield from finished if region is None else in_whole(finished, region, model.labels)
+
+
+def _room_on_device(
+    model: LoadedModel, group: MemberGroup, grid: TileGrid, channels: int, summed: int, room: Room
+) -> Room:
+    """What of the window lies on the accelerator, as far as there is memory."""
+    inputs = channels + (len(model.labels.values) if group.first_stage is not None else 0)
+    together = min(room.batch_size or LARGEST_BATCH, batch_size(model.device, grid.patch))
+    placed = room_on(
+        model.device,
+        free_memory(model.device),
+        image=4 * channels * math.prod(grid.padded_shape),
+        sums=sums_bytes(grid, summed, half=group.half_sums),
+        passes=together * patch_bytes(group.configuration, inputs, summed, model.precision),
+    )
+    return replace(placed, batch_size=room.batch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +124,11 @@ def _summed(group: MemberGroup, heads: int) -> _Summed:
     if features is not None and features < heads:  # fewer numbers to add, and to hold
         return _Summed("features", features, lambda slab: _scores_of_features(group, slab))
     return _Summed("scores", heads, lambda slab: slab)
+
+
+def summed_channels(group: MemberGroup, heads: int) -> int:
+    """Numbers per voxel that are summed over the tiles of a volume."""
+    return _summed(group, heads).channels
 
 
 def _mean_of_each(slab: Tensor, count: int) -> Tensor:
@@ -185,6 +212,7 @@ def _features(group: MemberGroup) -> int | None:
 
 def _scores_of_features(group: MemberGroup, slab: Tensor) -> Tensor:
     """Mean scores (K, planes, Y, X) of the group's networks, from their features (F, planes, Y, X)."""
+    slab = slab.to(next(group.networks[0].parameters()).device)  # the sums may lie elsewhere
     flat = slab.flatten(1)[None, :, None, :]  # the last layer looks at one voxel: any shape will do
     if group.configuration.dimensions == 3:
         flat = flat[:, :, None]
@@ -202,7 +230,7 @@ def _scores_of_features(group: MemberGroup, slab: Tensor) -> Tensor:
 
 
 def batch_size(device: torch.device, patch_size: Sequence[int]) -> int:
-    """Patches that go through the network together."""
+    """Patches of this size that go through the network together where there is memory enough."""
     voxels = math.prod(patch_size)
     if device.type != "cpu":
         return max(1, min(LARGEST_BATCH, GPU_BATCH_VOXELS // voxels))

@@ -27,16 +27,17 @@ Pass = tuple[Start, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class WindowPlace:
-    """Where image and sums lie while the window moves. It decides memory and speed, never the scores."""
+class Room:
+    """What room a sliding window has. It decides memory and speed, never the scores (but for rounding)."""
 
-    image: torch.device | None = None  # None: with the network
-    sums: torch.device | None = None  # None: with the network
+    image: torch.device | None = None  # where the image lies; None: with the network
+    sums: torch.device | None = None  # where the sums lie; None: with the network
     allocate: Allocate | None = None  # makes the sums elsewhere, such as in a file; then `sums` does not count
+    batch_size: int | None = None  # patches that go through the network together at most
 
 
-#: Everything beside the network.
-WITH_THE_NETWORK = WindowPlace()
+#: Everything beside the network, in the batches that are quickest.
+PLENTY = Room()
 
 
 def score_slabs(
@@ -48,7 +49,7 @@ def score_slabs(
     mirror_axes: Sequence[int] = (),
     batch_size: int = 1,
     device: torch.device,
-    place: WindowPlace = WITH_THE_NETWORK,
+    room: Room = PLENTY,
     finished_heads: int | None = None,
     precise: Forward | None = None,
     half_sums: bool = False,
@@ -70,13 +71,13 @@ def score_slabs(
     if grid.dimensions == 2 and 0 in mirror_axes:
         raise ValueError("a 2D network cannot be mirrored across slices")
     mirrors = mirror_sets(mirror_axes)
-    make = place.allocate or _on(place.sums or device)
+    make = room.allocate or _on(room.sums or device)
     window = window_sums(grid, heads, len(mirrors), make, exact=exact if half_sums else heads)
     thin = max(heads, finished_heads or 0)
     passes: list[Pass] = [(start, mirror) for start in product(*grid.starts) for mirror in mirrors]  # type: ignore[misc]
-    run = _Run(forward, precise, grid, device, _volume(image, grid, place.image or device))
+    run = _Run(forward, precise, grid, device, _volume(image, grid, room.image or device))
     done = 0
-    for batch, patches in _scored(run, window, passes, batch_size):
+    for batch, patches in _scored(run, window, passes, min(batch_size, room.batch_size or batch_size)):
         for (start, _), scores in zip(batch, patches, strict=True):
             if start[0] > window.first:
                 yield from window.take(start[0], thin)

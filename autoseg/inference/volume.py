@@ -16,21 +16,21 @@ from torch import Tensor
 
 from autoseg.arrays.components import post_processed
 from autoseg.arrays.labels import decode
-from autoseg.errors import PredictionError
 from autoseg.inference.cascade import seen_images
 from autoseg.inference.chosen_labels import only_chosen
 from autoseg.inference.intake import is_blank, mended
 from autoseg.inference.locating import described, find_regions
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
+from autoseg.inference.preparing import Preparing, prepared_for
 from autoseg.inference.scores import score_slabs_of
+from autoseg.inference.sliding_window import PLENTY, Room
 from autoseg.inference.witness import Witness
 from autoseg.preprocessing.case import (
     averaged_to_image_space,
     probabilities_to_image_space,
     same_crop,
     to_image_space,
-    to_network_space,
 )
 from autoseg.preprocessing.export import score_terms
 from autoseg.records import (
@@ -41,7 +41,6 @@ from autoseg.records import (
     PreparedCase,
     Volume,
 )
-from autoseg.workers import machine_memory
 
 #: Averaged probabilities are taken no closer to 0 and 1, where their log-odds have no end.
 SMALLEST_PROBABILITY = 1e-6
@@ -57,36 +56,14 @@ def prepare_volume(
 
     Raises PredictionError when the image does not have the model's channels.
     """
-    channels = model.header.channels
-    gaps = list(missing) if model.header.channel_dropout > 0 else []
-    if gaps:
-        volume = _with_gaps(volume, gaps)
-    if volume.image.shape[0] != len(channels):
-        raise PredictionError(
-            f"the image has {_plural(volume.image.shape[0], 'channel')}, the model needs {len(channels)}: "
-            f"{', '.join(channels)}",
-            where=case_id,
-            remedy="Give one file per channel, in this order.",
-        )
-    prepared: list[PreparedCase] = []
-    for index, group in enumerate(model.preparing):
-        preparation = group.configuration.preparation
-        earlier = [other.configuration.preparation for other in model.preparing[:index]]
-        if preparation in earlier:
-            prepared.append(prepared[earlier.index(preparation)])
-        else:
-            case = to_network_space(case_id, volume, None, preparation, most_bytes=machine_memory())
-            case.image[gaps] = 0
-            prepared.append(case)
-    return tuple(prepared)
+    return prepared_for(preparing_of(model), case_id, volume, missing)
 
 
-def _with_gaps(volume: Volume, missing: Sequence[int]) -> Volume:
-    """The volume with channels of zeros in the places of the missing ones; they take no part in cropping."""
-    count = volume.image.shape[0] + len(missing)
-    image = np.zeros((count, *volume.image.shape[1:]), dtype=np.float32)
-    image[[channel for channel in range(count) if channel not in missing]] = volume.image
-    return Volume(image, volume.geometry, volume.notes)
+def preparing_of(model: LoadedModel) -> Preparing:
+    """How a model has its volumes prepared; unlike the model this can travel to another process."""
+    header = model.header
+    preparations = tuple(group.configuration.preparation for group in model.preparing)
+    return Preparing(header.channels, header.channel_dropout > 0, preparations, header.fingerprint)
 
 
 def score_prepared(
@@ -94,12 +71,15 @@ def score_prepared(
     prepared: Sequence[PreparedCase],
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
 ) -> tuple[NDArray[np.float32], ...]:
     """Whole scores (K, Z, Y, X) of what `prepare_volume` gave, per group of the model."""
-    images = seen_images(model, prepared, settings=settings, on_tile=on_tile)
+    images = seen_images(model, prepared, settings=settings, room=room, on_tile=on_tile)
     return tuple(
-        torch.cat(list(score_slabs_of(model, group, image, settings=settings, on_tile=on_tile)), dim=1).cpu().numpy()
+        torch.cat(list(score_slabs_of(model, group, image, settings=settings, room=room, on_tile=on_tile)), dim=1)
+        .cpu()
+        .numpy()
         for group, image in zip(model.groups, images, strict=True)
     )
 
@@ -109,6 +89,7 @@ def mask_of_prepared(
     prepared: Sequence[PreparedCase],
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     witness: Witness | None = None,
@@ -118,7 +99,9 @@ def mask_of_prepared(
     The model is the one that prepared the volume, `narrowed` to the settings. `on_note` is told what is worth knowing
     of this case; a witness looks on. Raises PredictionError when scores are not finite.
     """
-    found = found_labels(model, prepared, settings=settings, on_tile=on_tile, on_note=on_note, witness=witness)
+    found = found_labels(
+        model, prepared, settings=settings, room=room, on_tile=on_tile, on_note=on_note, witness=witness
+    )
     steps = [step.label for step in model.header.post_processing] if settings.post_process else []
     return only_chosen(post_processed(found, steps, model.labels), model.labels, settings.labels)
 
@@ -128,6 +111,7 @@ def found_labels(
     prepared: Sequence[PreparedCase],
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     witness: Witness | None = None,
@@ -137,8 +121,8 @@ def found_labels(
     Scores become labels while the sliding window moves: those of a whole volume never exist. Several groups are
     followed side by side, and their probabilities averaged. Raises PredictionError when scores are not finite.
     """
-    images = seen_images(model, prepared, settings=settings, on_tile=on_tile)
-    regions = find_regions(model, prepared, images, settings=settings, on_tile=on_tile)
+    images = seen_images(model, prepared, settings=settings, room=room, on_tile=on_tile)
+    regions = find_regions(model, prepared, images, settings=settings, room=room, on_tile=on_tile)
     if settings.roi and on_note is not None:
         on_note(described(regions))
     groups = [
@@ -149,6 +133,7 @@ def found_labels(
             settings=settings,
             region=region,
             disagreement=witness is not None and witness.disagreement,
+            room=room,
             on_tile=on_tile,
         )
         for group, image, region in zip(model.groups, images, regions, strict=True)
@@ -222,6 +207,7 @@ def predict_volume(
     volume: Volume,
     *,
     settings: PredictSettings = BEST_PREDICTION,
+    room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
 ) -> NDArray[np.integer]:
     """The mask of a volume: (k, j, i) on the grid of its file, with the label values of the training files.
@@ -234,8 +220,4 @@ def predict_volume(
     if is_blank(volume):
         return np.zeros(volume.geometry.shape, dtype=np.uint8)
     prepared = prepare_volume(model, "image", volume)
-    return mask_of_prepared(model, prepared, settings=settings, on_tile=on_tile)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return mask_of_prepared(model, prepared, settings=settings, room=room, on_tile=on_tile)

@@ -12,7 +12,7 @@ from pathlib import Path
 from autoseg.errors import AutosegError
 from autoseg.evaluation.comparison import Entrant
 from autoseg.evaluation.summary import read_summary
-from autoseg.inference.predict_files import mask_path
+from autoseg.inference.writing import mask_path
 from autoseg.model_file import read_header
 from autoseg.records import Case, CaseScore, Dataset, ModelHeader
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace

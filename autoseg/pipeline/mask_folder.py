@@ -13,7 +13,7 @@ from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.files import file_hash, read_record, text_hash, write_json
 from autoseg.inference.maps import map_path, map_paths
-from autoseg.inference.predict_files import CaseOutcome, mask_path
+from autoseg.inference.writing import CaseOutcome, mask_path
 from autoseg.records import NO_MAPS, Case, CaseTrust, Labels, MapKinds, Record
 
 #: Where a folder of masks keeps account of how each was made, and of the cases without a mask.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -16,8 +18,9 @@ from autoseg.errors import UsageError
 from autoseg.files import file_hash, text_hash, write_record
 from autoseg.inference.engines import TORCH, engine_device, engine_version, with_engine
 from autoseg.inference.narrowing import narrowed
-from autoseg.inference.predict_files import CaseOutcome, mask_path, predict_cases
+from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import LoadedModel, load_models
+from autoseg.inference.writing import CaseOutcome, mask_path
 from autoseg.interrupts import stop_switch
 from autoseg.model_file import read_header
 from autoseg.pipeline.bundle import tell_if_stale
@@ -49,11 +52,13 @@ from autoseg.plugins import load_plugins
 from autoseg.progress import Progress, duration
 from autoseg.records import (
     BEST_PREDICTION,
+    NO_LIMITS,
     NO_MAPS,
     Case,
     CaseTrust,
     MapKinds,
     ModelHeader,
+    PredictLimits,
     PredictSettings,
     Problem,
     SpeedMode,
@@ -73,6 +78,7 @@ def predict(
     settings: PredictSettings = BEST_PREDICTION,
     precision: str = "auto",
     maps: MapKinds = NO_MAPS,
+    limits: PredictLimits = NO_LIMITS,
     overwrite: bool = False,
     use: Sequence[str] = (),
     progress: Progress,
@@ -108,7 +114,7 @@ def predict(
         every = all_modes(headers, settings, precision) if speed is None else modes
         plans = foretold(model, todo, modes, every, deadline, progress)
         knowledge = {mode.name: knowledge_of(model.header, mode.settings) for mode in modes}
-        for plan, outcome in _predicted(model, headers, plans, masks, maps, progress):
+        for plan, outcome in _predicted(model, headers, plans, masks, maps, limits, progress):
             mask = _told_outcome(outcome, failures, progress)
             if mask is not None:
                 case = outcome.case.id
@@ -205,12 +211,13 @@ def _predicted(
     plans: Sequence[CasePlan],
     masks: Path,
     maps: MapKinds,
+    limits: PredictLimits,
     progress: Progress,
 ) -> Iterator[tuple[CasePlan, CaseOutcome]]:
     """Each case's outcome, those of one mode after the other, under a bar that counts passes."""
     in_order = sorted(plans, key=lambda plan: plan.mode.name)
     count = f"{len(plans)} {'case' if len(plans) == 1 else 'cases'}"
-    began = time.monotonic()
+    began, seconds = time.monotonic(), Counter[str]()
     with (
         stop_switch() as stop,
         progress.live(f"Predicting {count}", sum(map(passes_of, plans)), "passes") as view,
@@ -225,15 +232,21 @@ def _predicted(
                 [plan.case for plan in group],
                 masks,
                 settings=mode.settings,
+                limits=limits,
                 maps=maps,
                 on_tile=meter.tiles,
                 on_unlike=partial(warn_of_intensities, progress=progress),
+                check=stop.raise_if_set,
+                tell=progress.warn,
             )
-            for plan, outcome in zip(group, outcomes, strict=True):
-                meter.case()
-                yield plan, outcome
-                stop.raise_if_set()
-    progress.say(f"Predicted {count} in {duration(time.monotonic() - began)}")
+            with closing(outcomes):  # so that nothing is left behind, whatever happens
+                for plan, outcome in zip(group, outcomes, strict=True):
+                    meter.case()
+                    seconds.update(outcome.seconds)
+                    yield plan, outcome
+                    stop.raise_if_set()
+    stages = ", ".join(f"{stage} {duration(seconds[stage])}" for stage in ("read", "network", "write"))
+    progress.say(f"Predicted {count} in {duration(time.monotonic() - began)} ({stages}; side by side where possible)")
 
 
 def _told(problem: Problem) -> str:

@@ -1,0 +1,206 @@
+"""How much memory a case takes, known from its header before it is read, and in which mode it fits. Arithmetic only.
+
+Bytes are upper bounds of what processes hold for themselves (anonymous and shared memory); mapped files do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autoseg.arrays.resample_scores_torch import CHUNK_BYTES
+from autoseg.errors import PredictionError
+from autoseg.inference.predictor import LoadedModel
+from autoseg.inference.preparing import expected_shape
+from autoseg.inference.scores import batch_size, summed_channels
+from autoseg.inference.tile_grid import tile_grid
+from autoseg.inference.window_memory import patch_bytes, sums_bytes
+from autoseg.inference.window_sums import SLAB_BYTES
+from autoseg.records import Configuration, Geometry, PredictLimits, PredictSettings, Preparation
+
+#: Bytes of a process that reads and prepares, whatever the case: the program and its libraries (measured: 45 MB).
+READER_BYTES = 60_000_000
+
+#: Bytes that the program's own pieces may grow by beside what is counted: freed blocks, threads, kernels (measured).
+SLACK_BYTES = 120_000_000
+
+#: Share of the free memory that is taken where nobody says how much may be.
+FREE_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How little memory the prediction of a case is to take. It decides time, not the mask (but for rounding)."""
+
+    batch_size: int | None = None  # patches that go through the network together at most; None: as many as is best
+    image_on_disk: bool = False
+    sums_on_disk: bool = False
+
+
+#: From the quickest to the leanest.
+MODES = (Mode(), Mode(1), Mode(1, image_on_disk=True), Mode(1, image_on_disk=True, sums_on_disk=True))
+
+
+@dataclass(frozen=True)
+class CaseMemory:
+    """Bytes of main memory that one case takes, stage by stage."""
+
+    grids: str  # the file's and the network's, in words
+    reading: int  # until the image is prepared, that included
+    images: int  # prepared
+    sums: int  # of the sliding window
+    patch: int  # one patch on its way through the network
+    batch: int  # patches that go through it together
+    export: int  # scores that become labels
+    mask: int  # being made
+    writing: int  # the mask, until it is written
+
+    def network(self, mode: Mode) -> int:
+        """What is held while the network runs."""
+        images = 0 if mode.image_on_disk else self.images
+        sums = 0 if mode.sums_on_disk else self.sums
+        return images + sums + self.patch * (mode.batch_size or self.batch) + self.export + self.mask
+
+    @property
+    def beside_another(self) -> int:
+        """The most while another case of this size is read and one is written."""
+        return self.network(MODES[0]) + self.reading + self.writing
+
+    def alone(self, mode: Mode) -> int:
+        """The most at any one time, if no other case is worked on."""
+        return max(self.reading, self.network(mode), self.writing)
+
+
+#: A case whose header cannot be read.
+UNKNOWN = CaseMemory(grids="the image", reading=0, images=0, sums=0, patch=0, batch=1, export=0, mask=0, writing=0)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The memory that a prediction may take."""
+
+    most: int  # bytes, all processes together
+    program: int  # taken before any case
+    strict: bool  # whether somebody named it
+
+    def fits(self, *parts: int) -> bool:
+        """Whether there is room for all of them at once."""
+        return self.program + sum(parts) <= self.most
+
+    def mode(self, case: CaseMemory) -> Mode:
+        """The quickest mode in which the case fits, if nothing else is worked on.
+
+        Raises PredictionError, with both grids and the least that is needed, where none does and somebody named the
+        budget. The figures are upper bounds, so that else the leanest mode is worth trying.
+        """
+        for mode in MODES:
+            if self.fits(case.alone(mode)):
+                return mode
+        if not self.strict:
+            return MODES[-1]
+        least = self.program + case.alone(MODES[-1])
+        raise PredictionError(
+            f"{case.grids}, takes {gigabytes(least)} of memory at least, and --max-ram allows {gigabytes(self.most)}",
+            remedy="Allow more, or crop the image; if the grids look wrong, correct the voxel size in its header.",
+        )
+
+
+def gigabytes(count: float) -> str:
+    """Bytes in words, rounded up so that the figure suffices."""
+    return f"{math.ceil(count / 1e7) / 100:.2f} GB"
+
+
+def budget(limits: PredictLimits, own: int, free: int, workers: int) -> Budget:
+    """The budget of a process that has taken `own` bytes, where `free` are left on the machine."""
+    program = own + workers * READER_BYTES + SLACK_BYTES
+    if limits.max_ram_bytes is not None:
+        return Budget(limits.max_ram_bytes, program, strict=True)
+    return Budget(own + int(FREE_SHARE * free), program, strict=False)
+
+
+def case_memory(model: LoadedModel, geometry: Geometry, settings: PredictSettings) -> CaseMemory:
+    """What a case of this geometry takes; the model is `narrowed` to the settings."""
+    shape_of = {id(group): expected_shape(geometry, group.configuration.preparation) for group in model.preparing}
+    own = _different([group.configuration.preparation for group in model.preparing])
+    shapes = [expected_shape(geometry, preparation) for preparation in own]
+    stored, channels = math.prod(geometry.shape), len(model.header.channels)
+    on_cpu = model.device.type == "cpu"
+    width = 1 if model.labels.heads <= 256 else 4
+    images = sum(4 * channels * math.prod(shape) for shape in shapes)
+    sums = patch = 0
+    for group in model.preparing:
+        shape = shape_of[id(group)]
+        grid = tile_grid(shape, group.configuration.patch_size, settings.step)
+        if grid.padded_shape != shape:
+            images += 4 * channels * math.prod(grid.padded_shape)
+        if group.first_stage is not None:  # the labels of the first stage are a further channel, in a new array
+            images += 4 * (channels + 1) * math.prod(shape)
+        summed = summed_channels(group, model.labels.heads)
+        sums += sums_bytes(grid, summed, half=group.half_sums)
+        if on_cpu:
+            inputs = channels + (len(model.labels.values) if group.first_stage is not None else 0)
+            patch = max(patch, patch_bytes(group.configuration, inputs, summed, model.precision))
+    first = model.groups[0]
+    steps = 7 * stored if settings.post_process and model.header.post_processing else 0
+    return CaseMemory(
+        grids=_grids(geometry, first.configuration, shape_of[id(first)]),
+        reading=sum(reading_bytes(stored, math.prod(shape), one) for one, shape in zip(own, shapes, strict=True)),
+        images=images,
+        sums=sums,
+        patch=patch,
+        batch=max(batch_size(model.device, group.configuration.patch_size) for group in model.preparing),
+        export=_export_bytes(model, geometry, max(shapes, key=math.prod)),
+        mask=3 * width * stored + steps,
+        writing=4 * width * stored,
+    )
+
+
+def reading_bytes(stored: int, prepared: int, preparation: Preparation) -> int:
+    """Until an image of so many voxels has become one of `prepared` voxels.
+
+    First the file's bytes beside its numbers, then the image, its mask, its normalized copy, and what one channel needs
+    more while it is normalized or resampled.
+    """
+    channels = len(preparation.normalization)
+    masked = any(preparation.use_mask_for_normalization)
+    normalizing = stored * (12 if masked else 4)
+    resampling = 4 * max(stored, prepared) + 4 * channels * prepared
+    held = stored * (4 * channels + 1)
+    preparing = held + max(6 * stored, stored * (4 * channels + 1) + max(normalizing, resampling))
+    return max(12 * channels * stored, preparing)
+
+
+def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int]) -> int:
+    """Scores that leave the window, and what makes labels of them; never more than those of the volume."""
+    heads, groups = model.labels.heads, len(model.groups)
+    plane = 4 * heads * prepared[1] * prepared[2]
+    whole = 4 * heads * (math.prod(prepared) + math.prod(geometry.shape))
+    together = 4 * heads * math.prod(sorted(geometry.shape)[1:])  # interpolated, if every cell is at a boundary
+    own = min(3 * whole, 4 * max(SLAB_BYTES, plane) + 6 * plane + 2 * max(CHUNK_BYTES, together))
+    if groups > 1 and not _crop_alike([group.configuration.preparation for group in model.groups]):
+        return groups * own + 2 * 4 * heads * math.prod(
+            geometry.shape
+        )  # whole probabilities, averaged in the file's grid
+    return groups * own
+
+
+def _different(preparations: Sequence[Preparation]) -> list[Preparation]:
+    """Each preparation once."""
+    return [one for index, one in enumerate(preparations) if one not in preparations[:index]]
+
+
+def _crop_alike(preparations: Sequence[Preparation]) -> bool:
+    first = preparations[0]
+    return all((other.orientation, other.axis_order) == (first.orientation, first.axis_order) for other in preparations)
+
+
+def _grids(geometry: Geometry, configuration: Configuration, shape: Sequence[int]) -> str:
+    """Both grids of a case in words."""
+    spacing = configuration.preparation.spacing
+    edges = "own" if None in spacing else "x".join(f"{edge:.3g}" for edge in spacing if edge is not None)
+    source = f"{'x'.join(map(str, geometry.shape))} voxels ({math.prod(geometry.shape) / 1e6:.3g} million)"
+    return (
+        f"the image of {source} of {'x'.join(f'{edge:.3g}' for edge in geometry.spacing)} mm, in the network's grid "
+        f"{'x'.join(map(str, shape))} voxels ({math.prod(shape) / 1e6:.3g} million) of {edges} mm"
+    )

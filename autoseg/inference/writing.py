@@ -1,0 +1,79 @@
+"""A case that is done: its mask and what goes with it written, or the reason why there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.arrays.label_volumes import label_volumes
+from autoseg.dataset.image_sides import side_names
+from autoseg.dataset.readers import mask_ending, write_labels
+from autoseg.errors import AutosegError, PredictionError
+from autoseg.fingerprint.likeness import Unlike
+from autoseg.inference.maps import CaseMaps, write_maps
+from autoseg.inference.reading import guarded
+from autoseg.records import Case, CaseEvidence, Geometry, LabelEvidence, Labels
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """What became of one case: its mask, or the reason why there is none."""
+
+    case: Case
+    mask: Path | None = None
+    error: AutosegError | None = None
+    seconds: dict[str, float] = field(default_factory=dict)  # read, network, write
+    notes: tuple[str, ...] = ()  # what the reader found odd, and what was spared
+    unlike: tuple[Unlike, ...] = ()  # what sets its image apart from those of the training
+    seen: CaseEvidence = field(default_factory=CaseEvidence)  # how far its mask can be trusted
+    maps: Mapping[str, Path] = field(default_factory=dict)  # kind -> file
+
+    def unwrap(self) -> Path:
+        """The mask's path; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        if self.mask is None:
+            raise PredictionError("has no mask", where=self.case.id)
+        return self.mask
+
+
+def mask_path(case: Case, masks_folder: Path) -> Path:
+    """Where the mask of a case goes: the case's name with its image's ending (or a lossless one)."""
+    return masks_folder / f"{case.id}{mask_ending(case.images[0])}"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredCase:
+    """A case that waits to be written."""
+
+    outcome: CaseOutcome  # as far as it is known
+    labels: NDArray[np.integer]  # (k, j, i), the file's grid and values
+    names: Labels
+    geometry: Geometry
+    evidence: dict[str, LabelEvidence]
+    maps: CaseMaps | None
+
+
+def write_case(scored: ScoredCase, folder: Path) -> CaseOutcome:
+    """Write one mask and its maps (writing thread)."""
+    began = time.perf_counter()
+    case, geometry = scored.outcome.case, scored.geometry
+    path = mask_path(case, folder)
+
+    def work() -> CaseOutcome:
+        maps = {} if scored.maps is None else write_maps(scored.maps, case.id, folder, case.images[0])
+        volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
+        write_labels(path, scored.labels, geometry, case.images[0])  # last: what has a mask has all that goes with it
+        seen = CaseEvidence(evidence=scored.evidence, volumes=volumes)
+        return replace(scored.outcome, mask=path, maps=maps, seen=seen)
+
+    written = guarded(case, work)
+    seconds = {**scored.outcome.seconds, "write": time.perf_counter() - began}
+    if isinstance(written, AutosegError):
+        return replace(scored.outcome, error=written, seconds=seconds)
+    return replace(written, seconds=seconds)
