@@ -34,7 +34,8 @@ def predict(
     images: Annotated[
         Path,
         typer.Argument(
-            metavar="IMAGES", help="An image, a folder of images, or a .csv or .json list (case,channel,path)."
+            metavar="IMAGES",
+            help="An image, a folder of images or of DICOM series, or a .csv or .json list (case,channel,path).",
         ),
     ],
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder for the masks.")],
@@ -74,6 +75,14 @@ def predict(
             help="Write maps of where the mask is unsure: MASKS/entropy and MASKS/disagreement, in bits.",
         ),
     ] = False,
+    mask_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of the masks: auto (that of the images), nifti, nrrd, dicom-seg or rtstruct.",
+        ),
+    ] = "auto",
     overwrite: Overwrite = False,
     work: Work = DEFAULT_WORK,
     device: Device = "auto",
@@ -116,7 +125,8 @@ def predict(
 
     Each mask is named like its case, and lies on exactly the grid of its image (same shape, position and
     orientation). One bad image does not stop the others. The command says which model it uses. A model that was
-    trained with --channel-dropout does without channels that have no file.
+    trained with --channel-dropout does without channels that have no file. DICOM-SEG and RTSTRUCT refer to the series
+    that they are made from, so these formats need DICOM images.
 
     MASKS/volumes.csv has the volume of each label in each case, and MASKS/review.csv the cases to look at first, with
     the reasons; both tell the Dice that is to be expected where the model knows. What is unlike the training data is
@@ -126,7 +136,7 @@ def predict(
     what is given by hand overrides it.
 
     Examples: autoseg predict patient.nii.gz masks; autoseg predict images masks --model model.safetensors;
-    autoseg predict images masks --speed fast --labels liver,spleen
+    autoseg predict images masks --speed fast --labels liver,spleen; autoseg predict series masks --format dicom-seg
     """
     progress = console.ready_to_compute()
     from autoseg.pipeline.predict import predict as run
@@ -153,6 +163,7 @@ def predict(
         maps=MapKinds(probabilities=save_probabilities, uncertainty=uncertainty),
         limits=PredictLimits(max_ram_bytes=max_ram, workers=workers),
         overwrite=overwrite,
+        mask_format=mask_format,
         use=tuple(use or ()),
         progress=progress,
     )

@@ -31,9 +31,21 @@ OTHER_FILES = (".gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".tif", "
 INVERTED = "stored with black and white exchanged (MONOCHROME1): turned so that larger values are brighter"
 
 
-def is_series_folder(folder: Path) -> bool:
-    """Whether DICOM files lie directly in a folder."""
+def holds_dicom(folder: Path) -> bool:
+    """Whether DICOM files of any kind lie directly in a folder."""
     return folder.is_dir() and any(_may_be_dicom(path) for path in visible_files(folder))
+
+
+def is_series_folder(folder: Path) -> bool:
+    """Whether DICOM images lie directly in a folder; a file that cannot be parsed may be one."""
+    return folder.is_dir() and any(_may_be_image(path) for path in visible_files(folder) if _may_be_dicom(path))
+
+
+def _may_be_image(path: Path) -> bool:
+    try:
+        return read_file(path).is_image
+    except ReadError:
+        return True
 
 
 @dataclass(frozen=True)

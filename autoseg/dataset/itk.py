@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,14 +44,25 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
     return geometry, components * (int(size[3]) if len(size) == 4 else 1)
 
 
-def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:
-    """Write a mask on `geometry`, or on exactly the grid of `like` where that is a file of this family."""
+def write_labels(
+    path: Path,
+    labels: NDArray[np.unsignedinteger],
+    geometry: Geometry,
+    like: Path | None,
+    fields: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write a mask on `geometry`, or on exactly the grid of `like` where that is a file of this family.
+
+    `fields` go into the header of an NRRD file.
+    """
     sitk = _simple_itk()
     image = sitk.GetImageFromArray(labels[0] if geometry.flat else labels)
     spacing, origin, direction = _placement(geometry) if like is None else _placement_like(like, geometry)
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
     image.SetDirection(direction)
+    for name, value in fields.items():
+        image.SetMetaData(name, value)
     with written_aside(path) as aside:
         try:
             sitk.WriteImage(image, str(aside), useCompression=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from autoseg.arrays.labels import region_round_trip
 from autoseg.dataset.annotated import read_annotated, with_annotated
 from autoseg.dataset.declaration import FILE_NAME, Declaration, Listed, read_declaration
-from autoseg.dataset.dicom import is_series_folder
+from autoseg.dataset.dicom import holds_dicom
 from autoseg.dataset.dicom_layout import find_dicom_cases
 from autoseg.dataset.label_files import chosen_files, class_files, file_names, labels_of_files, with_drawn
 from autoseg.dataset.label_values import labels_from_files
@@ -97,7 +97,7 @@ def nnunet(root: Path) -> Dataset | None:
 def folders(root: Path) -> Dataset | None:
     """A folder of images and one of labels with equal file names and no JSON."""
     pair = _pair(root, IMAGE_FOLDERS, LABEL_FOLDERS)
-    if pair is None or pair[1] is None or is_series_folder(pair[1]):
+    if pair is None or pair[1] is None or holds_dicom(pair[1]):
         return None
     return _from_folders("folders", root, Declaration(), *pair)
 

@@ -79,6 +79,8 @@ READERS: dict[str, Reader] = {
     ".tiff": TIFF,
     ".dcm": DICOM,
     ".ima": DICOM,
+    ".seg.dcm": DICOM,  # masks of ours
+    ".rtstruct.dcm": DICOM,
 }
 
 
@@ -147,10 +149,14 @@ def write_labels(path: Path, labels: NDArray[np.generic], geometry: Geometry, li
     """
     if labels.shape != geometry.shape:
         raise ValueError(f"labels of shape {labels.shape} do not fit a grid of {geometry.shape}")
+    reader_of(path).write_labels(path, fitting_type(labels), geometry, like)
+
+
+def fitting_type(labels: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
+    """Labels in the smallest unsigned type that holds the largest."""
     if labels.dtype.kind not in "biu" or (labels.size and int(labels.min()) < 0):
         raise ValueError(f"labels must be integers of 0 and above, not {labels.dtype}")
-    fitting = labels.astype(smallest_type(0, int(labels.max(initial=0))), copy=False)
-    reader_of(path).write_labels(path, fitting, geometry, like)
+    return labels.astype(smallest_type(0, int(labels.max(initial=0))), copy=False)
 
 
 def reader_of(path: Path) -> Reader:
@@ -164,6 +170,11 @@ def reader_of(path: Path) -> Reader:
     if path.is_dir() or is_dicom(path):
         return DICOM
     raise ReadError("has an ending that no reader knows", where=path, remedy=f"Known are {', '.join(READERS)}.")
+
+
+def is_series(path: Path) -> bool:
+    """Whether an image is a DICOM series: a folder, or a file of it."""
+    return path.is_dir() or is_part_of_image(path)
 
 
 def is_part_of_image(path: Path) -> bool:

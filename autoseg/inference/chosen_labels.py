@@ -37,6 +37,14 @@ def chosen_indices(labels: Labels, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted({index for name in names or entries for index in entries[name]}))
 
 
+def held_labels(labels: Labels, names: Sequence[str]) -> Labels:
+    """The labels that such a mask can hold: those that are named, all where none is, and no others."""
+    if not names:
+        return labels
+    kept = {name: value for name, value in labels.names.items() if name in names}
+    return Labels(names={"background": 0, **kept})
+
+
 def only_chosen(mask: NDArray[np.integer], labels: Labels, names: Sequence[str]) -> NDArray[np.integer]:
     """The mask, with the values in its files, in which all but the named labels are background; itself for no name.
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import torch
 
+from autoseg.dataset.mask_writers import mask_path
 from autoseg.devices import Precision
 from autoseg.evaluation.summary import read_summary
 from autoseg.files import file_hash, text_hash, write_record
