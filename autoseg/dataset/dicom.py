@@ -67,7 +67,14 @@ def find_series(root: Path, above: tuple[Path, ...] = ()) -> list[Found]:
     `above` are the folders that it lies in: a link back to one of them is not followed.
     """
     found: list[Found] = []
-    files = [read_file(path) for path in visible_files(root) if _may_be_dicom(path)]
+    files, broken = [], False
+    for path in visible_files(root):
+        try:
+            files += [read_file(path)] if _may_be_dicom(path) else []
+        except ReadError:
+            broken = True  # it is named when the folder is read
+    if broken and not files:
+        found.append(Found(root, root, "", "?", 0, labels=False, localizer=False))
     images: dict[str, list[DicomFile]] = {}
     for file in files:
         if file.is_labels:

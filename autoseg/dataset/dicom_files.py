@@ -7,8 +7,10 @@ when the first DICOM file is met.
 from __future__ import annotations
 
 import io
+import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,17 @@ _FIELDS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     *VARIANTS,
+)
+
+
+_WHOLE_NUMBERS = (
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PlanarConfiguration",
 )
 
 
@@ -161,11 +174,49 @@ def read_file(path: Path, *, pixels: bool = False, more: Sequence[str] = ()) -> 
             fields = _inflated(path, pydicom, meta, pixels, tags)
         else:
             fields = pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
+        found = DicomFile(path, syntax, fields)
+        _interpret(found)
     except ReadError:
         raise
     except Exception as error:  # a parser meets broken files in more ways than it has errors for
         raise damaged(path, f"it cannot be parsed ({type(error).__name__})") from error
-    return DicomFile(path, syntax, fields)
+    return found
+
+
+def _interpret(file: DicomFile) -> None:
+    """Look at every field once: pydicom interprets them when asked, and damage should show while the file is known."""
+    for tag in list(file.fields.keys()):
+        _ = file.fields[tag]
+    for name in _WHOLE_NUMBERS:
+        if file.fields.get(name) is not None:
+            int(file.fields.get(name))
+    _ = file.is_image, file.is_localizer, file.frames
+
+
+#: What reading a field of the wrong kind or number raises, in pydicom and in arithmetic on it.
+_WRONG_FIELDS = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    NotImplementedError,
+    EOFError,
+    struct.error,
+)
+
+
+@contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Name the file where a field is not what it should be.
+
+    pydicom interprets fields when they are asked for, so a damaged one shows wherever it is used first. Around code
+    that reads fields only.
+    """
+    try:
+        yield
+    except _WRONG_FIELDS as error:
+        raise damaged(path, f"a field cannot be read ({type(error).__name__})") from error
 
 
 def damaged(path: Path, why: str) -> ReadError:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.dataset.dicom_files import VARIANTS, DicomFile, damaged
+from autoseg.dataset.dicom_files import VARIANTS, DicomFile, damaged, parsing
 from autoseg.dataset.dicom_slices import Slice, Vector
 from autoseg.errors import ReadError
 
@@ -19,6 +19,11 @@ def has_places(file: DicomFile) -> bool:
 
 def slices_of(file: DicomFile) -> list[Slice]:
     """The frames of one file with their places. Raises ReadError where one has none, or no pixel size."""
+    with parsing(file.path):
+        return _slices(file)
+
+
+def _slices(file: DicomFile) -> list[Slice]:
     if "ModalityLUTSequence" in file.fields:
         raise ReadError(
             "its values go through a lookup table, which cannot be read",

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from autoseg.dataset import dicom_seg, rtstruct
-from autoseg.dataset.dicom_files import SEGMENTATIONS, STRUCTURE_SET, DicomFile, read_file
+from autoseg.dataset.dicom_files import SEGMENTATIONS, STRUCTURE_SET, DicomFile, parsing, read_file
 from autoseg.errors import DatasetError, ReadError
 from autoseg.records import Geometry, LabelMap
 
@@ -29,13 +30,19 @@ _FIELDS = (
 def label_names(path: Path) -> tuple[str, ...]:
     """Names of the labels in a file, each once, in its order. Raises ReadError for another kind of object."""
     file = _read(path)
-    found = dicom_seg.segments(file) if file.sop_class in SEGMENTATIONS else rtstruct.regions(file)
+    with parsing(path):
+        found = dicom_seg.segments(file) if file.sop_class in SEGMENTATIONS else rtstruct.regions(file)
     return tuple(dict.fromkeys(found.values()))
 
 
 def referenced_series(path: Path) -> tuple[str, ...]:
     """UIDs of the image series that a file of labels says it was drawn on."""
     fields = read_file(path, more=_FIELDS).fields
+    with parsing(path):
+        return tuple(uid for uid in _references(fields) if uid)
+
+
+def _references(fields: Any) -> dict[str, None]:
     found: dict[str, None] = {}
     for item in fields.get("ReferencedSeriesSequence") or ():
         found[str(item.get("SeriesInstanceUID", ""))] = None
@@ -43,7 +50,7 @@ def referenced_series(path: Path) -> tuple[str, ...]:
         for study in frame.get("RTReferencedStudySequence") or ():
             for series in study.get("RTReferencedSeriesSequence") or ():
                 found[str(series.get("SeriesInstanceUID", ""))] = None
-    return tuple(uid for uid in found if uid)
+    return found
 
 
 def read_named(path: Path, names: Sequence[str], grid: Geometry | None) -> Iterator[tuple[str, LabelMap]]:
@@ -53,18 +60,23 @@ def read_named(path: Path, names: Sequence[str], grid: Geometry | None) -> Itera
     grid, and where an RTSTRUCT comes without an image.
     """
     file = _read(path, pixels=True)
+    with parsing(path):
+        yield from _named(file, names, grid)
+
+
+def _named(file: DicomFile, names: Sequence[str], grid: Geometry | None) -> Iterator[tuple[str, LabelMap]]:
     reader: dicom_seg.SegmentReader | rtstruct.RegionReader
     if file.sop_class in SEGMENTATIONS:
         reader = dicom_seg.SegmentReader(file, grid)
     elif grid is None:
-        raise _needs_image(path)
+        raise _needs_image(file.path)
     else:
         reader = rtstruct.RegionReader(file, grid)
     numbers = {number: name for number, name in reader.names.items() if name in names}
     for name in names:
         members = [number for number, own in numbers.items() if own == name]
         if not members:
-            raise DatasetError(f"has no label {name!r}", where=path, remedy=f"It has {_listed(reader.names)}.")
+            raise DatasetError(f"has no label {name!r}", where=file.path, remedy=f"It has {_listed(reader.names)}.")
         inside, notes = reader.read(members)
         if len(members) > 1:
             notes = (*notes, f"{len(members)} of its labels are called {name}: together they are one")
@@ -76,7 +88,8 @@ def own_label_map(path: Path) -> LabelMap:
     file = _read(path, pixels=True)
     if file.sop_class == STRUCTURE_SET:
         raise _needs_image(path)
-    return dicom_seg.own_label_map(file)
+    with parsing(path):
+        return dicom_seg.own_label_map(file)
 
 
 def _needs_image(path: Path) -> ReadError:

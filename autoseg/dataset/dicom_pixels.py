@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.dataset.claims import refuse_impossible
-from autoseg.dataset.dicom_files import DicomFile, damaged, load_pydicom
+from autoseg.dataset.dicom_files import DicomFile, damaged, load_pydicom, parsing
 from autoseg.errors import ReadError
 
 #: Implicit and explicit little endian, deflated, explicit big endian.
@@ -42,6 +42,11 @@ def stored_frames(file: DicomFile) -> NDArray[np.generic]:
 
     Raises ReadError where the header tells of more than there is, and for a compression that cannot be decoded.
     """
+    with parsing(file.path):
+        return _stored_frames(file)
+
+
+def _stored_frames(file: DicomFile) -> NDArray[np.generic]:
     fields = file.fields
     rows, columns, samples = int(fields.Rows), int(fields.Columns), int(fields.get("SamplesPerPixel") or 1)
     bits = int(fields.get("BitsAllocated") or 16)

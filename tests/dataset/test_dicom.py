@@ -432,7 +432,7 @@ def fails_anywhere(folder: Path) -> str:
     return str(caught.value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 10**6), st.binary(min_size=1, max_size=8))
 def test_damage_anywhere_is_our_error_or_harmless(tmp_path_factory: Any, at: int, what: bytes) -> None:
     folder = write_series(tmp_path_factory.mktemp("damaged"), sample((2, 4, 5)))
