@@ -145,6 +145,7 @@ def _strangers(dataset: Dataset, present: set[Path]) -> list[Problem]:
     """Files beside those of the cases that belong to no case."""
     used = {path for case in (*dataset.cases, *dataset.test_cases) for path in case.images}
     used |= {case.labels for case in (*dataset.cases, *dataset.test_cases) if case.labels}
+    used |= {path for case in (*dataset.cases, *dataset.test_cases) for _, path in case.label_files}
     problems = []
     label_folders = {case.labels.parent for case in dataset.cases if case.labels}
     image_folders = {case.images[0].parent for case in dataset.cases}

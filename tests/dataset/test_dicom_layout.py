@@ -58,7 +58,7 @@ def test_series_and_the_files_that_refer_to_them(kind: str, tmp_path: Path) -> N
         write_series(tmp_path / name / "other", sample((3, 5, 5)), name=f"other {name}", modality="MR")
         names = ("liver", "spleen") if number else ("liver",)
         mask = np.minimum(boxes(), len(names))
-        write_labels_for(image, kind, tmp_path / name / "labels" / "object.dcm", mask, names)
+        write_labels_for(image, kind, tmp_path / name / ("labels" if number else "") / "object.dcm", mask, names)
     dataset = open_dataset(tmp_path)
     assert (dataset.layout, dataset.channels) == ("dicom", ("CT",))
     assert [case.id for case in dataset.cases] == ["P0", "P1", "P2"]
