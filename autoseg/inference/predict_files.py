@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter
 from autoseg.dataset.readers import read_geometry
 from autoseg.errors import AutosegError, WorkerDied
 from autoseg.fingerprint.likeness import Unlike
@@ -70,6 +71,7 @@ def predict_cases(
     settings: PredictSettings = BEST_PREDICTION,
     limits: PredictLimits = NO_LIMITS,
     maps: MapKinds = NO_MAPS,
+    writer: MaskWriter = LIKE_IMAGE,
     on_tile: Callable[[int], None] | None = None,
     on_unlike: Callable[[Case, Sequence[Unlike]], None] | None = None,
     check: Callable[[], None] | None = None,
@@ -84,13 +86,15 @@ def predict_cases(
     Args:
         limits: memory and processes; they decide no mask (but for rounding).
         maps: written in folders beside the masks.
+        writer: format of the masks.
         on_tile: told the number of tiles finished since its last call.
         on_unlike: told, before the network runs on a case, what sets it apart from the training.
         check: called between tiles and while the caller's thread waits; what it raises ends the iteration.
         tell: told, possibly from another thread, what happens to reading processes.
     """
     model = narrowed(model, settings)
-    asked = _Asked(masks_folder, settings, maps, on_tile or _nothing, on_unlike or _nothing, check or _nothing)
+    listeners = (on_tile or _nothing, on_unlike or _nothing, check or _nothing)
+    asked = _Asked(masks_folder, settings, maps, writer, *listeners)
     lanes = _Lanes(model, cases, asked, limits, tell or _nothing)
     try:
         for index in range(len(cases)):
@@ -116,6 +120,7 @@ class _Asked:
     folder: Path
     settings: PredictSettings
     maps: MapKinds
+    writer: MaskWriter
     on_tile: Callable[[int], None]
     on_unlike: Callable[[Case, Sequence[Unlike]], None]
     check: Callable[[], None]
@@ -219,7 +224,9 @@ class _Lanes:
         if isinstance(scored, AutosegError):
             self._pending.append((index, _finished(replace(known, error=scored))))
             return
-        written = self._writer.submit(write_case, replace(scored, outcome=known), self.asked.folder)
+        asked = self.asked
+        done = replace(scored, outcome=known)
+        written = self._writer.submit(write_case, done, asked.folder, asked.writer, asked.settings.labels)
         self._pending.append((index, written))
 
     def _scored(self, index: int, loaded: LoadedCase, notes: list[str]) -> ScoredCase:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from autoseg.arrays.label_volumes import label_volumes
 from autoseg.dataset.image_sides import side_names
-from autoseg.dataset.readers import mask_ending, write_labels
+from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter, mask_path
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.fingerprint.likeness import Unlike
+from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.maps import CaseMaps, write_maps
 from autoseg.inference.reading import guarded
 from autoseg.records import Case, CaseEvidence, Geometry, LabelEvidence, Labels
@@ -42,11 +43,6 @@ class CaseOutcome:
         return self.mask
 
 
-def mask_path(case: Case, masks_folder: Path) -> Path:
-    """Where the mask of a case goes: the case's name with its image's ending (or a lossless one)."""
-    return masks_folder / f"{case.id}{mask_ending(case.images[0])}"
-
-
 @dataclass(frozen=True, eq=False)
 class ScoredCase:
     """A case that waits to be written."""
@@ -59,16 +55,18 @@ class ScoredCase:
     maps: CaseMaps | None
 
 
-def write_case(scored: ScoredCase, folder: Path) -> CaseOutcome:
-    """Write one mask and its maps (writing thread)."""
+def write_case(
+    scored: ScoredCase, folder: Path, writer: MaskWriter = LIKE_IMAGE, chosen: Sequence[str] = ()
+) -> CaseOutcome:
+    """Write one mask, which holds the `chosen` labels, and its maps (writing thread)."""
     began = time.perf_counter()
     case, geometry = scored.outcome.case, scored.geometry
-    path = mask_path(case, folder)
+    path, held = mask_path(case, folder, writer), held_labels(scored.names, chosen)
 
     def work() -> CaseOutcome:
         maps = {} if scored.maps is None else write_maps(scored.maps, case.id, folder, case.images[0])
         volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
-        write_labels(path, scored.labels, geometry, case.images[0])  # last: what has a mask has all that goes with it
+        writer.write(path, scored.labels, geometry, case, held)  # last: what has a mask has all that goes with it
         seen = CaseEvidence(evidence=scored.evidence, volumes=volumes)
         return replace(scored.outcome, mask=path, maps=maps, seen=seen)
 

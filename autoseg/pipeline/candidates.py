@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
+from autoseg.dataset.mask_writers import mask_path
 from autoseg.errors import AutosegError
 from autoseg.evaluation.comparison import Entrant
 from autoseg.evaluation.summary import read_summary
-from autoseg.inference.writing import mask_path
 from autoseg.model_file import read_header
 from autoseg.records import Case, CaseScore, Dataset, ModelHeader
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace

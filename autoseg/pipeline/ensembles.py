@@ -21,7 +21,6 @@ from autoseg.evaluation.summary import read_summary
 from autoseg.files import file_hash, text_hash, write_record
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import load_models
-from autoseg.inference.writing import mask_path
 from autoseg.interrupts import StopSwitch
 from autoseg.pipeline.candidates import Candidate, Configured, joint_name, shared_cases
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from pydantic import Field
 
+from autoseg.dataset.colours import write_colour_table
+from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter, mask_path
 from autoseg.dataset.nifti_maps import is_map
 from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.files import file_hash, read_record, text_hash, write_json
+from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.maps import map_path, map_paths
-from autoseg.inference.writing import CaseOutcome, mask_path
+from autoseg.inference.writing import CaseOutcome
 from autoseg.records import NO_MAPS, Case, CaseTrust, Labels, MapKinds, Record
 
 #: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
@@ -23,6 +26,9 @@ FAILURES = "failures.json"
 #: Where it says what the values in the masks mean, if that is not plain.
 LABELS = "labels.json"
 
+#: Names and colours of the values, as 3D Slicer reads them.
+COLOURS = "labels.ctbl"
+
 
 class MadeMask(Record):
     """How one mask was made: equal entries mean equal masks."""
@@ -31,6 +37,7 @@ class MadeMask(Record):
     options: str  # of what decides the mask beside model and input
     inputs: str  # hash of the input files
     mask: str  # hash of the mask file
+    formats: dict[str, str] = Field(default_factory=dict)  # name -> hash of all its files, in whichever format
     maps: dict[str, str] = Field(default_factory=dict)  # kind -> hash of the file
     trust: CaseTrust | None = None  # None: made by a version that did not ask
 
@@ -57,6 +64,7 @@ def masks_to_make(
     *,
     others: Sequence[dict[str, str]] = (),
     maps: MapKinds = NO_MAPS,
+    writer: MaskWriter = LIKE_IMAGE,
 ) -> tuple[list[Case], list[str]]:
     """Cases to predict, and those whose mask is there already, made from the same input in the wanted way.
 
@@ -66,7 +74,7 @@ def masks_to_make(
     todo, skipped = [], []
     foreign: list[str] = []
     for case in cases:
-        path = mask_path(case, masks)
+        path = mask_path(case, masks, writer)
         known = made[case.id].maps if case.id in made else {}
         own_maps = map_paths(case.id, masks, maps)
         if not overwrite:
@@ -76,10 +84,12 @@ def masks_to_make(
             todo.append(case)
             continue
         before = made.get(case.id)
-        if before is None or before.mask != file_hash(path, 16):
+        own = file_hash(path, 16)
+        if before is None or before.formats.get(path.name, before.mask) != own:
             foreign.append(path.name)
         elif (
-            before.inputs == input_hash(case)
+            before.mask == own
+            and before.inputs == input_hash(case)
             and {"model": before.model, "options": before.options}
             in (
                 wanted,
@@ -100,12 +110,16 @@ def masks_to_make(
     return todo, skipped
 
 
-def made_mask(outcome: CaseOutcome, way: Mapping[str, str], mask: Path, trust: CaseTrust) -> MadeMask:
-    """The entry of a mask that was just written."""
+def made_mask(
+    outcome: CaseOutcome, way: Mapping[str, str], mask: Path, trust: CaseTrust, before: MadeMask | None = None
+) -> MadeMask:
+    """The entry of a mask that was just written; `before` is the one that it replaces."""
+    own = file_hash(mask, 16)
     return MadeMask(
         **way,
         inputs=input_hash(outcome.case),
-        mask=file_hash(mask, 16),
+        mask=own,
+        formats={**(before.formats if before is not None else {}), mask.name: own},
         maps={kind: file_hash(file, 16) for kind, file in outcome.maps.items()},
         trust=trust,
     )
@@ -143,12 +157,14 @@ def tell_failures(masks: Path, failures: dict[str, str]) -> None:
         path.unlink(missing_ok=True)
 
 
-def tell_labels(masks: Path, labels: Labels, chosen: Sequence[str] = ()) -> None:
+def tell_labels(masks: Path, labels: Labels, chosen: Sequence[str] = (), *, colour_table: bool = True) -> None:
     """Names and values of the labels beside the masks, where values have gaps or a label has several of them.
 
     Where some were `chosen`, masks hold only those, and only those are told.
-    A file of that name that we did not write stays.
+    With `colour_table` also a table of names and colours for viewers. Files of those names that we did not write stay.
     """
+    if colour_table and (masks / PREDICTIONS).exists():
+        write_colour_table(masks / COLOURS, held_labels(labels, chosen))
     plain = not chosen and not labels.has_regions and labels.values == tuple(range(len(labels.values)))
     path = masks / LABELS
     if plain or not (masks / PREDICTIONS).exists():

@@ -14,13 +14,15 @@ from pathlib import Path
 import torch
 
 from autoseg.dataset.inputs import find_inputs
+from autoseg.dataset.mask_writers import MaskWriter, mask_path, require_writable
 from autoseg.errors import UsageError
 from autoseg.files import file_hash, text_hash, write_record
 from autoseg.inference.engines import TORCH, engine_device, engine_version, with_engine
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import LoadedModel, load_models
-from autoseg.inference.writing import CaseOutcome, mask_path
+from autoseg.inference.writing import CaseOutcome
+from autoseg.interop.mask_formats import find_mask_format
 from autoseg.interrupts import stop_switch
 from autoseg.model_file import read_header
 from autoseg.pipeline.bundle import tell_if_stale
@@ -80,20 +82,23 @@ def predict(
     maps: MapKinds = NO_MAPS,
     limits: PredictLimits = NO_LIMITS,
     overwrite: bool = False,
+    mask_format: str = "auto",
     use: Sequence[str] = (),
     progress: Progress,
 ) -> PredictReport:
     """Segment a file, a folder, a list file or given cases; every mask lies on exactly its input's grid.
 
     `speed` names a mode (`best` by default); with `deadline` (seconds) each case has the best one that keeps it. What
-    is set in `settings` overrides the mode. `maps` are written in folders beside the masks. `use` names
-    modules to import. Those that the networks of a model need are imported if they are among them, or if a plan or run
-    of the work folder names them and the model comes from there.
+    is set in `settings` overrides the mode. `maps` are written in folders beside the masks; `mask_format` is a name in
+    MASK_FORMATS. `use` names modules to import. Those that the networks of a model need are imported if they are among
+    them, or if a plan or run of the work folder names them and the model comes from there.
     """
     began = time.monotonic()
     load_plugins(use)
+    writer = find_mask_format(mask_format)
     files, description, headers = _chosen_models(models, work, use, progress)
     cases, failures = _found_cases(images, headers, progress)
+    require_writable(writer, cases, headers[0].labels)
     target = engine_device(settings.engine, device)
     modes = asked_modes(headers, speed=speed, deadline=deadline, settings=settings, precision=precision)
     for mode in modes if speed is not None or deadline is not None else ():
@@ -103,7 +108,7 @@ def predict(
     made = made_before(masks)
     require_own_tables(masks)
     *others, wanted = ways.values()
-    todo, skipped = masks_to_make(cases, masks, made, wanted, overwrite, others=others, maps=maps)
+    todo, skipped = masks_to_make(cases, masks, made, wanted, overwrite, others=others, maps=maps, writer=writer)
     written: dict[str, Path] = {}
     tables = TrustFiles(masks)
     if todo:
@@ -114,20 +119,20 @@ def predict(
         every = all_modes(headers, settings, precision) if speed is None else modes
         plans = foretold(model, todo, modes, every, deadline, progress)
         knowledge = {mode.name: knowledge_of(model.header, mode.settings) for mode in modes}
-        for plan, outcome in _predicted(model, headers, plans, masks, maps, limits, progress):
+        for plan, outcome in _predicted(model, headers, plans, masks, maps, writer, limits, progress):
             mask = _told_outcome(outcome, failures, progress)
             if mask is not None:
                 case = outcome.case.id
                 written[case] = mask
                 trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge[plan.mode.name])
                 remove_old_maps(masks, case, made.get(case), outcome.maps)
-                made[case] = made_mask(outcome, ways[plan.mode.name], mask, trust)
+                made[case] = made_mask(outcome, ways[plan.mode.name], mask, trust, made.get(case))
                 write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
                 tables.write(_trusts(made))
     tell_failures(masks, failures)
-    tell_labels(masks, headers[0].labels, modes[-1].settings.labels)
+    tell_labels(masks, headers[0].labels, modes[-1].settings.labels, colour_table=writer.colour_table)
     review = tables.write(_trusts(made), last=True) if written or skipped else ()
-    present = {case.id: mask_path(case, masks) for case in cases if case.id in written or case.id in skipped}
+    present = {case.id: mask_path(case, masks, writer) for case in cases if case.id in written or case.id in skipped}
     seconds = time.monotonic() - began
     own = tuple(row for row in review if row.case in present)
     return PredictReport(description, written, tuple(skipped), present, failures, seconds, own)
@@ -211,6 +216,7 @@ def _predicted(
     plans: Sequence[CasePlan],
     masks: Path,
     maps: MapKinds,
+    writer: MaskWriter,
     limits: PredictLimits,
     progress: Progress,
 ) -> Iterator[tuple[CasePlan, CaseOutcome]]:
@@ -234,6 +240,7 @@ def _predicted(
                 settings=mode.settings,
                 limits=limits,
                 maps=maps,
+                writer=writer,
                 on_tile=meter.tiles,
                 on_unlike=partial(warn_of_intensities, progress=progress),
                 check=stop.raise_if_set,

@@ -10,11 +10,11 @@ import pytest
 import torch
 from inference_builders import expected_mask, make_configuration, make_header, phantom, threshold_tensors
 
+from autoseg.dataset import mask_writers
+from autoseg.dataset.mask_writers import mask_path
 from autoseg.errors import PredictionError, ReadError
-from autoseg.inference import writing
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import LoadedModel, build_model
-from autoseg.inference.writing import mask_path
 from autoseg.records import Case
 
 
@@ -65,7 +65,7 @@ def test_unexpected_errors_are_outcomes_too(
         raise MemoryError if len(asked) % 2 else KeyError("lost")
 
     asked: list[int] = []
-    monkeypatch.setattr(writing, "write_labels", lambda *args: (asked.append(1), broken(*args)))
+    monkeypatch.setattr(mask_writers, "write_labels", lambda *args: (asked.append(1), broken(*args)))
     cases = [Case(id=f"c{index}", images=(write_image(f"c{index}.nii.gz"),)) for index in range(2)]
     first, second = predict_cases(model, cases, tmp_path / "masks")
     assert "memory ran out" in str(first.error)
