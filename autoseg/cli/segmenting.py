@@ -120,6 +120,14 @@ def predict(
             rich_help_panel=BY_HAND,
         ),
     ] = None,
+    post_process: Annotated[
+        bool,
+        typer.Option(
+            "--post-process/--no-post-process",
+            help="Keep only the largest component of the labels that selection found better off so.",
+            rich_help_panel=BY_HAND,
+        ),
+    ] = True,
 ) -> int:
     """Segment images with a trained model.
 
@@ -150,6 +158,7 @@ def predict(
         "roi": roi or None,
         "engine": engine,
     }
+    given |= {} if post_process else {"post_process": False}
     report = run(
         images,
         masks,

@@ -1,21 +1,19 @@
-"""The deployable model file of a work folder: written from the chosen trainings, and known from others again."""
+"""The deployable model file of a work folder: the chosen trainings as one, with all that is known of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
-from autoseg.errors import AutosegError, UsageError
 from autoseg.evaluation.comparison import dice_table, interval
-from autoseg.files import file_hash, read_record, write_record, written_aside
+from autoseg.files import file_hash, write_record, written_aside
 from autoseg.inference.predictor import joined_model
 from autoseg.model_file import write_model
 from autoseg.pipeline.candidates import Candidate
 from autoseg.pipeline.runs import versions
-from autoseg.progress import Progress
+from autoseg.pipeline.selected import DIGITS
 from autoseg.records import (
     Card,
     CaseScore,
@@ -25,25 +23,7 @@ from autoseg.records import (
     Selection,
     Summary,
 )
-from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
-
-#: Hex digits of a model's hash in selection.json.
-DIGITS = 16
-
-
-def require_replaceable(work: Workspace) -> None:
-    """Raise UsageError where the work folder holds a model file that no selection wrote: it is kept."""
-    if not work.model.exists():
-        return
-    if work.selection.exists():
-        known = read_record(work.selection, Selection)
-        if file_hash(work.model, DIGITS) in (known.bundle, known.replaces):
-            return
-    raise UsageError(
-        "was not written by `autoseg select`, or was changed since, and is kept",
-        where=work.model,
-        remedy="Move it elsewhere, then select again.",
-    )
+from autoseg.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,44 +105,3 @@ def without_plan_names(compared: Sequence[Compared]) -> tuple[Compared, ...]:
         return " + ".join(f"{own} (plan {numbers[plan]})" if plan else own for own, _, plan in parts)
 
     return tuple(row.model_copy(update={"name": neutral(row.name)}) for row in compared)
-
-
-# ------------------------------------------------------------------------------------------------- known from others
-
-
-def hashes(work: Workspace, runs: Sequence[Run]) -> dict[str, str]:
-    """The hash of each run's model, by the run's place in the work folder."""
-    return {place(work, run): file_hash(run.model, DIGITS) for run in runs if run.model.exists()}
-
-
-def place(work: Workspace, run: Run) -> str:
-    """Where a run lies in the work folder."""
-    return run.folder.relative_to(work.root).as_posix()
-
-
-def trained_since(work: Workspace) -> list[str]:
-    """Finished trainings that the selection of a work folder had not seen as they are now, in words."""
-    if not work.model.exists() or not work.selection.exists():
-        return []
-    try:
-        known: Mapping[str, str] = read_record(work.selection, Selection).known
-        written = work.model.stat().st_mtime
-        newer = [run for run in work.all_runs() if run.model.exists() and run.model.stat().st_mtime > written]
-        changed = [run for run in newer if known.get(place(work, run)) != file_hash(run.model, DIGITS)]
-    except (AutosegError, OSError):
-        return []  # a note is no reason not to predict
-    return [described(run) for run in changed]
-
-
-def tell_if_stale(work: Workspace | None, files: Sequence[Path], progress: Progress) -> None:
-    """Say in a line which trainings have ended since the bundle was selected, where it is among the files."""
-    newer = trained_since(work) if work is not None and work.model in files else []
-    if newer:
-        told = ", ".join(newer)
-        progress.say(f"Note: trained since this model was selected: {told}. `autoseg select` compares anew.")
-
-
-def described(run: Run) -> str:
-    """A run in words: "3d_fullres fold 1"."""
-    plan = "" if run.plan == DEFAULT_PLAN else f" of plan {run.plan}"
-    return f"{run.configuration} fold {run.fold}{plan}"

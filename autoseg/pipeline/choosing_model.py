@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from autoseg.arrays.normalize import NORMALIZATIONS
 from autoseg.errors import ModelError, UsageError
 from autoseg.files import read_record
+from autoseg.model_file import read_header
 from autoseg.plugins import load_plugins, require_allowed
 from autoseg.progress import Progress
 from autoseg.records import ModelHeader, Plan, TrainSettings
 from autoseg.workspace import Run, Workspace
+
+#: What model files are called in work folders and runs.
+MODEL = "model.safetensors"
 
 
 def choose_models(models: tuple[Path, ...], work: Workspace | None) -> tuple[list[Path], str]:
@@ -28,7 +33,7 @@ def choose_models(models: tuple[Path, ...], work: Workspace | None) -> tuple[lis
     if work is None:
         raise UsageError("no model was named", remedy="Give --model FILE, or --work with a trained work folder.")
     if work.model.exists():
-        return [work.model], f"{work.model}"
+        return [work.model], f"{work.model} ({in_words(read_header(work.model))})"
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in work.all_runs():
         if run.model.exists():
@@ -47,12 +52,27 @@ def choose_models(models: tuple[Path, ...], work: Workspace | None) -> tuple[lis
     return [run.model for run in runs], f"plan {best[0]}, {best[1]}, fold {folds}{told}"
 
 
+def in_words(header: ModelHeader) -> str:
+    """The networks of a model, how good it is, and what it does to masks, in a line."""
+    counts = Counter(member.configuration.name for member in header.members)
+    told = [" + ".join(f"{name} x {count}" for name, count in counts.items())]
+    card = header.card
+    if card is not None and card.mean_dice is not None:
+        told.append(f"mean Dice of {card.cases} held-out cases {card.mean_dice:.3f}")
+    steps = [step.label or "all foreground" for step in header.post_processing]
+    if steps:
+        told.append(f"keeps the largest component of {', '.join(steps)}")
+    return "; ".join(told)
+
+
 def _expand(path: Path) -> list[Path]:
     if not path.exists():
         raise ModelError("does not exist", where=path, remedy="Name a model.safetensors, or a folder of runs.")
     if path.is_file():
         return [path]
-    found = sorted(path.rglob("model.safetensors"))
+    if (path / MODEL).is_file():  # of a work folder the bundle, which has its networks from the runs below
+        return [path / MODEL]
+    found = sorted(path.rglob(MODEL))
     if not found:
         raise ModelError(
             "holds no model.safetensors", where=path, remedy="Name a folder in which a training has finished."

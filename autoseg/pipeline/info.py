@@ -83,7 +83,8 @@ def _of_the_data(header: ModelHeader, seen: TrainingData) -> list[str]:
         extent = ranged(seen.extent_min, seen.extent_max, 0)
         told.append(f"It has seen no field of view outside {extent} mm (Z × Y × X).")
     for name, channel in zip(header.channels, seen.channels, strict=False):
-        told.append(f"Of {name} it has seen intensities from {min(channel.low):.4g} to {max(channel.high):.4g}.")
+        span = f"{min(channel.low):.4g} to {max(channel.high):.4g}"
+        told.append(f"Of {name} it has seen intensities from {span}, 1 % of the voxels at either end aside.")
     stored = {member.configuration.preparation.orientation for member in header.members} == {"stored"}
     if seen.orientations == ("flat",):
         told.append("It has seen 2D images only.")

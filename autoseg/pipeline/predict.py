@@ -25,7 +25,6 @@ from autoseg.inference.writing import CaseOutcome
 from autoseg.interop.mask_formats import find_mask_format
 from autoseg.interrupts import stop_switch
 from autoseg.model_file import read_header
-from autoseg.pipeline.bundle import tell_if_stale
 from autoseg.pipeline.case_meter import CaseMeter, passes_of
 from autoseg.pipeline.choosing_model import choose_models, known_plugins, load_needed
 from autoseg.pipeline.choosing_speed import (
@@ -48,6 +47,7 @@ from autoseg.pipeline.mask_folder import (
     tell_labels,
 )
 from autoseg.pipeline.reports import PredictReport
+from autoseg.pipeline.selected import tell_if_stale
 from autoseg.pipeline.trust import TrustFiles, case_trust, knowledge_of, require_own_tables
 from autoseg.pipeline.unlike_training import warn_of_grids, warn_of_intensities
 from autoseg.plugins import load_plugins

@@ -14,7 +14,7 @@ from autoseg.evaluation.comparison import Choice, choose
 from autoseg.evaluation.expected_dice import FEWEST_CASES, fit_expected_dice
 from autoseg.inference.predictor import asked_precision
 from autoseg.interrupts import StopSwitch, stop_switch
-from autoseg.pipeline.bundle import Bundle, bundled, hashes, make_card, require_replaceable, write_bundle
+from autoseg.pipeline.bundle import Bundle, bundled, make_card, write_bundle
 from autoseg.pipeline.candidates import (
     Candidate,
     Configured,
@@ -31,6 +31,7 @@ from autoseg.pipeline.measuring import measure_speeds
 from autoseg.pipeline.plans import read_dataset, run_options
 from autoseg.pipeline.post_processing import score_processed, try_steps
 from autoseg.pipeline.reports import SelectReport
+from autoseg.pipeline.selected import hashes, require_replaceable
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
 from autoseg.records import PredictSettings, Selection, Summary, TriedStep

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from autoseg.errors import WorkspaceError
 from autoseg.model_file import read_header
+from autoseg.pipeline.choosing_model import in_words
 from autoseg.pipeline.plans import dataset_command, read_dataset, read_plan
 from autoseg.pipeline.reports import StatusReport
+from autoseg.pipeline.selected import trained_since
 from autoseg.preprocessing.store import is_current
 from autoseg.records import Dataset, Plan
-from autoseg.workspace import Run, Workspace
+from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
 
 def status(work: Workspace) -> StatusReport:
@@ -30,6 +32,8 @@ def status(work: Workspace) -> StatusReport:
         lines.extend((f"prepared {entry}", text) for entry, text in _prepared(work, plan, dataset).items())
     runs = work.all_runs()
     lines.extend((f"run {run.plan}/{run.configuration}/fold_{run.fold}", _run_state(run)) for run in runs)
+    if work.model.exists():
+        lines.append(("selected model", _selected(work)))
     lines.append(("disk used", f"{_size(work.root) / 1e6:.1f} MB"))
     return StatusReport(tuple(lines), _next(work, plans, runs))
 
@@ -62,6 +66,13 @@ def _run_state(run: Run) -> str:
     return f"under way: {epochs} epochs"
 
 
+def _selected(work: Workspace) -> str:
+    """The deployable model in a line, and what it lags behind."""
+    newer = trained_since(work)
+    behind = f"; trained since: {', '.join(newer)}" if newer else ""
+    return in_words(read_header(work.model)) + behind
+
+
 def _next(work: Workspace, plans: dict[str, Plan], runs: list[Run]) -> str:
     if not plans:
         return "autoseg plan DATASET"
@@ -71,7 +82,9 @@ def _next(work: Workspace, plans: dict[str, Plan], runs: list[Run]) -> str:
         return f"autoseg train --fold {run.fold} --configuration {run.configuration}{_option(work, run.plan)}"
     if not runs:
         return f"autoseg train --fold 0{_option(work, next(iter(plans)))}"
-    return f"autoseg predict IMAGES MASKS{_option(work, runs[0].plan)}"
+    if len(runs) > 1 and (not work.model.exists() or trained_since(work)):
+        return f"autoseg select{_option(work, DEFAULT_PLAN)}"
+    return f"autoseg predict IMAGES MASKS{_option(work, DEFAULT_PLAN)}"
 
 
 def _option(work: Workspace, plan: str) -> str:

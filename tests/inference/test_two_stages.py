@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from autoseg.errors import ModelError, PredictionError
 from autoseg.inference.forecast import expected_passes
-from autoseg.inference.predictor import LoadedModel, build_model, load_models
+from autoseg.inference.predictor import LoadedModel, build_model, joined_model, load_models
 from autoseg.inference.volume import predict_volume
-from autoseg.model_file import write_model
+from autoseg.model_file import read_header, write_model
 from autoseg.networks import catalog
 from autoseg.records import Configuration, Geometry, ModelHeader, NetworkSpec, PredictSettings, Volume
 
@@ -108,6 +108,25 @@ def test_files_of_several_folds_are_joined(tmp_path: Path) -> None:
     np.testing.assert_array_equal(predict_volume(model, a_volume()), expected_mask(phantom()).T)
     # equal first stages, as those that several files of one fold bring, count once
     assert load_models(paths[1:], CPU, "float32").description == "3d x 2 after low x 1"
+
+
+def test_one_file_of_several_predicts_as_they_do_together(tmp_path: Path) -> None:
+    """Cascades of two folds, whose first stages bear one name, and a plain configuration beside them."""
+    header = a_cascade(make_configuration(), second_stage())
+    plain = make_header(make_configuration(dimensions=2, spacing=(None, 1.0, 1.0), patch=(12, 10)))
+    files = [(header, (0.0, -40.0)), (header, (0.0, 40.0)), (plain, (0.3,))]
+    paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    for path, (told, biases) in zip(paths, files, strict=True):
+        write_model(path, told, threshold_tensors(told, *biases))
+    for chosen, combine in ((paths[:2], "scores"), (paths, "probabilities")):
+        bundle = tmp_path / f"bundle_{len(chosen)}.safetensors"
+        write_model(bundle, *joined_model(chosen))
+        assert read_header(bundle).combine == combine
+        alone, together = load_models([bundle], CPU, "float32"), load_models(chosen, CPU, "float32")
+        assert alone.description == together.description
+        assert "3d x 2 after low x 2" in alone.description
+        np.testing.assert_array_equal(predict_volume(alone, a_volume()), predict_volume(together, a_volume()))
+        np.testing.assert_array_equal(predict_volume(alone, a_volume()), expected_mask(phantom()).T)
 
 
 def test_first_stages_of_several_kinds_are_refused(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from autoseg.errors import ModelError, UsageError
 from autoseg.files import read_record
 from autoseg.inference.predictor import load_models
 from autoseg.model_file import read_header
+from autoseg.pipeline.choosing_model import choose_models
 from autoseg.pipeline.predict import predict
 from autoseg.pipeline.reports import SelectReport
 from autoseg.pipeline.select import SelectSettings, select
+from autoseg.pipeline.status import status
 from autoseg.progress import SilentProgress
-from autoseg.records import Selection
+from autoseg.records import PredictSettings, Selection
 from autoseg.workspace import Workspace
 
 
@@ -65,6 +67,15 @@ def test_the_bundle_predicts_as_its_members_together(tmp_path: Path) -> None:
     assert (ours[speck] == 0).all()
     np.testing.assert_array_equal(ours[~speck], theirs[~speck])
     assert f"Model: {work.model}" in told.text
+    as_found = predict(
+        image,
+        tmp_path / "as found",
+        work=work,
+        device="cpu",
+        settings=PredictSettings(post_process=False),
+        progress=SilentProgress(),
+    )
+    np.testing.assert_array_equal(read_labels(as_found.masks["new"]).labels, theirs)
     assert load_models([work.model], torch.device("cpu"), "float32").header.post_processing
 
 
@@ -180,6 +191,28 @@ def test_a_bundle_that_is_behind_its_trainings_is_noted(tmp_path: Path) -> None:
     os.utime(newer.model, ns=(work.model.stat().st_mtime_ns + 10**9,) * 2)
     assert "3d_fullres fold 1" in told()
     assert told().count("trained since") == 1
+
+
+def test_a_work_folder_stands_for_its_bundle(tmp_path: Path) -> None:
+    work = a_work(tmp_path)
+    finished_folds(work, {"3d_fullres": 0.0})
+    assert len(choose_models((work.root,), None)[0]) == 4
+    selected(work)
+    assert choose_models((work.root,), None)[0] == [work.model]
+    assert "3d_fullres x 4; mean Dice of 8 held-out cases 1.000" in choose_models((), work)[1]
+    assert "keeps the largest component of all foreground" in choose_models((), work)[1]
+
+
+def test_status_names_select_and_what_was_selected(tmp_path: Path) -> None:
+    work = a_work(tmp_path)
+    finished(work, "3d_fullres", 0, 0.0)
+    assert status(work).next_command.startswith("autoseg predict")
+    finished(work, "3d_fullres", 1, 0.0)
+    assert status(work).next_command == f"autoseg select --work {work.root}"
+    selected(work)
+    told = status(work)
+    assert told.next_command == f"autoseg predict IMAGES MASKS --work {work.root}"
+    assert dict(told.lines)["selected model"].startswith("3d_fullres x 2; mean Dice")
 
 
 def test_nothing_trained_is_told_with_the_command(tmp_path: Path) -> None:
