@@ -217,19 +217,18 @@ def show_predict(console: Console, report: PredictReport, masks: Path) -> None:
 
 
 def show_review(console: Console, rows: Sequence[ReviewRow], masks: Path) -> None:
-    """The cases to look at first; nothing where no case has a reason."""
-    odd = [row for row in rows if row.reasons]
-    if not odd:
+    """The cases to look at first; nothing where there is nothing to tell of any."""
+    told = [row for row in rows if row.reasons or row.expected is not None]
+    if not told:
         return
-    knows = any(row.expected is not None for row in odd)
+    knows = any(row.expected is not None for row in told)
     columns = ("case", "expected Dice" if knows else "confidence", "why")
-    told = [
-        (row.case, _score(row.confidence, 2) if not knows else str(row.expected or "-"), "; ".join(row.reasons))
-        for row in odd[:WORST_ROWS]
+    cells = [
+        (row.case, str(row.expected or "-") if knows else _score(row.confidence, 2), "; ".join(row.reasons) or "-")
+        for row in told[:WORST_ROWS]
     ]
-    show_table(
-        console, f"To be looked at first ({len(odd)} of {_count(len(rows), 'case')} have a reason)", columns, told
-    )
+    odd = sum(bool(row.reasons) for row in rows)
+    show_table(console, f"To be looked at first ({odd} of {_count(len(rows), 'case')} with a reason)", columns, cells)
     say(console, f"All cases, worst first: {masks / 'review.csv'}")
 
 

@@ -31,16 +31,19 @@ from autoseg.pipeline.reports import (
     StatusReport,
     TrainReport,
 )
+from autoseg.pipeline.trust import ReviewRow
 from autoseg.progress import duration
 from autoseg.records import (
     Case,
     CaseScore,
     Dataset,
+    Expectation,
     Fingerprint,
     IntensityStatistics,
     Labels,
     LabelScore,
     LabelSummary,
+    MapKinds,
     Plan,
     PredictSettings,
     Problem,
@@ -459,3 +462,25 @@ def test_a_stage_that_fails_does_not_claim_to_be_done() -> None:
     with pytest.raises(ValueError, match="oh"), progress.stage("failing", 2):
         raise ValueError("oh")
     assert "failing: " not in stream.getvalue()
+
+
+def test_predict_shows_what_to_look_at_first(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = Expectation(dice=0.91, low=0.8, high=0.95)
+    rows = (
+        ReviewRow("strange", None, None, ("nothing was found",), unlike=False),
+        ReviewRow("plain", expected, 0.97, (), unlike=False),
+    )
+    masks = {name: Path(f"masks/{name}.nii.gz") for name in ("strange", "plain")}
+    fake("predict", PredictReport("2d, fold 0", masks, (), masks, {}, 1.0, rows))
+    assert main(["predict", "images", "masks", "--model", "a"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 2 cases with a reason" in shown
+    assert "nothing was found" in shown
+    assert "0.91 (0.80 to 0.95)" in shown
+    assert "review.csv" in shown
+
+
+def test_predict_asks_for_maps(fake: Fake) -> None:
+    called = fake("predict", PredictReport("2d, fold 0", {}, ("a",), {}, {}, 1.0))
+    main(["predict", "images", "masks", "--model", "a", "--uncertainty"])
+    assert called["maps"] == MapKinds(uncertainty=True)
