@@ -58,6 +58,11 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     @property
+    def acceleration(self) -> Path:
+        """Which way to compute was the fastest when it was tried for this run."""
+        return self.folder / "acceleration.json"
+
+    @property
     def curves(self) -> Path:
         """Picture of the curves."""
         return self.folder / "progress.png"

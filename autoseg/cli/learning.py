@@ -127,6 +127,24 @@ def train(
             "on the CPU). On several machines start it with torchrun instead.",
         ),
     ] = None,
+    samples_at_a_time: Annotated[
+        int | None,
+        typer.Option(
+            "--samples-at-a-time",
+            min=1,
+            metavar="N",
+            help="Compute so many samples of a batch at once, to the same gradient (default: as many as fit).",
+        ),
+    ] = None,
+    acceleration: Annotated[
+        str,
+        typer.Option(
+            "--acceleration",
+            metavar="NAME",
+            help="auto (for long trainings what a trial finds fastest), eager, channels-last, compile or "
+            "compile-channels-last.",
+        ),
+    ] = "auto",
 ) -> int:
     """Train a network and score it on held-out cases.
 
@@ -169,6 +187,8 @@ def train(
         "log": tuple(log or ()),
         "workers": workers,
         "spent_seconds": process_seconds(),
+        "samples_at_a_time": samples_at_a_time,
+        "acceleration": acceleration,
     }
     from autoseg.pipeline.company import company
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,16 @@ ACCELERATIONS: dict[str, Acceleration] = {
     "compile": Acceleration(compiled=True),
     "compile-channels-last": Acceleration(compiled=True, channels_last=True),
 }
+
+
+def compiled_at_first_call(network: nn.Module) -> Callable[[Tensor], Tensor | list[Tensor]]:
+    """What torch.compile makes of a network; where it does not work, the first call raises, whatever the reason."""
+
+    @cache
+    def compiled() -> Callable[[Tensor], Tensor | list[Tensor]]:
+        return torch.compile(network)
+
+    return lambda images: compiled()(images)
 
 
 def in_short(error: Exception) -> str:

@@ -45,6 +45,7 @@ def fitting_plan(
             return made, probe
         smaller, overrides = _smaller(make, made, overrides, failed)
         if smaller is None:
+            probe = in_parts(made, probe, device, progress, partly_annotated=partly_annotated)
             break
         progress.warn(
             f"{failed[0].configuration} does not fit: {failed[0].why}. Planning again with "
@@ -59,6 +60,30 @@ def fitting_plan(
         f"one training step of {failed[0].configuration} does not fit this device: {failed[0].why}",
         remedy="Give a smaller --set patch_size=… or batch_size=…, another --device, or --no-probe to train elsewhere.",
     )
+
+
+def in_parts(made: Plan, probe: Probe, device: str, progress: Progress, *, partly_annotated: bool) -> Probe:
+    """What was measured, with batches that do not fit at once tried in parts: the gradient is the same."""
+    steps = []
+    for step in probe.steps:
+        size = made.configurations[step.configuration].batch_size
+        while not step.fits and size > 1:
+            size = -(-size // 2)
+            again = probed(
+                made,
+                device,
+                progress,
+                configurations=[step.configuration],
+                partly_annotated=partly_annotated,
+                samples_at_a_time=size,
+            )
+            step = again.steps[0]
+            if step.fits:
+                progress.warn(
+                    f"{step.configuration}: a batch does not fit at once; {size} samples of it are computed at a time"
+                )
+        steps.append(step)
+    return probe.model_copy(update={"steps": tuple(steps)})
 
 
 def _failed(probe: Probe) -> list[StepProbe]:

@@ -24,13 +24,14 @@ def placed(
     device: torch.device,
     progress: Progress,
 ) -> list[TrainingCase]:
-    """The cases, on a CUDA device where they fit there beside a training step; else as they are."""
+    """The cases, as many on a CUDA device as fit there beside a training step."""
     if device.type != "cuda" or not cases:
         return list(cases)
     room = room_on_device(devices.free_memory(device), measured_step_bytes(work, plan, configuration))
     held = hold_on_device(cases, device, room)
-    if isinstance(held[0], CaseOnDevice):
-        progress.say(f"{len(held)} prepared cases are held on {device}")
+    count = sum(isinstance(case, CaseOnDevice) for case in held)
+    if count:
+        progress.say(f"{count} of {len(held)} prepared cases are held on {device}")
     return held
 
 

@@ -39,6 +39,7 @@ class ProbeTask:
     device: str
     limit_bytes: int
     partly_annotated: bool
+    samples_at_a_time: int | None = None
 
 
 def probed(
@@ -48,10 +49,12 @@ def probed(
     *,
     configurations: Collection[str] | None = None,
     partly_annotated: bool = False,
+    samples_at_a_time: int | None = None,
 ) -> Probe:
     """Try one training step of each configuration of a plan, or of the named ones, on the device.
 
     What does not fit is told in the answer and harms nothing. Configurations that make the same step share one.
+    Of a batch `samples_at_a_time` are computed at once, None is all.
     `partly_annotated` tells that labels are missing from some cases, for which the loss holds more in memory.
     """
     groups: dict[str, list[Configuration]] = {}
@@ -68,10 +71,13 @@ def probed(
     with progress.stage("Trying one training step", len(groups)) as advance:
         for alike in groups.values():
             if budget.kind == "cpu":
-                step, computed_in = _tried_apart(ProbeTask(plan, alike[0], "cpu", usable_memory(), partly_annotated))
+                task = ProbeTask(plan, alike[0], "cpu", usable_memory(), partly_annotated, samples_at_a_time)
+                step, computed_in = _tried_apart(task)
             else:
                 limit = _accelerator_limit(device)
-                step, computed_in = _tried(ProbeTask(plan, alike[0], device, limit, partly_annotated))
+                task = ProbeTask(plan, alike[0], device, limit, partly_annotated, samples_at_a_time)
+                step, computed_in = _tried(task)
+            step = step.model_copy(update={"samples_at_a_time": samples_at_a_time})
             precision = computed_in or precision
             steps |= {entry.name: step.model_copy(update={"configuration": entry.name}) for entry in alike}
             advance(1)
@@ -100,6 +106,7 @@ def _tried(task: ProbeTask) -> tuple[StepProbe, str]:
         settings=plan.training,
         device=task.device,
         partly_annotated=task.partly_annotated,
+        samples_at_a_time=task.samples_at_a_time,
     )
     return try_step(step, task.limit_bytes), step.precision
 

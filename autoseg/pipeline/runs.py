@@ -7,6 +7,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import psutil
 import torch
@@ -156,6 +157,8 @@ def receipt(training: Training, seconds: Mapping[str, float]) -> dict[str, objec
         "device": devices.describe(training.setup.device),
         "precision": training.setup.precision,
         "processes": training.setup.ranks.place.world,
+        "samples_at_a_time": training.setup.samples_at_a_time or training.setup.largest_share,
+        "acceleration": asdict(training.setup.acceleration),
         "threads": torch.get_num_threads(),
         "seed": training.setup.settings.seed,
         "versions": versions(),

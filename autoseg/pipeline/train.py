@@ -28,6 +28,7 @@ from autoseg.pipeline.epochs import run_epochs
 from autoseg.pipeline.fine_tuning import find_source, plan_for, require_source
 from autoseg.pipeline.fold_scores import scored
 from autoseg.pipeline.job import Job, stages_of, training_setup
+from autoseg.pipeline.pace import suited
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.prepare import prepare_cases
 from autoseg.pipeline.reports import TrainReport
@@ -151,6 +152,7 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
         job.progress.warn(f"{case} is left out: {why}")
     usable = without(split, lacking, run.fold)
     held_out = [case for case in job.dataset.cases if case.id in set(usable.val)]
+    job = suited(job)
     setup = training_setup(job, usable, maps)
     told = shared(job, usable, maps, imported_plugins())
     job.ranks.tell(Order.TRAIN, content=told.model_dump_json().encode("utf-8"))

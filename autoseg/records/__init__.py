@@ -51,6 +51,7 @@ from autoseg.records.model import (
     ModelHeader,
 )
 from autoseg.records.plan import (
+    AccelerationTrial,
     Configuration,
     NetworkSpec,
     Plan,
@@ -97,6 +98,7 @@ __all__ = [
     "NO_LIMITS",
     "NO_MAPS",
     "OUTSIDE",
+    "AccelerationTrial",
     "Affine",
     "Calibration",
     "Card",

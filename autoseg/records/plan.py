@@ -155,6 +155,19 @@ class StepProbe(Record):
     peak_bytes: int | None = None  # of the device; on a CPU what the process grew by
     limit_bytes: int  # what the device could have given
     why: str = ""  # what happened where it did not fit
+    samples_at_a_time: int | None = None  # where a whole batch at once did not fit
+
+
+class AccelerationTrial(Record):
+    """Seconds of a training step by each way to compute it, and which one was chosen for a run."""
+
+    format: int = 1
+    device: str
+    torch: str  # version
+    precision: str
+    chosen: str  # name in networks.acceleration.ACCELERATIONS
+    seconds_per_step: dict[str, float]
+    failed: dict[str, str]  # name -> why
 
 
 class Probe(Record):

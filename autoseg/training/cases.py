@@ -1,7 +1,7 @@
 """Prepared cases as training reads them.
 
-On a GPU they are held on the device where they fit beside a training step, and cropped there; else in main memory
-where they fit; else read from disk by chunks. Patches are the same voxels whichever it is.
+As many as fit are held in main memory, and of these, on a GPU, as many as fit beside a training step on the device,
+where they are cropped; the others are read from disk by chunks. Patches are the same voxels whichever it is.
 
 For the second stage of a cascade the label map that the first stage found is the last channel of the image.
 """
@@ -125,7 +125,8 @@ class SecondStageCase:
 def load_cases(
     folder: Path, case_ids: Sequence[str], first_stage: Mapping[str, Path] | None = None, processes: int = 1
 ) -> list[TrainingCase]:
-    """The prepared cases for training, in the given order: in memory if all fit, else lazily from disk.
+    """The prepared cases for training, in the given order: as many in memory as fit, the others read from
+    disk patch by patch.
 
     So many `processes` of this machine hold the cases, each for itself.
     `first_stage` names per case the label map that a first stage found, for the second stage of a cascade. Raises
@@ -133,10 +134,17 @@ def load_cases(
     """
     opened = [open_case(folder, case_id) for case_id in case_ids]
     found = {} if first_stage is None else {case.case: _first(case, first_stage[case.case]) for case in opened}
-    size = sum(_bytes(case.channels + bool(found), case.shape) for case in opened)
-    if size > psutil.virtual_memory().available * MEMORY_SHARE / processes:
-        return [SecondStageCase(case, found[case.case]) if found else case for case in opened]
-    return [_in_memory(read_case(folder, case_id), found.get(case_id)) for case_id in case_ids]
+    room = psutil.virtual_memory().available * MEMORY_SHARE / processes
+    cases: list[TrainingCase] = []
+    for case in opened:
+        first = found.get(case.case)
+        size = _bytes(case.channels + bool(found), case.shape)
+        if size <= room:
+            room -= size
+            cases.append(_in_memory(read_case(folder, case.case), first))
+        else:
+            cases.append(case if first is None else SecondStageCase(case, first))
+    return cases
 
 
 def _first(case: StoredCase, path: Path) -> StoredLabels:
@@ -158,25 +166,20 @@ def _in_memory(prepared: PreparedCase, first: StoredLabels | None) -> CaseInMemo
 
 
 def hold_on_device(cases: Sequence[TrainingCase], device: torch.device, room_bytes: int) -> list[TrainingCase]:
-    """The cases, moved to the device where all of them together fit into so many bytes; else as they are.
+    """The cases, as many of them moved to the device as fit into so many bytes.
 
     Cases that did not fit into main memory stay on disk.
     """
-    in_memory = [case for case in cases if isinstance(case, CaseInMemory)]
-    if len(in_memory) < len(cases):
-        return list(cases)
-    if sum(_bytes(case.prepared.image.shape[0], case.shape) for case in in_memory) > room_bytes:
-        return list(cases)
-    return [
-        CaseOnDevice(
-            case.case,
-            case.shape,
-            case.locations,
-            torch.from_numpy(case.prepared.image).to(device),
-            torch.from_numpy(case.read_labels()).to(device),
-        )
-        for case in in_memory
-    ]
+    held: list[TrainingCase] = []
+    for case in cases:
+        size = _bytes(case.prepared.image.shape[0], case.shape) if isinstance(case, CaseInMemory) else 0
+        if isinstance(case, CaseInMemory) and size <= room_bytes:
+            room_bytes -= size
+            image, labels = torch.from_numpy(case.prepared.image), torch.from_numpy(case.read_labels())
+            held.append(CaseOnDevice(case.case, case.shape, case.locations, image.to(device), labels.to(device)))
+        else:
+            held.append(case)
+    return held
 
 
 def room_on_device(free_bytes: int, step_bytes: int | None) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 
 from autoseg import devices
 from autoseg.devices import autocast
-from autoseg.networks.acceleration import in_short
+from autoseg.networks.acceleration import compiled_at_first_call, in_short
 from autoseg.networks.catalog import build_network, prepare_for_device
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.training.augmentation import find_augmentation, initial_patch_size
@@ -61,7 +61,7 @@ class Learner:
 
     def _built(self, compiled: bool) -> Backward:
         self._compiled = compiled  # whether it is to be seen yet if that works here
-        compute = torch.compile(self.network) if compiled else self.network
+        compute = compiled_at_first_call(self.network) if compiled else self.network
         bare = BatchTotals(self.network, compute, self.loss, self.setup.precision)
         return Backward(distributed(bare, self.setup.ranks), bare, self.loss, self.setup.ranks, self.scaler.scale)
 

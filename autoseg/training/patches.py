@@ -170,7 +170,7 @@ def crop_padded(
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Cropped samples of one step, before augmentation: tensors where the cases are held on a device, else arrays."""
+    """Cropped samples of one step, before augmentation: tensors where any case is held on a device, else arrays."""
 
     step: int
     images: NDArray[np.float32] | Tensor  # (B, C, *initial size), 2D without Z
@@ -210,6 +210,8 @@ def batch_cases(cases: Sequence[TrainingCase], sampling: Sampling, step: int) ->
 
 
 def _stacked(crops: Sequence[NDArray[Any] | Tensor]) -> NDArray[Any] | Tensor:
-    """The crops of a batch as one array, or as one tensor on the device that holds them."""
-    tensors = [crop for crop in crops if isinstance(crop, Tensor)]
-    return torch.stack(tensors) if len(tensors) == len(crops) else np.stack([np.asarray(crop) for crop in crops])
+    """The crops of a batch as one array; as one tensor on the device that holds any of them."""
+    device = next((crop.device for crop in crops if isinstance(crop, Tensor)), None)
+    if device is None:
+        return np.stack([np.asarray(crop) for crop in crops])
+    return torch.stack([torch.as_tensor(crop).to(device) for crop in crops])

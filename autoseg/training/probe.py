@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import math
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from autoseg import devices
+from autoseg.errors import TrainingError
+from autoseg.networks.acceleration import ACCELERATIONS
 from autoseg.planning.step import network_channels, step_bytes, step_operations
 from autoseg.records import (
     Configuration,
@@ -34,6 +33,7 @@ from autoseg.records import (
 from autoseg.training.augmentation import find_augmentation, initial_patch_size
 from autoseg.training.cases import CaseInMemory
 from autoseg.training.loop import Training
+from autoseg.training.memory import memory_growth
 from autoseg.training.setup import TrainingSetup
 
 #: Steps that are made where the first took less than SHORT_SECONDS: it warms up, and memory is full from the second on,
@@ -56,9 +56,6 @@ HOPELESS = 2.0
 #: Name of the case that the step is made on.
 NOISE = "noise"
 
-#: Seconds between two looks at the memory in use, where the system does not remember the peak.
-LOOK_EVERY = 0.01
-
 
 @dataclass(frozen=True)
 class StepTask:
@@ -71,17 +68,22 @@ class StepTask:
     settings: TrainSettings
     device: str  # name for `devices.choose_device`
     partly_annotated: bool = False  # whether labels are missing from some cases: then the loss holds more
+    samples_at_a_time: int | None = None  # of the batch; None is all
+    acceleration: str = "eager"  # name in ACCELERATIONS
+    chosen_precision: devices.Precision | None = None  # None is what is best on the device
 
     @property
     def precision(self) -> devices.Precision:
         """The precision in which a training on this device computes unless told otherwise."""
-        return devices.best_precision(devices.choose_device(self.device))
+        return self.chosen_precision or devices.best_precision(devices.choose_device(self.device))
 
     @property
     def estimated_bytes(self) -> int:
         """Memory by the closed form."""
         half = self.precision != "float32"
-        return step_bytes(self.configuration, self.channels, self.labels, self.settings.optimizer, half_precision=half)
+        size = min(self.samples_at_a_time or self.configuration.batch_size, self.configuration.batch_size)
+        at_once = self.configuration.model_copy(update={"batch_size": size})
+        return step_bytes(at_once, self.channels, self.labels, self.settings.optimizer, half_precision=half)
 
     @property
     def operations(self) -> float:
@@ -161,8 +163,12 @@ class _Enough(Exception):
 
 
 def timed_steps(task: StepTask, repeats: int = REPEATS, most: int = MOST_REPEATS) -> float:
-    """Seconds of one step: the shortest of a few after the first, or the first where that is long."""
+    """Seconds of one step: the shortest of a few after the first, or the first where that is long.
+
+    A first step that compiles is long whatever the others are. Raises TrainingError where compiling does not work.
+    """
     device = devices.choose_device(task.device)
+    compiled = ACCELERATIONS[task.acceleration].compiled
     seconds: list[float] = []
     began = time.monotonic()
 
@@ -170,16 +176,21 @@ def timed_steps(task: StepTask, repeats: int = REPEATS, most: int = MOST_REPEATS
         devices.synchronize(device)
         seconds.append(time.monotonic() - began - sum(seconds))
         enough = most if sum(seconds) < ENOUGH_SECONDS else repeats
-        if len(seconds) >= enough or seconds[0] > SHORT_SECONDS:
+        if len(seconds) >= enough or (seconds[0] > SHORT_SECONDS and not compiled):
             raise _Enough
         return False
 
     with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
         training = Training(_setup(task, device), Path(folder) / "state.safetensors")
+        training.say = _refused  # what a training would do without is not to be measured
         began = time.monotonic()
         for _ in training.epochs(after_each_step):
             pass
     return min(seconds[1:], default=seconds[0])
+
+
+def _refused(words: str) -> None:
+    raise TrainingError(words)
 
 
 def _setup(task: StepTask, device: torch.device) -> TrainingSetup:
@@ -195,6 +206,8 @@ def _setup(task: StepTask, device: torch.device) -> TrainingSetup:
         validation_cases=[],
         device=device,
         precision=task.precision,
+        samples_at_a_time=task.samples_at_a_time,
+        acceleration=ACCELERATIONS[task.acceleration],
         annotated={NOISE: tuple(task.labels.foreground)[:1]} if task.partly_annotated else {},
     )
 
@@ -235,64 +248,3 @@ def _estimated_seconds(task: StepTask) -> float:
         small.append(min(size, divisor * max(2, -(-SMALL_EDGE // divisor))))
     trial = replace(task, configuration=configuration.model_copy(update={"patch_size": tuple(small), "batch_size": 1}))
     return timed_steps(trial, REPEATS, REPEATS) * task.operations / trial.operations
-
-
-# ---------------------------------------------------------------------------------------------------------- memory
-
-
-@contextmanager
-def memory_growth(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Gives a function that tells by how many bytes the device's memory in use has grown at most in this block.
-
-    On a CPU it is the resident memory of this process. What the process had taken and freed before is used again and
-    does not show, so it should be a fresh one.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_reserved(device)
-        yield lambda: torch.cuda.max_memory_reserved(device) - before
-    elif device.type == "mps":
-        # Apple's allocator keeps what it got: what it holds at the end is the peak
-        before = torch.mps.driver_allocated_memory()
-        yield lambda: torch.mps.driver_allocated_memory() - before
-    else:
-        with _watched_resident_memory() as watched:
-            before, peak_before = int(psutil.Process().memory_info().rss), remembered_peak()
-
-            def growth() -> int:
-                # a peak from before this block tells nothing of it
-                peak = remembered_peak()
-                return max(watched(), peak if peak > peak_before else 0) - before
-
-            yield growth
-
-
-def remembered_peak() -> int:
-    """The largest resident memory of this process so far, in bytes, as the system remembers it; 0 if it does not."""
-    usage = psutil.Process().memory_info()
-    if hasattr(usage, "peak_wset"):  # Windows
-        return int(usage.peak_wset)
-    with suppress(OSError, ValueError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-@contextmanager
-def _watched_resident_memory() -> Iterator[Callable[[], int]]:
-    """Gives a function that tells the largest resident memory that a thread has seen since."""
-    process, ended = psutil.Process(), threading.Event()
-    largest = [int(process.memory_info().rss)]
-
-    def look() -> None:
-        while not ended.wait(LOOK_EVERY):
-            largest[0] = max(largest[0], int(process.memory_info().rss))
-
-    thread = threading.Thread(target=look, daemon=True, name="memory")
-    thread.start()
-    try:
-        yield lambda: largest[0]
-    finally:
-        ended.set()
-        thread.join()

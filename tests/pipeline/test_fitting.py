@@ -80,12 +80,16 @@ def pretend(
         *,
         configurations: Collection[str] | None = None,
         partly_annotated: bool = False,
+        samples_at_a_time: int | None = None,
     ) -> Probe:
-        del device, progress, configurations
+        del device, progress
         tried.append(plan)
         steps = []
         for entry in plan.configurations.values():
-            fits = bytes_of(entry) <= limit(entry)
+            if configurations is not None and entry.name not in configurations:
+                continue
+            share = (samples_at_a_time or entry.batch_size) / entry.batch_size
+            fits = bytes_of(entry) * share <= limit(entry)
             steps.append(
                 StepProbe(
                     configuration=entry.name,
@@ -93,6 +97,7 @@ def pretend(
                     peak_bytes=bytes_of(entry) if measured else None,
                     limit_bytes=limit(entry),
                     why="" if fits else "memory ran out",
+                    samples_at_a_time=samples_at_a_time,
                 )
             )
         return Probe(plan=plan.name, device="pretended", precision="float32", free_bytes=1, steps=tuple(steps))
@@ -131,7 +136,21 @@ def test_what_was_given_cannot_shrink(monkeypatch: pytest.MonkeyPatch, make: Cal
     with pytest.raises(PlanError, match=r"3d_(lowres|fullres) does not fit this device: memory ran out") as caught:
         fitting_plan(make, Overrides(patch_size_3d=(128, 128, 128), batch_size=2), "cuda", QUIET)
     assert "--no-probe" in str(caught.value)
-    assert len(tried) == 1
+    assert len(set(map(id, tried))) == 1
+
+
+def test_a_given_batch_that_does_not_fit_is_computed_in_parts(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[Overrides], Plan]
+) -> None:
+    overrides = Overrides(patch_size_3d=(64, 64, 64), batch_size=8)
+    limits = {entry.name: bytes_of(entry) // 3 for entry in make(overrides).configurations.values()}
+    pretend(monkeypatch, lambda entry: limits[entry.name])
+    progress = Listening()
+    plan, probe = fitting_plan(make, overrides, "cuda", progress)
+    assert {entry.batch_size for entry in plan.configurations.values()} == {8}
+    assert {step.samples_at_a_time for step in probe.steps} == {2}
+    assert all(step.fits for step in probe.steps)
+    assert "2 samples of it are computed at a time" in progress.warnings[-1]
 
 
 def test_a_device_that_nothing_fits_is_told(monkeypatch: pytest.MonkeyPatch, make: Callable[[Overrides], Plan]) -> None:

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from autoseg.preprocessing.store import open_case, write_case
+from autoseg.preprocessing.store import StoredCase, open_case, write_case
 from autoseg.records import Case, Geometry, Placement, PreparedCase
-from autoseg.training.cases import CaseInMemory, CaseOnDevice, hold_on_device, load_cases, room_on_device
+from autoseg.training import cases
+from autoseg.training.cases import (
+    MEMORY_SHARE,
+    CaseInMemory,
+    CaseOnDevice,
+    hold_on_device,
+    load_cases,
+    room_on_device,
+)
 from autoseg.training.patches import Sampling, make_batch
 
 CPU = torch.device("cpu")
@@ -52,7 +61,7 @@ def test_batches_are_the_same_wherever_the_cases_are_held(folder: Path, patch: t
     assert all(isinstance(case, CaseInMemory) for case in in_memory)
     assert all(isinstance(case, CaseOnDevice) for case in held)
     for step in range(5):
-        memory, disk, device = (make_batch(cases, entry, step) for cases in (in_memory, on_disk, held))
+        memory, disk, device = (make_batch(place, entry, step) for place in (in_memory, on_disk, held))
         assert isinstance(device.images, Tensor)
         assert isinstance(device.labels, Tensor)
         for images, labels in ((disk.images, disk.labels), (device.images.numpy(), device.labels.numpy())):
@@ -64,11 +73,33 @@ def test_batches_are_the_same_wherever_the_cases_are_held(folder: Path, patch: t
         assert np.array_equal(one.read_labels(), three.read_labels())
 
 
-def test_cases_that_do_not_fit_together_stay_where_they_are(folder: Path) -> None:
+ONE = (2 * 4 + 2) * 11 * 9 * 10
+
+
+def test_as_many_cases_as_fit_are_held(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_memory = load_cases(folder, ["a", "b"])
-    one = (2 * 4 + 2) * 11 * 9 * 10
-    assert hold_on_device(in_memory, CPU, room_bytes=2 * one - 1) == in_memory
-    assert isinstance(hold_on_device(in_memory, CPU, room_bytes=2 * one)[0], CaseOnDevice)
+    assert hold_on_device(in_memory, CPU, room_bytes=ONE - 1) == in_memory
+    some = hold_on_device(in_memory, CPU, room_bytes=2 * ONE - 1)
+    assert isinstance(some[0], CaseOnDevice)
+    assert some[1] is in_memory[1]
+    assert all(isinstance(case, CaseOnDevice) for case in hold_on_device(in_memory, CPU, room_bytes=2 * ONE))
+    memory = SimpleNamespace(available=(2 * ONE) / MEMORY_SHARE + 1)
+    monkeypatch.setattr(cases.psutil, "virtual_memory", lambda: memory)
+    kinds = [type(case) for case in load_cases(folder, ["a", "b", "c"])]
+    assert kinds == [CaseInMemory, CaseInMemory, StoredCase]
+    assert [type(case) for case in load_cases(folder, ["a", "b", "c"], processes=2)][1:] == [StoredCase] * 2
+    mixed = hold_on_device(load_cases(folder, ["a", "b", "c"]), CPU, room_bytes=ONE)
+    assert [type(case) for case in mixed] == [CaseOnDevice, CaseInMemory, StoredCase]
+    entry = Sampling((6, 6, 6), (6, 6, 6), batch_size=6, foreground_share=0.5, has_ignore=False, seed=3)
+    on_disk = [open_case(folder, name) for name in "abc"]
+    for step in range(3):
+        both, disk = make_batch(mixed, entry, step), make_batch(on_disk, entry, step)
+        assert len(set(both.cases)) > 1
+        assert np.array_equal(torch.as_tensor(both.images).numpy(), disk.images)
+        assert np.array_equal(torch.as_tensor(both.labels).numpy(), disk.labels)
+
+
+def test_cases_on_disk_stay_there(folder: Path) -> None:
     on_disk = [open_case(folder, "a")]
     assert hold_on_device(on_disk, CPU, room_bytes=10**9) == on_disk
 

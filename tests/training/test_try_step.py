@@ -15,8 +15,9 @@ from step_builders import LABELS, make_configuration
 
 from autoseg.records import Labels, TrainSettings
 from autoseg.training import probe
+from autoseg.training.memory import memory_growth, remembered_peak
 from autoseg.training.patches import make_batch
-from autoseg.training.probe import StepTask, memory_growth, random_case, remembered_peak, timed_steps, try_step
+from autoseg.training.probe import StepTask, random_case, timed_steps, try_step
 
 ROOM = 2**34
 
