@@ -131,6 +131,13 @@ def test_the_reference_is_the_help() -> None:
     assert REFERENCE.read_text(encoding="utf-8") == reference(), "run: python tests/test_docs.py"
 
 
+def test_the_contents_name_every_page_once_and_end_with_the_notebook() -> None:
+    contents = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2].rstrip().splitlines()
+    named = sorted(line.rpartition(": ")[2] for line in contents if line.endswith(".md"))
+    assert named == sorted(page.relative_to(REPOSITORY / "docs").as_posix() for page in PAGES if page != README)
+    assert contents[-1] == "  - Lab notebook: lab-notebook.md"  # a page behind it would belong to no list
+
+
 def test_options_named_in_the_documentation_exist() -> None:
     known = set(re.findall(r"--[a-z][a-z-]+", REFERENCE.read_text(encoding="utf-8")))
     wrong = []
