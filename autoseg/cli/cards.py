@@ -27,7 +27,7 @@ def show_select(console: Console, report: SelectReport, predict_command: str) ->
     _show_measured(console, header)
     members = ", ".join(member.name for member in header.members)
     say(console, f"Chosen: {selection.chosen} (networks: {members})", "bold")
-    say(console, f"Written: {report.path} ({report.path.stat().st_size / 1e6:.1f} MB)")
+    say(console, f"Written: {report.path} ({_size(report.path.stat().st_size)})")
     times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in selection.seconds.items())
     say(console, f"Time: {times}")
     say(console, f"Next: {predict_command}")
@@ -50,14 +50,16 @@ def _facts(report: InfoReport) -> Iterable[tuple[str, str]]:
     from autoseg.pipeline.info import configurations
 
     header, seen = report.header, report.header.fingerprint
-    yield "file", f"{report.size_bytes / 1e6:.1f} MB, {sum(report.parameters.values()):,} parameters"
+    yield "file", f"{_size(report.size_bytes)}, {sum(report.parameters.values()):,} parameters"
     yield "channels", ", ".join(header.channels)
     yield "labels", ", ".join(_named(name, value) for name, value in header.labels.names.items())
     for name, (entry, count) in configurations(header).items():
         spacing = " × ".join("own" if size is None else f"{size:.4g}" for size in entry.preparation.spacing)
         patch = " × ".join(map(str, entry.patch_size))
         yield name, f"{_count(count, 'network')} ({entry.network}), {spacing} mm, patch {patch}"
-    if len(header.members) > 1:
+    stages = {member.previous_stage for member in header.members}
+    averaged = [entry for entry in header.members if not {entry.name, entry.configuration.name} & stages]
+    if len(averaged) > 1:
         yield "combined by", f"mean {header.combine}"
     axes = header.members[0].mirror_axes
     yield "mirroring", "along " + ", ".join("ZYX"[axis] for axis in axes) if axes else "none"
@@ -184,6 +186,10 @@ def _settings(mode: SpeedMode) -> str:
 
 def _named(name: str, value: int | tuple[int, ...]) -> str:
     return f"{name} = {'+'.join(map(str, value)) if isinstance(value, tuple) else value}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"
 
 
 def _count(number: int, noun: str) -> str:

@@ -81,10 +81,11 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _mean_dice(runs: Sequence[Run]) -> float:
-    """Mean held-out Dice over the scored runs; -1 where none is scored."""
+    """Mean held-out Dice over the scored runs; -1 where none is. Fold all is scored on what it was trained on."""
     from autoseg.pipeline.evaluate import read_mean_dice
 
-    scores = [score for run in runs if (score := read_mean_dice(run.summary)) is not None]
+    held_out = [run for run in runs if run.fold != "all"]
+    scores = [score for run in held_out if (score := read_mean_dice(run.summary)) is not None]
     return sum(scores) / len(scores) if scores else -1.0
 
 

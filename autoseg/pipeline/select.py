@@ -200,6 +200,8 @@ def predicted_ensembles(
     deadline = clock.deadline(ENSEMBLE_SHARE)
     for line in preview(waiting, deadline):
         trials.progress.say(line)
+    if waiting:
+        trials.progress.say("Examining the chosen model and measuring its speeds come on top")
     made: list[Candidate] = []
     notes: list[str] = []
     for parts, names in waiting:

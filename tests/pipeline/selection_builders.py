@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nibabel
@@ -17,13 +17,13 @@ from autoseg.files import read_record, write_json, write_record
 from autoseg.fingerprint.training_data import training_data
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import load_models
-from autoseg.model_file import write_model
+from autoseg.model_file import read_model, write_model
 from autoseg.networks import catalog
 from autoseg.pipeline.evaluate import ScoreTask, score_cases, write_summary
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.splits import SplitOptions
 from autoseg.progress import SilentProgress
-from autoseg.records import Dataset, Fingerprint, Member, ModelHeader, TrainSettings
+from autoseg.records import Dataset, Fingerprint, Member, ModelHeader, NetworkSpec, TrainSettings
 from autoseg.workspace import Run, Workspace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
@@ -35,10 +35,13 @@ finally:
 LABELS = {"background": 0, "grey": 1, "white": 4}
 
 
-@pytest.fixture(autouse=True)
-def threshold_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalog.NETWORKS, "threshold", Threshold)
-    monkeypatch.setitem(catalog.NETWORKS, "threshold_regions", ThresholdRegions)
+@pytest.fixture(autouse=True, scope="module")
+def simple_networks() -> Iterator[None]:
+    """Networks that these work folders need, for the tests of one module."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, made in (("threshold", Threshold), ("threshold_regions", ThresholdRegions), ("repeat", Repeat)):
+            patch.setitem(catalog.NETWORKS, name, made)
+        yield
 
 
 def write_volumes(root: Path, cases: int, specks: bool, labels_table: Mapping[str, object]) -> Path:
@@ -121,6 +124,41 @@ def finished(
     )
     write_record(run.settings, TrainSettings(epochs=1, learning_rate=0.1, weight_decay=0.0))
     write_model(run.model, header, {header.members[0].name: {"bias": torch.tensor([bias])}})
+    score(work, run)
+    return run
+
+
+class Repeat(torch.nn.Module):
+    """A second stage that repeats what the first found: its scores are the maps of the first stage."""
+
+    deep_supervision = True
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([image[:, :1] * 0 + 0.5, image[:, 1:]], dim=1) + self.bias
+
+
+def finished_cascade(work: Workspace, fold: int) -> Run:
+    """The second stage of the cascade whose first is `3d_lowres` of the same fold, which must be there."""
+    first = work.run("default", "3d_lowres", fold)
+    header, tensors = read_model(first.model)
+    run = work.run("default", "3d_cascade_fullres", fold)
+    below = header.members[0]
+    entry = below.configuration.model_copy(
+        update={"name": "3d_cascade_fullres", "network": "repeat", "previous_stage": "3d_lowres"}
+    )
+    above = Member(
+        name=f"3d_cascade_fullres.fold_{fold}", configuration=entry, mirror_axes=(0, 1, 2), previous_stage=below.name
+    )
+    write_record(run.settings, TrainSettings(epochs=1, learning_rate=0.1, weight_decay=0.0))
+    write_model(
+        run.model,
+        header.model_copy(update={"members": (above, below)}),
+        {above.name: {"bias": torch.zeros(1)}, **tensors},
+    )
     score(work, run)
     return run
 

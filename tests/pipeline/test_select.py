@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from selection_builders import LABELS, a_work, finished, finished_folds, threshold_network  # noqa: F401
+from selection_builders import LABELS, a_work, finished, finished_cascade, finished_folds, simple_networks  # noqa: F401
 from volume_builders import Told
 
 from autoseg.cli import main
@@ -16,14 +16,16 @@ from autoseg.dataset.readers import read_labels
 from autoseg.errors import ModelError, UsageError
 from autoseg.files import read_record
 from autoseg.inference.predictor import load_models
-from autoseg.model_file import read_header
+from autoseg.model_file import read_header, write_model
+from autoseg.pipeline.bundle import bundled
+from autoseg.pipeline.candidates import Candidate, find_candidates, single
 from autoseg.pipeline.choosing_model import choose_models
 from autoseg.pipeline.predict import predict
 from autoseg.pipeline.reports import SelectReport
 from autoseg.pipeline.select import SelectSettings, select
 from autoseg.pipeline.status import status
 from autoseg.progress import SilentProgress
-from autoseg.records import PredictSettings, Selection
+from autoseg.records import Dataset, PredictSettings, Selection
 from autoseg.workspace import Workspace
 
 
@@ -32,10 +34,16 @@ def selected(work: Workspace, **settings: object) -> SelectReport:
     return select(work, settings=chosen, device="cpu", workers=0, progress=SilentProgress())
 
 
-def test_an_ensemble_is_chosen_where_it_is_surely_better(tmp_path: Path) -> None:
-    work = a_work(tmp_path)
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, simple_networks: None) -> tuple[Workspace, SelectReport]:  # noqa: F811
+    """A work folder in which two configurations together are better than either, and its selection; to be read only."""
+    work = a_work(tmp_path_factory.mktemp("pair"))
     finished_folds(work, {"3d_fullres": 0.35, "2d": -0.3})
-    report = selected(work)
+    return work, selected(work)
+
+
+def test_an_ensemble_is_chosen_where_it_is_surely_better(pair: tuple[Workspace, SelectReport]) -> None:
+    work, report = pair
     chosen, *others = report.selection.compared
     assert chosen.name == "2d + 3d_fullres"
     assert (chosen.networks, chosen.cases) == (2, 8)
@@ -50,11 +58,9 @@ def test_an_ensemble_is_chosen_where_it_is_surely_better(tmp_path: Path) -> None
     assert kept == {*(f"case_{number:02d}.nii.gz" for number in range(8)), "predictions.json", "summary.json"}
 
 
-def test_the_bundle_predicts_as_its_members_together(tmp_path: Path) -> None:
-    work = a_work(tmp_path)
-    finished_folds(work, {"3d_fullres": 0.35, "2d": -0.3})
-    report = selected(work)
-    image = tmp_path / "data" / "imagesTs" / "new_0000.nii.gz"
+def test_the_bundle_predicts_as_its_members_together(pair: tuple[Workspace, SelectReport], tmp_path: Path) -> None:
+    work, report = pair
+    image = work.root.parent / "data" / "imagesTs" / "new_0000.nii.gz"
     runs = tuple(run.model for run in work.all_runs())
     parts = predict(image, tmp_path / "parts", models=runs, device="cpu", progress=SilentProgress())
     told = Told()
@@ -103,12 +109,48 @@ def test_what_keeping_the_largest_component_gained_is_kept(tmp_path: Path) -> No
     assert tried[None].step.dice_before < 0.995
 
 
+def test_a_cascade_runs_two_networks_and_brings_its_first_stage(tmp_path: Path) -> None:
+    work = a_work(tmp_path, cases=6, folds=3)
+    finished_folds(work, {"3d_lowres": 0.35, "2d": -0.3}, folds=3)
+    for fold in range(3):
+        finished_cascade(work, fold)
+    report = selected(work)
+    networks = {row.name: row.networks for row in report.selection.compared}
+    assert networks == {
+        "3d_lowres": 1,
+        "2d": 1,
+        "3d_cascade_fullres": 2,
+        "2d + 3d_lowres": 2,
+        "2d + 3d_cascade_fullres": 3,  # but not the cascade with its own first stage
+    }
+    assert report.selection.chosen == "2d + 3d_lowres"
+    bundle = bundled(single_of(work, "3d_cascade_fullres"))
+    write_model(tmp_path / "cascade.safetensors", bundle.header, bundle.tensors)
+    image = tmp_path / "data" / "imagesTs" / "new_0000.nii.gz"
+    masks = {}
+    for name, models in (
+        ("one file", (tmp_path / "cascade.safetensors",)),
+        ("three files", tuple(work.run("default", "3d_cascade_fullres", fold).model for fold in range(3))),
+    ):
+        done = predict(image, tmp_path / name, models=models, device="cpu", progress=SilentProgress())
+        masks[name] = read_labels(done.masks["new"]).labels
+    np.testing.assert_array_equal(masks["one file"], masks["three files"])
+    assert set(np.unique(masks["one file"])) == {0, 1, 4}
+
+
+def single_of(work: Workspace, name: str) -> Candidate:
+    dataset = read_record(work.dataset, Dataset)
+    (part,) = find_candidates(work, dataset, configurations=(name,)).configured
+    return single(part, {case.id: case for case in dataset.cases})
+
+
 def test_any_folds_that_are_done_are_enough(tmp_path: Path) -> None:
     work = a_work(tmp_path, folds=4)
     for fold in (0, 2):
         finished(work, "3d_fullres", fold, 0.0, ended_early="ended early at step 7 by Ctrl-C" if fold else "")
     finished(work, "2d", 2, -0.3)
     finished(work, "2d", "all", 0.0)  # scored on what it was trained on: as good as it looks it must not be
+    assert "3d_fullres" in choose_models((), work)[1]  # nor by who predicts without a selection
     unscored = finished(work, "2d", 1, 0.0)
     unscored.summary.unlink()
     report = selected(work)
@@ -250,10 +292,8 @@ def test_a_budget_leaves_out_by_name_what_does_not_fit(tmp_path: Path) -> None:
     assert note.startswith("Dice of new masks will not be foretold")
 
 
-def test_speeds_and_calibration_are_measured(tmp_path: Path) -> None:
-    work = a_work(tmp_path)
-    finished_folds(work, {"3d_fullres": 0.35, "2d": -0.3})
-    header = selected(work).header
+def test_speeds_and_calibration_are_measured(pair: tuple[Workspace, SelectReport]) -> None:
+    header = pair[1].header
     assert [mode.name for mode in header.speeds] == ["fast", "balanced", "best"]
     assert all(mode.cases == 8 and mode.device for mode in header.speeds)
     assert all((mode.seconds_per_case or 0) > (mode.seconds_per_million_voxels or 1) * 0.001 for mode in header.speeds)
