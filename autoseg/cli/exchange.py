@@ -11,10 +11,12 @@ from rich.console import Console
 from autoseg import console, tables
 from autoseg.cli.app import DONE
 from autoseg.errors import UsageError
-from autoseg.options import DEFAULT_WORK, Models, Work
+from autoseg.options import DEFAULT_WORK, Models, Use, Work
+from autoseg.progress import duration
 
 if TYPE_CHECKING:  # its modules load torch, which `--help` must not wait for
     from autoseg.pipeline.exchange import ExportReport, ImportReport
+    from autoseg.pipeline.onnx_export import OnnxReport
 
 
 def import_nnunet(
@@ -77,6 +79,10 @@ def import_nnunet(
 
 
 def export(
+    model_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[MODEL]", help="Model file or folder of runs, as --model.", show_default=False),
+    ] = None,
     nnunet: Annotated[
         Path | None,
         typer.Option(
@@ -85,8 +91,27 @@ def export(
             help="Write for nnU-Net: DIR gets a folder trainer__plans__configuration; nothing in DIR is overwritten.",
         ),
     ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", help="Write the networks as ONNX files, with all steps around them as JSON."),
+    ] = False,
     model: Models = None,
     work: Work = DEFAULT_WORK,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder to make for --onnx (default: NAME-onnx beside the model NAME)."
+        ),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--image",
+            metavar="FILE",
+            help="Image to try the ONNX files on, once per channel (default: a case of the work folder that was held "
+            "back, else a made-up image).",
+        ),
+    ] = None,
     file_ending: Annotated[
         str | None,
         typer.Option(
@@ -95,27 +120,41 @@ def export(
             help="Ending of the images that nnU-Net will read (default: that of the dataset, else .nii.gz).",
         ),
     ] = None,
+    use: Use = None,
 ) -> int:
     """Write a trained model for other programs.
+
+    With --onnx, a folder gets an ONNX file per network and steps.json, which tells every step before and after them in
+    numbers. The files are run in ONNX Runtime beside the model, and are kept only if the Dice of each label is 0.999 or
+    more.
 
     With --nnunet, plans and checkpoints go into a folder from which nnU-Net's own predict makes the same masks. The
     command says what to call there.
 
-    Examples: autoseg export --nnunet for-nnunet; autoseg export --nnunet for-nnunet --model model.safetensors
+    Examples: autoseg export model.safetensors --onnx; autoseg export --nnunet for-nnunet
     """
-    if nnunet is None:
-        raise UsageError("export needs to know what for", remedy="Give --nnunet DIR.")
-    from autoseg.pipeline.exchange import export_nnunet
+    models = (*([] if model_file is None else [model_file]), *(model or ()))
+    if onnx == (nnunet is not None):
+        raise UsageError("export needs to know what for", remedy="Give either --onnx or --nnunet DIR.")
+    strange = ["--file-ending"] if onnx and file_ending else []
+    strange += [name for name, given in (("--out", out), ("--image", image), ("--use", use)) if given and not onnx]
+    if strange:
+        raise UsageError(f"{strange[0]} goes with {'--nnunet' if onnx else '--onnx'} only", remedy="Leave it out.")
     from autoseg.workspace import Workspace
 
-    report = export_nnunet(
-        nnunet,
-        models=tuple(model or ()),
-        work=Workspace(work),
-        file_ending=file_ending,
-        progress=console.RichProgress(),
-    )
-    show_export(console.results_console(), report)
+    progress, results = console.RichProgress(), console.results_console()
+    if nnunet is None:
+        from autoseg.pipeline.onnx_export import export_onnx
+
+        written = export_onnx(
+            out, models=models, work=Workspace(work), images=tuple(image or ()), use=tuple(use or ()), progress=progress
+        )
+        show_onnx(results, written)
+        return DONE
+    from autoseg.pipeline.exchange import export_nnunet
+
+    report = export_nnunet(nnunet, models=models, work=Workspace(work), file_ending=file_ending, progress=progress)
+    show_export(results, report)
     return DONE
 
 
@@ -158,6 +197,19 @@ def show_export(shown: Console, report: ExportReport) -> None:
         console.say(shown, f"Written: {folder} (fold {', '.join(folds)})")
         words = f"-i IMAGES -o MASKS -m {_word(folder)} -f {' '.join(folds)}"
         console.say(shown, f"For nnU-Net: nnUNetv2_predict_from_modelfolder {words}")
+
+
+def show_onnx(shown: Console, report: OnnxReport) -> None:
+    """How the files compare with the model, and where they are."""
+    verification = report.verification
+    console.say(shown, f"Model: {report.description}")
+    rows = ((name, "-" if score is None else f"{score:.5f}") for name, score in verification.dice.items())
+    title = f"Masks by {verification.engine} against {verification.reference}, on a {verification.image}"
+    tables.show_table(shown, title, ("label", "Dice"), rows)
+    times = ", ".join(f"{name} {duration(seconds)}" for name, seconds in report.seconds.items())
+    console.say(shown, f"{verification.different_voxels:,} of {verification.voxels:,} voxels differ ({times})")
+    _notes(shown, report.notes)
+    console.say(shown, f"Written: {report.folder} ({', '.join(report.files)}, steps.json)")
 
 
 def _notes(shown: Console, notes: tuple[str, ...]) -> None:
