@@ -15,6 +15,9 @@ from autoseg.errors import ReadError
 #: Most bytes that one byte of a compressed file can unpack to: deflate's bound (RFC 1951: 258 bytes from two bits).
 DEFLATE_RATIO = 1032
 
+#: The same for TIFF, whose compressions (LZW, Zstandard) pack equal bytes more tightly, and which may leave tiles out.
+TIFF_RATIO = 8 * DEFLATE_RATIO
+
 #: Claims below this are never refused: they do no harm.
 HARMLESS = 64 << 20
 

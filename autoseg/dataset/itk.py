@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.dataset.claims import refuse_impossible, refuse_too_large
 from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows, skew_notes
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import DatasetError, ReadError
@@ -128,11 +131,21 @@ def _header(path: Path) -> Any:
 def _load(path: Path) -> tuple[NDArray[np.generic], Geometry]:
     """Stored voxels (C, Z, Y, X) and grid."""
     reader = _header(path)
+    _refuse_claims(reader, path)
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     return _content(image, path)
+
+
+def _refuse_claims(reader: Any, path: Path) -> None:
+    """Refuse headers that claim more than there can be; ITK would ask for the memory first."""
+    voxels = math.prod(reader.GetSize()) * int(reader.GetNumberOfComponents())
+    bits = re.search(r"(\d+)-bit", _simple_itk().GetPixelIDValueAsString(reader.GetPixelID()))
+    if not path.name.lower().endswith((".mhd", ".nhdr")):  # whose voxels are in another file
+        refuse_impossible(path, voxels * (int(bits[1]) // 8 if bits else 1), path.stat().st_size)
+    refuse_too_large(path, voxels)
 
 
 def _content(image: Any, path: Path) -> tuple[NDArray[np.generic], Geometry]:

@@ -7,6 +7,7 @@ and finds truncation wherever it is. nibabel interprets the header.
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.dataset.claims import refuse_impossible, refuse_too_large
 from autoseg.dataset.geometry import skew_notes
 from autoseg.dataset.nifti_header import (
     HEADER_BYTES,
@@ -89,6 +91,8 @@ def _load(path: Path) -> tuple[Layout, NDArray[np.generic]]:
     """Layout and stored voxels (C, Z, Y, X), in the file's own type."""
     layout = read_layout(header_bytes(path), path)
     needed = layout.offset + layout.voxel_bytes
+    refuse_impossible(path, needed, path.stat().st_size)
+    refuse_too_large(path, layout.channels * math.prod(layout.geometry.shape))
     content, packed = _content(path, needed)
     layout = replace(layout, notes=(*layout.notes, *_name_notes(path, packed)))
     if len(content) < needed:

@@ -6,6 +6,7 @@ with voxels of 1 mm. Pillow, tifffile and SimpleITK are imported when the first 
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.dataset.claims import TIFF_RATIO, refuse_impossible, refuse_too_large
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import ReadError
 from autoseg.files import written_aside
@@ -103,12 +105,22 @@ def _opened(path: Path) -> Any:
         raise ReadError("does not exist", where=path)
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", where=path, remedy="Copy or download the file again.")
+    Image.MAX_IMAGE_PIXELS = None  # its own bound refuses whole slides; ours goes by the file's bytes
     try:
-        return Image.open(path)
+        picture = Image.open(path)
     except UnidentifiedImageError as error:
         raise ReadError("is not a picture, whatever its name says", where=path) from error
     except (SyntaxError, Image.DecompressionBombError, *DECODING_ERRORS) as error:
         raise _unreadable(path, error) from error
+    columns, rows = picture.size
+    values = rows * columns * PLAIN_MODES.get(picture.mode, 3)
+    try:
+        refuse_impossible(path, values, path.stat().st_size)
+        refuse_too_large(path, values)
+    except ReadError:
+        picture.close()
+        raise
+    return picture
 
 
 def _decoded(picture: Any, path: Path) -> Any:
@@ -225,6 +237,8 @@ def _load_tiff(path: Path) -> tuple[NDArray[np.generic], Geometry]:
     """Stored voxels (C, Z, Y, X) and grid."""
     with _tiff(path) as file:
         shape, axes = _tiff_axes(file, path)
+        refuse_impossible(path, math.prod(shape) * file.series[0].dtype.itemsize, path.stat().st_size, TIFF_RATIO)
+        refuse_too_large(path, math.prod(shape))
         try:
             stored = np.asarray(file.asarray(series=0)).reshape(shape)
         except DECODING_ERRORS as error:

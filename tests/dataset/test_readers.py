@@ -164,7 +164,7 @@ def test_a_header_of_huge_size_asks_for_no_memory(tmp_path: Path) -> None:
     header = nib.Nifti1Header()
     header.set_data_shape((30000, 30000, 30000))
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(100)))
-    with pytest.raises(ReadError, match="truncated"):
+    with pytest.raises(ReadError, match="cannot hold"):
         read_image([tmp_path / "a.nii.gz"])
 
 
@@ -439,3 +439,27 @@ def test_writing_refuses_what_is_no_mask(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="cannot hold"):
         write_labels(tmp_path / "a.png", np.zeros(SPACE.shape, np.uint8), SPACE)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------------------------- GIPL, Slicer
+
+
+@pytest.mark.parametrize("ending", [".gipl", ".gipl.gz"])
+def test_gipl_is_read_and_its_masks_keep_their_place(ending: str, tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(volume())
+    image.SetSpacing((0.5, 0.75, 2.0))
+    image.SetOrigin((10.0, -20.0, 30.0))
+    path = tmp_path / f"scan{ending}"
+    sitk.WriteImage(image, str(path))
+    found = read_image([path])
+    np.testing.assert_array_equal(found.image[0], volume())
+    assert found.geometry.spacing == (2.0, 0.75, 0.5)
+    assert (ending_of(path), stem_of(path), mask_ending(path)) == (ending, "scan", ".mha")
+    with pytest.raises(ReadError, match="orientation"):
+        write_labels(path.with_name(f"mask{ending}"), volume(), found.geometry)
+    write_labels(tmp_path / "mask.mha", volume(), found.geometry, path)
+    assert sitk.ReadImage(str(tmp_path / "mask.mha")).GetOrigin() == image.GetOrigin()
+
+
+def test_segmentations_of_slicer_have_the_name_of_their_case() -> None:
+    assert (ending_of("P1.seg.nrrd"), stem_of("P1.seg.nrrd")) == (".seg.nrrd", "P1")
