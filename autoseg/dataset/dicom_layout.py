@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.dataset.dicom import Found, find_series
 from autoseg.dataset.dicom_inputs import series_names
 from autoseg.dataset.dicom_labels import label_names, referenced_series
+from autoseg.dataset.patients import Patients
 from autoseg.errors import DatasetError, ReadError
 from autoseg.records import Case
 
 
-@dataclass(frozen=True)
-class DicomCases:
-    """Cases of a tree of DICOM files; the channel is called like the modality that all series have."""
-
-    channel: str
-    cases: tuple[Case, ...]
-    notes: tuple[str, ...]
-
-
-def find_dicom_cases(root: Path) -> DicomCases | None:
+def find_dicom_cases(root: Path) -> Patients | None:
     """A case for each series of images that an object with labels refers to; None where there is none.
 
+    The channel is called like the modality that all series have.
     Raises DatasetError where there are labels and images, but none belong together.
     """
     found = find_series(root)
@@ -49,7 +41,7 @@ def find_dicom_cases(root: Path) -> DicomCases | None:
         notes.append(f"series without labels are left out: {told}")
     modalities = {one.modality for one in labelled}
     channel = modalities.pop() if len(modalities) == 1 else "channel_0"
-    return DicomCases(channel or "channel_0", tuple(sorted(cases, key=lambda case: case.id)), tuple(notes))
+    return Patients((channel or "channel_0",), tuple(sorted(cases, key=lambda case: case.id)), tuple(notes))
 
 
 def _pairs(images: list[Found], labels: list[Found]) -> tuple[dict[Path, list[Path]], list[str]]:

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autoseg.arrays.labels import region_round_trip
-from autoseg.dataset.annotated import read_annotated, with_annotated
+from autoseg.dataset.assembly import assemble
+from autoseg.dataset.bids import find_bids
 from autoseg.dataset.declaration import FILE_NAME, Declaration, Listed, read_declaration
 from autoseg.dataset.dicom import holds_dicom
 from autoseg.dataset.dicom_layout import find_dicom_cases
-from autoseg.dataset.label_files import chosen_files, class_files, file_names, labels_of_files, with_drawn
-from autoseg.dataset.label_values import labels_from_files
+from autoseg.dataset.label_files import class_files
 from autoseg.dataset.listing import visible_folders
 from autoseg.dataset.naming import (
     CHANNEL_NUMBER,
@@ -27,10 +26,10 @@ from autoseg.dataset.naming import (
     pair_labels,
     safe_id,
 )
-from autoseg.dataset.patients import find_patients
-from autoseg.dataset.readers import ending_of, read_geometry, stem_of
-from autoseg.errors import DatasetError, ReadError
-from autoseg.records import Case, Dataset, Labels
+from autoseg.dataset.patients import Patients, find_patients
+from autoseg.dataset.readers import stem_of
+from autoseg.errors import DatasetError
+from autoseg.records import Case, Dataset
 
 IMAGE_FOLDERS = ("imagesTr", "images", "image", "imgs", "img")
 LABEL_FOLDERS = ("labelsTr", "labels", "label", "masks", "mask", "segmentations", "annotations", "gt")
@@ -41,7 +40,8 @@ DESCRIPTION = """\
 Known are: nnU-Net's (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json), the Medical Segmentation \
 Decathlon's (a dataset.json with a training list), two folders images/ and labels/, and one folder per patient \
 (CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz). Instead of a label map a case may have a folder with one file per label \
-(labelsTr/CASE/liver.nii.gz, CASE/segmentations/liver.nii.gz). A folder with a DICOM series may stand for an image \
+(labelsTr/CASE/liver.nii.gz, CASE/segmentations/liver.nii.gz). Of BIDS, sub-01/anat/sub-01_T1w.nii.gz and \
+derivatives/NAME/sub-01/anat/sub-01_dseg.nii.gz. A folder with a DICOM series may stand for an image \
 file, and DICOM-SEG and RTSTRUCT files in a tree of DICOM files are found by what they refer to."""
 
 
@@ -82,7 +82,7 @@ def decathlon(root: Path) -> Dataset | None:
     cases = tuple(_listed_case(root, listed, present) for listed in declaration.training)
     test = tuple(_listed_case(root, listed, present, test=True) for listed in declaration.test)
     test = tuple(case for case in test if any(present(path) for path in case.images))
-    return _assemble("decathlon", root, declaration, _sorted(cases), _sorted(test), ())
+    return assemble("decathlon", root, declaration, _sorted(cases), _sorted(test), ())
 
 
 def nnunet(root: Path) -> Dataset | None:
@@ -102,30 +102,26 @@ def folders(root: Path) -> Dataset | None:
     return _from_folders("folders", root, Declaration(), *pair)
 
 
+def bids(root: Path) -> Dataset | None:
+    """Images in sub-*/[ses-*/]anat, and labels in derivatives/*/sub-*/… (BIDS)."""
+    return _from_found("bids", root, find_bids(root))
+
+
 def patients(root: Path) -> Dataset | None:
     """One folder per patient, with the labels named by a last word such as `seg` or `mask`."""
-    found = find_patients(root)
-    if found is None:
-        return None
-    declaration = read_declaration(root) or Declaration()
-    named = replace(declaration, channels=found.channels, file_ending=None, training=(), test=(), cases_declared=None)
-    return _assemble("patients", root, named, found.cases, (), found.notes)
+    return _from_found("patients", root, find_patients(root))
 
 
 def dicom(root: Path) -> Dataset | None:
     """A tree of DICOM files: series of images, with DICOM-SEG or RTSTRUCT files that refer to them."""
-    found = find_dicom_cases(root)
-    if found is None:
-        return None
-    declaration = read_declaration(root) or Declaration()
-    named = replace(declaration, channels=declaration.channels or (found.channel,))
-    return _assemble("dicom", root, named, found.cases, (), found.notes)
+    return _from_found("dicom", root, find_dicom_cases(root))
 
 
 LAYOUTS: dict[str, Callable[[Path], Dataset | None]] = {
     "decathlon": decathlon,
     "nnunet": nnunet,
     "folders": folders,
+    "bids": bids,
     "patients": patients,
     "dicom": dicom,
 }
@@ -177,7 +173,21 @@ def _from_folders(layout: str, root: Path, declaration: Declaration, images: Pat
     test: tuple[Case, ...] = ()
     if test_pair is not None:
         test, _ = _cases(*test_pair, channels or len(training[0].images) if training else channels)
-    return _assemble(layout, root, declaration, training, test, tuple(notes))
+    return assemble(layout, root, declaration, training, test, tuple(notes))
+
+
+def _from_found(layout: str, root: Path, found: Patients | None) -> Dataset | None:
+    if found is None:
+        return None
+    declaration = read_declaration(root) or Declaration()
+    named = replace(
+        declaration,
+        channels=found.channels if layout != "dicom" else declaration.channels or found.channels,
+        labels=declaration.labels or found.labels,
+        file_ending=None,
+        cases_declared=None,
+    )
+    return assemble(layout, root, named, found.cases, (), found.notes)
 
 
 def _cases(images: Path, labels: Path | None, channels: int | None) -> tuple[tuple[Case, ...], Grouping]:
@@ -202,97 +212,3 @@ def _cases(images: Path, labels: Path | None, channels: int | None) -> tuple[tup
 
 def _sorted(cases: tuple[Case, ...]) -> tuple[Case, ...]:
     return tuple(sorted(cases, key=lambda case: case.id))
-
-
-def _assemble(
-    layout: str,
-    root: Path,
-    declaration: Declaration,
-    cases: tuple[Case, ...],
-    test: tuple[Case, ...],
-    notes: tuple[str, ...],
-) -> Dataset:
-    if not cases:
-        raise DatasetError("holds no training image", where=root, remedy="Are the images elsewhere?")
-    channels, channel_notes = _channel_names(declaration, cases)
-    labels, label_notes = _label_table(declaration, cases, root)
-    _check_round_trip(labels, root)
-    cases, test = _annotated_cases(root, declaration, labels, cases, test)
-    declared = declaration.cases_declared
-    if declared is not None and declared != len(cases):
-        label_notes += (f"dataset.json declares {declared} training cases, {len(cases)} were found",)
-    return Dataset(
-        name=declaration.name or root.name,
-        root=root,
-        layout=layout,
-        channels=channels,
-        labels=labels,
-        cases=cases,
-        test_cases=test,
-        file_ending=declaration.file_ending or ending_of(cases[0].images[0].name) or "",
-        notes=(*declaration.notes, *notes, *channel_notes, *label_notes),
-    )
-
-
-def _channel_names(declaration: Declaration, cases: tuple[Case, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Declared names, or numbered ones for as many channels as the first readable case has."""
-    if declaration.channels:
-        return declaration.channels, ()
-    count = len(cases[0].images)
-    if count == 1:
-        count = _count_channels(cases)
-    names = tuple(f"channel_{number}" for number in range(count))
-    return names, (f"channel names are not declared: {', '.join(names)}",)
-
-
-def _count_channels(cases: tuple[Case, ...]) -> int:
-    for case in cases:
-        try:
-            return read_geometry(case.images[0])[1]
-        except ReadError:
-            continue  # the check of the cases reports it
-    return 1
-
-
-def _label_table(declaration: Declaration, cases: tuple[Case, ...], root: Path) -> tuple[Labels, tuple[str, ...]]:
-    by_files = [case for case in cases if case.label_files]
-    by_map = [case for case in cases if case.labels is not None]
-    if by_files and by_map:
-        raise DatasetError(
-            f"case {by_map[0].id} has a label map, case {by_files[0].id} one file per label",
-            where=root,
-            remedy="Give all cases their labels in one way.",
-        )
-    if by_files:
-        return labels_of_files(by_files, declaration.labels, root)
-    if declaration.labels is not None:
-        return declaration.labels, ()
-    return labels_from_files([case.labels for case in by_map if case.labels is not None], root)
-
-
-def _check_round_trip(labels: Labels, root: Path) -> None:
-    """Refuse labels of which a perfect prediction would not give the training labels back."""
-    faults = region_round_trip(labels)
-    if not faults:
-        return
-    by_order = labels.regions_class_order is not None
-    raise DatasetError(
-        f"field {'regions_class_order' if by_order else 'labels'}: a mask could not tell these values of the label "
-        f"files apart: {'; '.join(faults)}",
-        where=root / FILE_NAME,
-        remedy="Give each value a region of its own at its place in the order, or leave regions_class_order out."
-        if by_order
-        else "Declare a label for each value, so that no two values are in the same regions.",
-    )
-
-
-def _annotated_cases(
-    root: Path, declaration: Declaration, labels: Labels, cases: tuple[Case, ...], test: tuple[Case, ...]
-) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """The cases with what was drawn in each: by their label files, or as the user says."""
-    names = file_names(cases)
-    if names:
-        cases = tuple(with_drawn(chosen_files(case, labels), labels, names) for case in cases)
-        test = tuple(with_drawn(chosen_files(case, labels), labels, names) for case in test)
-    table = read_annotated(root, declaration.annotated)
-    return (cases, test) if table is None else with_annotated(cases, test, labels, table, root)

@@ -11,7 +11,7 @@ from autoseg.dataset.listing import visible_folders
 from autoseg.dataset.naming import image_entries, is_label_name, safe_id
 from autoseg.dataset.readers import ending_of, stem_of
 from autoseg.errors import DatasetError
-from autoseg.records import Case
+from autoseg.records import Case, Labels
 
 #: Folders beside the images of a patient that hold one file per label.
 CLASS_FOLDERS = ("segmentations", "segmentation", "labels", "masks")
@@ -27,6 +27,7 @@ class Patients:
     channels: tuple[str, ...]
     cases: tuple[Case, ...]
     notes: tuple[str, ...]
+    labels: Labels | None = None  # where the folder names them
 
 
 @dataclass(frozen=True)
