@@ -135,7 +135,7 @@ def _combinations_in(case: Case, labels: Labels) -> set[Combination] | None:
     if not files:
         return set()
     try:
-        combined = read_combined(files, case.images[0])
+        combined = read_combined(files, _image(case))
     except DatasetError:
         return None
     return {_drawn_part(combined.combinations[code]) for code in combined.occurring()}
@@ -160,7 +160,7 @@ def read_case_labels(case: Case, labels: Labels) -> LabelMap:
     files = chosen_files(case, labels).label_files
     if not files:
         raise DatasetError("has no file of any label", where=case.id, remedy="Add its label files.")
-    return _as_map(case, read_combined(files, case.images[0]), [name for name, _ in files], labels)
+    return _as_map(case, read_combined(files, _image(case)), [name for name, _ in files], labels)
 
 
 def read_reference(case: Case, labels: Labels) -> tuple[LabelMap, Labels]:
@@ -170,10 +170,15 @@ def read_reference(case: Case, labels: Labels) -> tuple[LabelMap, Labels]:
     files = chosen_files(case, labels).label_files
     if not files:
         raise DatasetError("has no file of any label", where=case.id, remedy="Add its label files.")
-    combined, names = read_combined(files, case.images[0]), [name for name, _ in files]
+    combined, names = read_combined(files, _image(case)), [name for name, _ in files]
     occurring = {_drawn_part(combined.combinations[code]) for code in combined.occurring()}
     grown = with_combinations(labels, names, occurring)
     return _as_map(case, combined, names, grown), grown
+
+
+def _image(case: Case) -> Path | None:
+    """What its labels were drawn on; references to score against come without."""
+    return case.images[0] if case.images else None
 
 
 def _as_map(case: Case, combined: Combined, names: Collection[str], labels: Labels) -> LabelMap:
