@@ -39,7 +39,7 @@ def measure_speeds(
     steps: Sequence[str | None],
     deadline: float | None,
 ) -> tuple[SpeedMode, ...]:
-    """The modes, quickest first, with what was measured of each; nothing where no time was left.
+    """The modes, quickest first, with what was measured of each; those for which no time was left are missing.
 
     `known` are scores of the chosen model's held-out masks after post-processing: they are those of a mode that does
     what selection does anyway. `steps` are the labels whose largest component is kept.
@@ -51,10 +51,11 @@ def measure_speeds(
     modes = stated_modes([bundle.header])
     measured = []
     with trials.progress.stage("Measuring speeds", len(modes)) as advance, tempfile.TemporaryDirectory() as folder:
-        _predicted(model, timed[:1], Path(folder) / "warm-up", modes[0].settings)
+        if deadline is None or time.monotonic() < deadline:
+            _predicted(model, timed[:1], Path(folder) / "warm-up", modes[0].settings)
         for mode in modes:
             if deadline is not None and time.monotonic() > deadline:
-                return ()
+                break
             seconds = _timed(model, timed, Path(folder) / "timed", mode, trials)
             if _plain(mode.settings) == _plain(trials.settings) and not mode.settings.members:
                 scores = [known[name] for name in names]

@@ -13,6 +13,7 @@ from autoseg.evaluation.calibration import calibrate
 from autoseg.evaluation.comparison import Choice, choose
 from autoseg.evaluation.expected_dice import FEWEST_CASES, fit_expected_dice
 from autoseg.inference.predictor import asked_precision
+from autoseg.inference.speeds import SPEEDS
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.pipeline.bundle import Bundle, bundled, make_card, write_bundle
 from autoseg.pipeline.candidates import (
@@ -34,7 +35,7 @@ from autoseg.pipeline.reports import SelectReport
 from autoseg.pipeline.selected import hashes, require_replaceable
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import PredictSettings, Selection, Summary, TriedStep
+from autoseg.records import PredictSettings, Selection, SpeedMode, Summary, TriedStep
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 #: Share of a budget after which no more ensembles are predicted, and after which no more cases are examined; what is
@@ -161,10 +162,12 @@ def _measured(
         "speeds": speeds,
         "card": make_card(chosen, summary, choice.compared),
     }
-    return replace(bundle, header=bundle.header.model_copy(update=measured)), _not_measured(measured, len(samples))
+    return replace(bundle, header=bundle.header.model_copy(update=measured)), _not_measured(
+        measured, speeds, len(samples)
+    )
 
 
-def _not_measured(measured: Mapping[str, object], examined: int) -> list[str]:
+def _not_measured(measured: Mapping[str, object], speeds: Sequence[SpeedMode], examined: int) -> list[str]:
     """What the file will not tell, and why."""
     notes = []
     if measured["calibration"] is None:
@@ -176,8 +179,10 @@ def _not_measured(measured: Mapping[str, object], examined: int) -> list[str]:
         notes.append(
             f"Dice of new masks will not be foretold: that takes {FEWEST_CASES} examined cases with a mask of a label"
         )
-    if not measured["speeds"]:
-        notes.append("speeds were not measured: no time was left in the budget")
+    known = {mode.name for mode in speeds}
+    missing = [name for name in SPEEDS if name not in known]
+    if missing:
+        notes.append(f"the speed of {', '.join(missing)} was not measured: no time was left in the budget")
     return notes
 
 

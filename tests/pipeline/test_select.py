@@ -283,7 +283,7 @@ def test_a_budget_leaves_out_by_name_what_does_not_fit(tmp_path: Path) -> None:
         "2d + 3d_fullres was not predicted: no time was left for it in the budget",
         "probabilities are not calibrated: that takes 4 held-out cases or more, and 0 were examined",
         "Dice of new masks will not be foretold: that takes 20 examined cases with a mask of a label",
-        "speeds were not measured: no time was left in the budget",
+        "the speed of fast, balanced, best was not measured: no time was left in the budget",
     }
     assert report.selection.chosen in ("2d", "3d_fullres")
     assert report.header.card is not None
