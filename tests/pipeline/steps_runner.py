@@ -23,8 +23,14 @@ def segment(folder: Path, files: list[Path]) -> np.ndarray:
     results = []
     for group in bundle["groups"]:
         for step in group["steps"]:
+            if group["first_stage"] and step["step"] == "resample_scores":
+                break  # the grid is that of the group that asks for the labels
             STEPS[step["step"]](state, step, group)
-        results.append(state["scores"])
+        if group["first_stage"]:
+            last = {"scores": state["scores"], "spacing": state["new_spacing"], "steps": group["steps"][-2:]}
+            state.setdefault("first stages", {})[group["name"]] = last
+        else:
+            results.append(state["scores"])
     state["scores"] = np.mean(results, axis=0) if len(results) > 1 else results[0]
     for step in bundle["after"]:
         STEPS[step["step"]](state, step, {})
@@ -111,6 +117,17 @@ def resample(state: dict[str, Any], step: dict[str, Any], group: dict[str, Any])
             result = np.clip(result, low, high)
         channels.append(result.astype(np.float32))
     state["image"] = np.stack(channels)
+
+
+def add_first_stage(state: dict[str, Any], step: dict[str, Any], group: dict[str, Any]) -> None:
+    first = state["first stages"][step["group"]]
+    resampling, decision = first["steps"]
+    inner = {"scores": first["scores"], "before": state["image"].shape[1:]}
+    inner |= {"new_spacing": first["spacing"], "spacing": first["spacing"]}
+    resample_scores(inner, resampling, group)
+    decide(inner, decision, group)
+    maps = [inner["mask"] == number for number in range(1, step["labels"] + 1)]
+    state["image"] = np.concatenate([state["image"], np.stack(maps).astype(np.float32)])
 
 
 def pad(state: dict[str, Any], step: dict[str, Any], group: dict[str, Any]) -> None:
@@ -227,7 +244,20 @@ def keep_largest(state: dict[str, Any], step: dict[str, Any], group: dict[str, A
 STEPS = {
     function.__name__: function
     for function in (
-        *(orient, transpose, crop_to_nonzero, normalize, resample, pad, tile, mirror, run_networks, add_up, unpad),
+        *(
+            orient,
+            transpose,
+            crop_to_nonzero,
+            normalize,
+            resample,
+            add_first_stage,
+            pad,
+            tile,
+            mirror,
+            run_networks,
+            add_up,
+            unpad,
+        ),
         *(resample_scores, probabilities, decide, uncrop, transpose_back, orient_back, keep_largest),
     )
 }

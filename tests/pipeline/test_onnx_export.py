@@ -164,10 +164,16 @@ def test_what_is_written_is_told(tmp_path: Path) -> None:
 
 
 def test_both_stages_of_a_cascade_are_exported(tmp_path: Path) -> None:
+    from steps_runner import segment
+
     low = an_entry("3d_lowres", spacing=(2.5, 2.0, 2.0))
     high = an_entry().model_copy(update={"name": "3d_cascade_fullres", "previous_stage": "3d_lowres"})
     model = a_model(tmp_path / "model.safetensors", low, high)
     report = export_onnx(models=(model,), progress=SilentProgress())
+    image = an_image(tmp_path / "image.nii.gz")
+    ours = Predictor(model, device="cpu", precision="float32").predict_file(image).transpose()
+    assert len(np.unique(ours)) > 1
+    assert np.mean(segment(tmp_path / "model-onnx", [image]) != ours) < 2e-3
     assert set(report.verification.dice) == {"organ", "tumour"}
     record = read_record(tmp_path / "model-onnx" / STEPS, Exported)
     assert [(group.name, group.first_stage) for group in record.groups] == [
