@@ -118,13 +118,13 @@ def predict(
             model = narrowed(model, modes[-1].settings)
         every = all_modes(headers, settings, precision) if speed is None else modes
         plans = foretold(model, todo, modes, every, deadline, progress)
-        knowledge = {mode.name: knowledge_of(model.header, mode.settings) for mode in modes}
+        knowledge = knowledge_of(model.header, modes[-1].settings)
         for plan, outcome in _predicted(model, headers, plans, masks, maps, writer, limits, progress):
             mask = _told_outcome(outcome, failures, progress)
             if mask is not None:
                 case = outcome.case.id
                 written[case] = mask
-                trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge[plan.mode.name])
+                trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
                 remove_old_maps(masks, case, made.get(case), outcome.maps)
                 made[case] = made_mask(outcome, ways[plan.mode.name], mask, trust, made.get(case))
                 write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
