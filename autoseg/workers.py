@@ -92,11 +92,6 @@ def machine_memory() -> int:
     return int(psutil.virtual_memory().total)
 
 
-def resident_memory() -> int:
-    """Bytes that this process holds now."""
-    return int(psutil.Process().memory_info().rss)
-
-
 def free_memory() -> int:
     """Bytes of main memory that may still be taken, by this machine and by the group (container) of this process."""
     free = int(psutil.virtual_memory().available)

@@ -17,7 +17,7 @@ from autoseg.inference.predictor import LoadedModel, asked_precision
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode, speed_modes
 from autoseg.progress import Progress, duration
 from autoseg.records import Case, Geometry, ModelHeader, PredictSettings, SpeedMode
-from autoseg.workers import resident_memory
+from autoseg.workers import own_memory
 
 #: Share of a deadline that an estimate may fill: it is off by a tenth now and then.
 DEADLINE_SHARE = 0.9
@@ -165,7 +165,7 @@ def preview(plans: Sequence[CasePlan]) -> str:
     modes = Counter(plan.mode.name for plan in plans)
     how = ", ".join(modes) if len(modes) == 1 else ", ".join(f"{number} {name}" for name, number in modes.items())
     about = "at most about" if any(plan.mode.settings.roi for plan in plans) else "about"
-    memory = (resident_memory() + max(told.bytes for told in known)) / 1e9
+    memory = (own_memory() + max(told.bytes for told in known)) / 1e9
     return f"{count}, {about} {duration(_together(plans))} ({how}); about {memory:.1f} GB"
 
 
