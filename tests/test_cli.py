@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -148,7 +147,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 def test_help_lists_all_commands_and_loads_nothing_heavy() -> None:
-    heavy = ("torch", "numpy", "pydantic", "scipy", "nibabel", "SimpleITK")
+    heavy = ("torch", "numpy", "pydantic", "scipy", "skimage", "matplotlib", "nibabel", "SimpleITK", "pydicom")
     code = (
         "import sys, json, autoseg.cli\nresult = autoseg.cli.main(['--help'])\n"
         f"print(json.dumps([result, [name for name in {heavy} if name in sys.modules]]))"
@@ -159,17 +158,6 @@ def test_help_lists_all_commands_and_loads_nothing_heavy() -> None:
     *shown, last = done.stdout.splitlines()
     assert json.loads(last) == [0, []]
     assert all(any(line.strip().startswith(f"{command} ") for line in shown) for command in COMMANDS)
-
-
-def test_help_is_fast() -> None:
-    seconds = []
-    for _ in range(4):  # the best of four: the machine may be busy with other tests
-        began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "autoseg", "--help"], capture_output=True, check=True, timeout=60, cwd=REPOSITORY
-        )
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize(
