@@ -47,7 +47,7 @@ def written_aside(path: Path, needed: int | None = None) -> Iterator[Path]:
         os.replace(aside, path)
     except OSError as error:
         if is_disk_full(error):
-            raise disk_full(path, needed) from error
+            raise disk_full(path, needed, error) from error
         raise
     finally:
         if aside.is_dir():
@@ -58,18 +58,41 @@ def written_aside(path: Path, needed: int | None = None) -> Iterator[Path]:
 
 def is_disk_full(error: OSError) -> bool:
     """Whether the disk, or what the user may take of it, is full."""
-    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    return error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def disk_full(path: Path, needed: int | None = None) -> DiskFullError:
+def disk_full(path: Path, needed: int | None = None, cause: OSError | None = None) -> DiskFullError:
     """The error for a file that did not fit, with the free space in it, and the needed bytes where they are known."""
     free = shutil.disk_usage(path.parent).free
     wants = "" if needed is None else f"{_megabytes(needed)} are needed, "
+    if cause is not None and cause.errno == errno.EFBIG:
+        return DiskFullError(
+            f"no room to write it: {wants}and no file may be so large here",
+            where=path,
+            remedy="Raise the limit (ulimit -f), or name a folder on another disk, and run the same command again.",
+        )
     return DiskFullError(
         f"no room to write it: {wants}{_megabytes(free)} are free on this disk",
         where=path,
         remedy="Free some space and run the same command again; what was written before is intact.",
     )
+
+
+def why_not_written(folder: Path, needed: int) -> OSError | None:
+    """What the system says when so many bytes are written into a folder; None where there is nothing to say.
+
+    For libraries that write files by themselves and do not tell why they could not. What is written is removed.
+    """
+    trial = folder / f"{ASIDE_PREFIX}{uuid.uuid4().hex[:12]}"
+    try:
+        with open(trial, "wb") as file:
+            for _ in range(0, needed, 1 << 20):
+                file.write(bytes(1 << 20))
+    except OSError as error:
+        return error
+    finally:
+        trial.unlink(missing_ok=True)
+    return None
 
 
 def _megabytes(count: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from autoseg.dataset.claims import refuse_impossible, refuse_too_large
 from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows, skew_notes
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import DatasetError, ReadError
-from autoseg.files import disk_full, written_aside
+from autoseg.files import disk_full, is_disk_full, why_not_written, written_aside
 from autoseg.records import Geometry, LabelMap, Volume
 
 
@@ -70,8 +69,9 @@ def write_labels(
         try:
             sitk.WriteImage(image, str(aside), useCompression=True)
         except RuntimeError as error:
-            if shutil.disk_usage(path.parent).free < labels.nbytes:  # ITK does not tell a full disk from other faults
-                raise disk_full(path) from error
+            cause = why_not_written(path.parent, labels.nbytes)  # ITK does not tell a full disk from other faults
+            if cause is not None and is_disk_full(cause):
+                raise disk_full(path, cause=cause) from error
             raise DatasetError(f"the mask cannot be written ({_reason(error)})", where=path) from error
 
 

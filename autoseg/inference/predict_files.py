@@ -32,7 +32,8 @@ from autoseg.inference.sliding_window import Room
 from autoseg.inference.spill import SpillFolder
 from autoseg.inference.volume import mask_of_prepared, preparing_of
 from autoseg.inference.witness import Witness
-from autoseg.inference.writing import CaseOutcome, ScoredCase, write_case
+from autoseg.inference.writing import CaseOutcome, ScoredCase, forget, write_case
+from autoseg.inference.writing import named as named_mask
 from autoseg.records import (
     BEST_PREDICTION,
     NO_LIMITS,
@@ -74,6 +75,7 @@ def predict_cases(
     writer: MaskWriter = LIKE_IMAGE,
     on_tile: Callable[[int], None] | None = None,
     on_unlike: Callable[[Case, Sequence[Unlike]], None] | None = None,
+    before_naming: Callable[[CaseOutcome, Path], None] | None = None,
     check: Callable[[], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Generator[CaseOutcome, None, None]:
@@ -89,11 +91,13 @@ def predict_cases(
         writer: format of the masks.
         on_tile: told the number of tiles finished since its last call.
         on_unlike: told, before the network runs on a case, what sets it apart from the training.
+        before_naming: told of each mask that is complete, and where it lies, before it gets its name: what is noted of
+            it then holds for every mask that there is, whenever the program is killed.
         check: called between tiles and while the caller's thread waits; what it raises ends the iteration.
         tell: told, possibly from another thread, what happens to reading processes.
     """
     model = narrowed(model, settings)
-    listeners = (on_tile or _nothing, on_unlike or _nothing, check or _nothing)
+    listeners = (on_tile or _nothing, on_unlike or _nothing, before_naming or _nothing, check or _nothing)
     asked = _Asked(masks_folder, settings, maps, writer, *listeners)
     lanes = _Lanes(model, cases, asked, limits, tell or _nothing)
     try:
@@ -123,6 +127,7 @@ class _Asked:
     writer: MaskWriter
     on_tile: Callable[[int], None]
     on_unlike: Callable[[Case, Sequence[Unlike]], None]
+    before_naming: Callable[[CaseOutcome, Path], None]
     check: Callable[[], None]
 
 
@@ -261,12 +266,15 @@ class _Lanes:
     def written(self, waiting: int) -> Iterator[CaseOutcome]:
         """Outcomes of cases that are done, until no more than so many wait to be written."""
         while self._pending and (len(self._pending) > waiting or self._pending[0][1].done()):
-            yield self._awaited(self._pending.popleft()[1])
+            yield named_mask(self._awaited(self._pending.popleft()[1]), self.asked.before_naming)
 
     def close(self) -> None:
         """End the lanes; masks being written come to their end."""
         self._reader.close()
         self._writer.shutdown(wait=True, cancel_futures=True)
+        for _, future in self._pending:  # nobody asks for these any more
+            if not future.cancelled():
+                forget(future.result())
         self._spill.close()
 
     def _awaited(self, future: Future[Value]) -> Value:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from autoseg.arrays.label_volumes import label_volumes
 from autoseg.dataset.image_sides import side_names
 from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter, mask_path
 from autoseg.errors import AutosegError, PredictionError
+from autoseg.files import ASIDE_PREFIX, aside_name
 from autoseg.fingerprint.likeness import Unlike
 from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.maps import CaseMaps, write_maps
@@ -27,6 +30,7 @@ class CaseOutcome:
 
     case: Case
     mask: Path | None = None
+    unnamed: Path | None = None  # where the mask lies until it gets its name
     error: AutosegError | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # read, network, write
     notes: tuple[str, ...] = ()  # what the reader found odd, and what was spared
@@ -58,20 +62,48 @@ class ScoredCase:
 def write_case(
     scored: ScoredCase, folder: Path, writer: MaskWriter = LIKE_IMAGE, chosen: Sequence[str] = ()
 ) -> CaseOutcome:
-    """Write one mask, which holds the `chosen` labels, and its maps (writing thread)."""
+    """Write one mask, which holds the `chosen` labels, and its maps (writing thread); `named` gives it its name."""
     began = time.perf_counter()
     case, geometry = scored.outcome.case, scored.geometry
     path, held = mask_path(case, folder, writer), held_labels(scored.names, chosen)
 
+    unnamed = aside_name(path)
+
     def work() -> CaseOutcome:
+        for stale in folder.glob(f"{ASIDE_PREFIX}*-{glob.escape(path.name)}"):
+            stale.unlink(missing_ok=True)  # left by a command that was killed
         maps = {} if scored.maps is None else write_maps(scored.maps, case.id, folder, case.images[0])
         volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
-        writer.write(path, scored.labels, geometry, case, held)  # last: what has a mask has all that goes with it
+        writer.write(unnamed, scored.labels, geometry, case, held)  # last: what has a mask has all that goes with it
         seen = CaseEvidence(evidence=scored.evidence, volumes=volumes)
-        return replace(scored.outcome, mask=path, maps=maps, seen=seen)
+        return replace(scored.outcome, mask=path, unnamed=unnamed, maps=maps, seen=seen)
 
     written = guarded(case, work)
     seconds = {**scored.outcome.seconds, "write": time.perf_counter() - began}
     if isinstance(written, AutosegError):
         return replace(scored.outcome, error=written, seconds=seconds)
     return replace(written, seconds=seconds)
+
+
+def named(outcome: CaseOutcome, before: Callable[[CaseOutcome, Path], None]) -> CaseOutcome:
+    """The outcome once its mask has its name; `before` is told first, and where the mask lies until then."""
+    mask, unnamed = outcome.mask, outcome.unnamed
+    if mask is None or unnamed is None:
+        return outcome
+
+    def work() -> CaseOutcome:
+        before(outcome, unnamed)
+        os.replace(unnamed, mask)
+        return replace(outcome, unnamed=None)
+
+    done = guarded(outcome.case, work)
+    if isinstance(done, AutosegError):
+        forget(outcome)
+        return replace(outcome, mask=None, unnamed=None, error=done)
+    return done
+
+
+def forget(outcome: CaseOutcome) -> None:
+    """Remove a mask that has no name yet."""
+    if outcome.unnamed is not None:
+        outcome.unnamed.unlink(missing_ok=True)

@@ -8,8 +8,9 @@ interrupted goes on where it stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,13 +19,14 @@ import torch
 from autoseg.dataset.mask_writers import mask_path
 from autoseg.devices import Precision
 from autoseg.evaluation.summary import read_summary
-from autoseg.files import file_hash, text_hash, write_record
+from autoseg.files import file_hash, text_hash
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import load_models
+from autoseg.inference.writing import CaseOutcome
 from autoseg.interrupts import StopSwitch
 from autoseg.pipeline.candidates import Candidate, Configured, joint_name, shared_cases
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
-from autoseg.pipeline.mask_folder import PREDICTIONS, MadeMask, Predictions, input_hash, made_before, masks_to_make
+from autoseg.pipeline.mask_folder import made_before, masks_to_make, note_mask
 from autoseg.progress import Progress
 from autoseg.records import Case, Labels, PredictSettings
 from autoseg.workspace import Workspace
@@ -88,14 +90,12 @@ def predict_ensemble(
             todo, present, wanted = _to_do(trials, models, cases, folder)
             masks |= {case.id: mask_path(case, folder) for case in present}
             advance(len(present))
-            made = made_before(folder)
-            for case, mask, why in _predicted(trials, models, todo, folder):
+            account = partial(note_mask, folder, made_before(folder), wanted)
+            for case, mask, why in _predicted(trials, models, todo, folder, account):
                 if mask is None:
                     failures[case.id] = why
                 else:
                     masks[case.id], made_new = mask, True
-                    made[case.id] = MadeMask(**wanted, inputs=input_hash(case), mask=file_hash(mask, 16))
-                    write_record(folder / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
                 advance(1)
                 trials.stop.raise_if_set()
                 if deadline is not None and time.monotonic() > deadline:
@@ -134,10 +134,14 @@ def _to_do(
 
 
 def _predicted(
-    trials: Trials, models: Sequence[Path], cases: Sequence[Case], folder: Path
+    trials: Trials,
+    models: Sequence[Path],
+    cases: Sequence[Case],
+    folder: Path,
+    account: Callable[[CaseOutcome, Path], None],
 ) -> Iterator[tuple[Case, Path | None, str]]:
     if not cases:
         return
     model = load_models(models, trials.device, trials.precision)
-    for outcome in predict_cases(model, cases, folder, settings=trials.settings):
+    for outcome in predict_cases(model, cases, folder, settings=trials.settings, before_naming=account):
         yield outcome.case, outcome.mask, "" if outcome.error is None else str(outcome.error)

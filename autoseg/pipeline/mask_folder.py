@@ -13,7 +13,7 @@ from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter, mask_path
 from autoseg.dataset.nifti_maps import is_map
 from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError, PredictionError
-from autoseg.files import file_hash, read_record, text_hash, write_json
+from autoseg.files import file_hash, read_record, text_hash, write_json, write_record
 from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.maps import map_path, map_paths
 from autoseg.inference.writing import CaseOutcome
@@ -37,6 +37,7 @@ class MadeMask(Record):
     options: str  # of what decides the mask beside model and input
     inputs: str  # hash of the input files
     mask: str  # hash of the mask file
+    replaces: str = ""  # hash of what had its name before: the entry is written first
     formats: dict[str, str] = Field(default_factory=dict)  # name -> hash of all its files, in whichever format
     maps: dict[str, str] = Field(default_factory=dict)  # kind -> hash of the file
     trust: CaseTrust | None = None  # None: made by a version that did not ask
@@ -85,7 +86,7 @@ def masks_to_make(
             continue
         before = made.get(case.id)
         own = file_hash(path, 16)
-        if before is None or before.formats.get(path.name, before.mask) != own:
+        if before is None or own not in (before.formats.get(path.name, before.mask), before.replaces):
             foreign.append(path.name)
         elif (
             before.mask == own
@@ -110,19 +111,30 @@ def masks_to_make(
     return todo, skipped
 
 
-def made_mask(
-    outcome: CaseOutcome, way: Mapping[str, str], mask: Path, trust: CaseTrust, before: MadeMask | None = None
-) -> MadeMask:
-    """The entry of a mask that was just written; `before` is the one that it replaces."""
-    own = file_hash(mask, 16)
-    return MadeMask(
+def note_mask(
+    masks: Path,
+    made: dict[str, MadeMask],
+    way: Mapping[str, str],
+    outcome: CaseOutcome,
+    file: Path,
+    trust: CaseTrust | None = None,
+) -> None:
+    """Enter a mask, which is complete as `file` and about to get its name, among those `made`, and write the account.
+
+    Written before, the account holds for every mask that there is, whenever the program is killed.
+    """
+    case, mask, own = outcome.case, outcome.mask, file_hash(file, 16)
+    formats = made[case.id].formats if case.id in made else {}
+    made[case.id] = MadeMask(
         **way,
-        inputs=input_hash(outcome.case),
+        inputs=input_hash(case),
         mask=own,
-        formats={**(before.formats if before is not None else {}), mask.name: own},
-        maps={kind: file_hash(file, 16) for kind, file in outcome.maps.items()},
+        replaces=file_hash(mask, 16) if mask is not None and mask.exists() else "",
+        formats=formats if mask is None else {**formats, mask.name: own},
+        maps={kind: file_hash(found, 16) for kind, found in outcome.maps.items()},
         trust=trust,
     )
+    write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
 
 
 def _is_ours(file: Path, known: str | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ import torch
 from autoseg.dataset.inputs import find_inputs
 from autoseg.dataset.mask_writers import MaskWriter, mask_path, require_writable
 from autoseg.errors import UsageError
-from autoseg.files import file_hash, text_hash, write_record
+from autoseg.files import file_hash, text_hash
 from autoseg.inference.engines import TORCH, engine_device, engine_version, with_engine
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predict_files import predict_cases
@@ -36,12 +36,10 @@ from autoseg.pipeline.choosing_speed import (
     mode_precision,
 )
 from autoseg.pipeline.mask_folder import (
-    PREDICTIONS,
     MadeMask,
-    Predictions,
     made_before,
-    made_mask,
     masks_to_make,
+    note_mask,
     remove_old_maps,
     tell_failures,
     tell_labels,
@@ -119,15 +117,18 @@ def predict(
         every = all_modes(headers, settings, precision) if speed is None else modes
         plans = foretold(model, todo, modes, every, deadline, progress)
         knowledge = knowledge_of(model.header, modes[-1].settings)
-        for plan, outcome in _predicted(model, headers, plans, masks, maps, writer, limits, progress):
+        mode_of = {plan.case.id: plan.mode.name for plan in plans}
+
+        def account(outcome: CaseOutcome, file: Path) -> None:
+            case = outcome.case.id
+            trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
+            remove_old_maps(masks, case, made.get(case), outcome.maps)
+            note_mask(masks, made, ways[mode_of[case]], outcome, file, trust)
+
+        for outcome in _predicted(model, headers, plans, masks, maps, writer, limits, account, progress):
             mask = _told_outcome(outcome, failures, progress)
             if mask is not None:
-                case = outcome.case.id
-                written[case] = mask
-                trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
-                remove_old_maps(masks, case, made.get(case), outcome.maps)
-                made[case] = made_mask(outcome, ways[plan.mode.name], mask, trust, made.get(case))
-                write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
+                written[outcome.case.id] = mask
                 tables.write(_trusts(made))
     tell_failures(masks, failures)
     tell_labels(masks, headers[0].labels, modes[-1].settings.labels, colour_table=writer.colour_table)
@@ -218,8 +219,9 @@ def _predicted(
     maps: MapKinds,
     writer: MaskWriter,
     limits: PredictLimits,
+    account: Callable[[CaseOutcome, Path], None],
     progress: Progress,
-) -> Iterator[tuple[CasePlan, CaseOutcome]]:
+) -> Iterator[CaseOutcome]:
     """Each case's outcome, those of one mode after the other, under a bar that counts passes."""
     in_order = sorted(plans, key=lambda plan: plan.mode.name)
     count = f"{len(plans)} {'case' if len(plans) == 1 else 'cases'}"
@@ -243,14 +245,15 @@ def _predicted(
                 writer=writer,
                 on_tile=meter.tiles,
                 on_unlike=partial(warn_of_intensities, progress=progress),
+                before_naming=account,
                 check=stop.raise_if_set,
                 tell=progress.warn,
             )
             with closing(outcomes):  # so that nothing is left behind, whatever happens
-                for plan, outcome in zip(group, outcomes, strict=True):
+                for outcome in outcomes:
                     meter.case()
                     seconds.update(outcome.seconds)
-                    yield plan, outcome
+                    yield outcome
                     stop.raise_if_set()
     stages = ", ".join(f"{stage} {duration(seconds[stage])}" for stage in ("read", "network", "write"))
     progress.say(f"Predicted {count} in {duration(time.monotonic() - began)} ({stages}; side by side where possible)")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -17,7 +16,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.files import disk_full, written_aside
+from autoseg.files import disk_full, is_disk_full, why_not_written, written_aside
 from autoseg.preprocessing.chunks import chunks_and_blocks
 from autoseg.preprocessing.store import StoreError, entry_folder
 from autoseg.records import Shape
@@ -72,8 +71,9 @@ def write_labels(path: Path, labels: NDArray[np.integer], made_by: str, patch_hi
             stored = blosc2.asarray(smallest, urlpath=str(aside), mode="w", cparams=_COMPRESSION, **layout)
             stored.schunk.vlmeta[_KEY] = words
     except RuntimeError as error:  # how blosc2 reports that a file could not be written
-        if shutil.disk_usage(path.parent).free < smallest.nbytes:
-            raise disk_full(path) from error
+        cause = why_not_written(path.parent, smallest.nbytes)
+        if cause is not None and is_disk_full(cause):
+            raise disk_full(path, cause=cause) from error
         raise
 
 

@@ -34,7 +34,9 @@ from autoseg.files import (
     aside_name,
     disk_full,
     file_hash,
+    is_disk_full,
     read_record,
+    why_not_written,
     written_aside,
 )
 from autoseg.preprocessing.chunks import chunks_and_blocks
@@ -118,8 +120,9 @@ def write_case(folder: Path, prepared: PreparedCase, source: Case, patch_hint: S
             aside.mkdir()
             _fill(aside, prepared, sources, patch_hint)
     except RuntimeError as error:  # how blosc2 reports that a file could not be written
-        if shutil.disk_usage(folder).free < prepared.image.nbytes:
-            raise disk_full(entry) from error
+        cause = why_not_written(folder, prepared.image.nbytes)
+        if cause is not None and is_disk_full(cause):
+            raise disk_full(entry, cause=cause) from error
         raise
     except OSError as error:
         # two processes prepared the same case and the other one was first to rename

@@ -92,7 +92,7 @@ def _run(arguments: list[str], folder: Path, log: Path, limits: Limits) -> None:
     with open(log, "w", buffering=1) as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
     import torch
 
     torch.set_num_threads(1)

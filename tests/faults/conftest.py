@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from autoseg.cli import main
 
-from .builders import Said, Typed, a_ball, a_dataset, save, words
+from .builders import Said, Typed, a_ball, a_dataset, quicken, save, words
 
 
 @pytest.fixture
@@ -30,6 +30,19 @@ def typed(here: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
         said = capsys.readouterr()
         assert "Traceback" not in said.err
         return Said(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def planned(here: Path, typed: Typed) -> Callable[..., Said]:
+    """Plans `data` (or what is named) into `autoseg-work`, as a user does, for a quick training."""
+
+    def run(line: str = "plan data --no-probe --workers 1") -> Said:
+        said = typed(line)
+        if said.code == 0:
+            quicken(here / "autoseg-work")
+        return said
 
     return run
 

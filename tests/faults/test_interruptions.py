@@ -17,7 +17,7 @@ from autoseg.files import ASIDE_PREFIX, file_hash
 from autoseg.records import Configuration
 from autoseg.training.checkpoint import read_state
 
-from .builders import Typed, a_ball, a_dataset, image_of, load, save, untrained
+from .builders import Planned, Typed, a_ball, a_dataset, image_of, load, save, untrained
 from .catalog import fault
 from .children import Child, Limits
 
@@ -46,9 +46,11 @@ def leftovers(folder: Path) -> list[str]:
     "no half file under its name; what was saved before is loadable; the message says what is needed and what is free, "
     "and the same command goes on later",
 )
-def test_nothing_is_half_written_where_there_is_no_room(here: Path, typed: Typed, model: Path) -> None:
+def test_nothing_is_half_written_where_there_is_no_room(
+    here: Path, typed: Typed, planned: Planned, model: Path
+) -> None:
     a_dataset(here / "data")
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     full = Child(here, "prepare --workers 1", limits=Limits(file_bytes=4000))
     assert full.end() == 1
     assert "no room to write it" in full.said
@@ -56,15 +58,12 @@ def test_nothing_is_half_written_where_there_is_no_room(here: Path, typed: Typed
     assert not leftovers(here)
 
     assert typed(f"{TRAIN} --epochs 1").code == 0
-    before = file_hash(run_folder(here) / "state.safetensors")
-    full = Child(here, f"{TRAIN} --epochs 3", limits=Limits(file_bytes=400_000))
+    full = Child(here, f"{TRAIN} --epochs 3", limits=Limits(file_bytes=60_000))
     assert full.end() == 1
-    assert "no room to write it: 4.7 MB are needed" in full.said or "MB are needed" in full.said
+    assert "MB are needed, and no file may be so large here" in full.said
     assert "Traceback" not in full.said
-    state = run_folder(here) / "state.safetensors"
-    assert read_state(state).step > 0
+    assert read_state(run_folder(here) / "state.safetensors").step > 0
     assert not leftovers(run_folder(here))
-    assert before is not None
     assert typed(f"{TRAIN} --epochs 3").code == 0
 
     full = Child(here, "predict data/imagesTr masks --model", model, limits=Limits(file_bytes=60))
@@ -79,23 +78,23 @@ def test_nothing_is_half_written_where_there_is_no_room(here: Path, typed: Typed
     "the power fails, or `kill -9`, while a state is being saved",
     "the state saved before is used by itself, and the run ends as an undisturbed one, bit for bit",
 )
-def test_a_kill_while_saving_loses_nothing(here: Path, typed: Typed) -> None:
+def test_a_kill_while_saving_loses_nothing(here: Path, typed: Typed, planned: Planned) -> None:
     a_dataset(here / "data")
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     assert Child(here, f"{TRAIN} --epochs 3").end() == 0
     wanted, wanted_rates = file_hash(run_folder(here) / "model.safetensors"), rates(here)
     run_folder(here).rename(here / "undisturbed")
-    killed = 0
+    killed, state = 0, run_folder(here) / "state.safetensors"
     for _ in range(20):
         child = Child(here, f"{TRAIN} --epochs 3")
-        if child.wait_for(lambda: any(run_folder(here).glob(f"{ASIDE_PREFIX}*-state.safetensors"))):
+        if child.wait_for(lambda: state.exists() and any(state.parent.glob(f"{ASIDE_PREFIX}*-{state.name}"))):
             child.kill()
             killed += 1
         child.end()
         if killed == 2:
             break
     assert killed == 2
-    assert read_state(run_folder(here) / "state.safetensors").step >= 0
+    assert read_state(state).step >= 0
     assert Child(here, f"{TRAIN} --epochs 3").end() == 0
     assert file_hash(run_folder(here) / "model.safetensors") == wanted
     assert rates(here) == wanted_rates
@@ -107,9 +106,9 @@ def test_a_kill_while_saving_loses_nothing(here: Path, typed: Typed) -> None:
     "a byte that flipped in a prepared case",
     "its checksum tells; that case alone is prepared anew, and training goes on",
 )
-def test_flipped_bytes_are_noticed(here: Path, typed: Typed) -> None:
+def test_flipped_bytes_are_noticed(here: Path, typed: Typed, planned: Planned) -> None:
     a_dataset(here / "data")
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     assert typed("prepare --workers 1").code == 0
     (image,) = (here / "autoseg-work" / "prepared").glob("*/case_2/image.b2nd")
     others = {path: path.stat().st_mtime_ns for path in image.parents[1].glob("case_[0134]/image.b2nd")}
@@ -131,9 +130,9 @@ def test_flipped_bytes_are_noticed(here: Path, typed: Typed) -> None:
     "several folds started in the same second, with nothing prepared",
     "all of them end well; no case is read half-written",
 )
-def test_folds_may_start_together(here: Path, typed: Typed) -> None:
+def test_folds_may_start_together(here: Path, typed: Typed, planned: Planned) -> None:
     a_dataset(here / "data")
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     children = [Child(here, f"{TRAIN} --epochs 1 --fold {number}") for number in range(5)]
     for number, child in enumerate(children):
         assert child.end() == 0, child.said
@@ -148,9 +147,9 @@ def test_folds_may_start_together(here: Path, typed: Typed) -> None:
     "it begins anew; it says that all is done; it goes on and is made longer, never shorter; predicting says what to "
     "train first",
 )
-def test_every_way_to_start_again_is_defined(here: Path, typed: Typed, trained: Path) -> None:
+def test_every_way_to_start_again_is_defined(here: Path, typed: Typed, planned: Planned, trained: Path) -> None:
     a_dataset(here / "data")
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     early = typed("predict data/imagesTr masks")
     assert early.code == 1
     assert "nothing was trained here yet" in early.text
@@ -185,16 +184,16 @@ def test_every_way_to_start_again_is_defined(here: Path, typed: Typed, trained: 
 )
 def test_a_killed_prediction_goes_on(here: Path, typed: Typed, model: Path) -> None:
     for number in range(8):
-        save(here / "images" / f"case_{number}.nii.gz", a_ball(number, (40, 44, 36))[0])
-    assert Child(here, "predict images wanted --model", model).end() == 0
-    child = Child(here, "predict images masks --model", model)
+        save(here / "images" / f"case_{number}.nii.gz", a_ball(number, (24, 26, 22))[0])
+    assert Child(here, "predict images wanted --no-mirror --model", model).end() == 0
+    child = Child(here, "predict images masks --no-mirror --model", model)
     assert child.wait_for(lambda: len(list(here.glob("masks/case_*.nii.gz"))) >= 2)
     child.kill()
     assert child.end() == -signal.SIGKILL
     kept = {path.name: path.stat().st_mtime_ns for path in here.glob("masks/case_*.nii.gz")}
     assert 2 <= len(kept) < 8
     known = json.loads((here / "masks" / "predictions.json").read_text())["masks"]
-    said = typed("predict images masks --model", model)
+    said = typed("predict images masks --no-mirror --model", model)
     assert said.code == 0
     assert f"{len(known)} were there already" in said.text
     for number in range(8):
@@ -210,20 +209,20 @@ def test_a_killed_prediction_goes_on(here: Path, typed: Typed, model: Path) -> N
     "the state is saved and no process is left; the first Ctrl-C in a training brings it to a good end, a second one "
     "stops it",
 )
-def test_signals_end_commands_cleanly(here: Path, typed: Typed) -> None:
+def test_signals_end_commands_cleanly(here: Path, typed: Typed, planned: Planned) -> None:
     a_dataset(here / "data")
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     child = Child(here, f"{TRAIN} --epochs 400")
     assert child.wait_for(lambda: "epoch 2 step" in child.said)
     child.kill(signal.SIGTERM)
     assert child.end() == 143
     step = read_state(run_folder(here) / "state.safetensors").step
-    assert step >= 50
+    assert step >= 8
     assert not (run_folder(here) / "model.safetensors").exists()
     assert not (run_folder(here) / "running.lock").exists()
 
     child = Child(here, f"{TRAIN} --epochs 400")
-    assert child.wait_for(lambda: "going on after epoch" in child.said and "epoch 4 step" in child.said)
+    assert child.wait_for(lambda: "going on after epoch" in child.said and "epoch 20 step" in child.said)
     child.kill(signal.SIGINT)
     assert child.wait_for(lambda: "Asked to end by Ctrl-C" in child.said)
     child.kill(signal.SIGINT)
@@ -270,7 +269,7 @@ def test_scores_that_are_not_finite_are_computed_again(here: Path, typed: Typed,
         )
 
     plain = untrained(work, here / "plain.safetensors", change=unscaled)
-    save(images / "huge.nii.gz", (a_ball(3)[0] / 100 * 3e38).astype(np.float32))
+    save(images / "huge.nii.gz", np.where(a_ball(3)[1] > 0, 3e38, 1).astype(np.float32))
     said = typed("predict images masks --model", plain)
     assert said.code == 2
     assert json.loads((here / "masks" / "failures.json").read_text()).keys() == {"huge"}
@@ -281,8 +280,8 @@ def test_scores_that_are_not_finite_are_computed_again(here: Path, typed: Typed,
 @fault(
     53,
     "no GPU, although one is asked for or usual",
-    "without `--device` the CPU is used, and the time that it will take is told; a device that was named and is not there "
-    "is an error",
+    "without `--device` the CPU is used, and the time that it will take is told; a device that was named and is not "
+    "there is an error",
 )
 def test_without_a_gpu_the_cpu_is_used(here: Path, typed: Typed, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -298,13 +297,15 @@ def test_without_a_gpu_the_cpu_is_used(here: Path, typed: Typed, model: Path, mo
 
 
 @fault(54, "`torch.compile` or Triton is missing", "they are not needed")
-def test_nothing_is_compiled(here: Path, typed: Typed, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_compiled(
+    here: Path, typed: Typed, planned: Planned, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(*_words: object, **_options: object) -> None:
         raise RuntimeError("Cannot find a working triton installation")
 
     monkeypatch.setattr(torch, "compile", missing)
     monkeypatch.setitem(sys.modules, "triton", None)
     data = a_dataset(here / "data", 3)
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     assert typed(f"{TRAIN} --epochs 1").code == 0
     assert typed("predict", image_of(data), "masks", "--model", model).code == 0

@@ -19,6 +19,7 @@ from .builders import (
     LABELS,
     Change,
     Changed,
+    Planned,
     Typed,
     a_ball,
     a_dataset,
@@ -61,13 +62,13 @@ def test_whole_floats_are_taken_and_strangers_named(here: Path, typed: Typed) ->
     "masks of 0 and 255; masks that were interpolated, or saved as JPEG",
     "255 is taken as the label, with a note; the others are refused, with the number of values",
 )
-def test_255_is_a_label_and_gradients_are_not(here: Path, typed: Typed) -> None:
+def test_255_is_a_label_and_gradients_are_not(here: Path, typed: Typed, planned: Planned) -> None:
     one = {"background": 0, "ball": 1}
     data = a_dataset(here / "data", labels=one, change=drawn(lambda labels: ((labels > 0) * 255).astype(np.uint8)))
     checked = typed("check data --workers 1")
     assert checked.code == 0
     assert "its value 255 is taken as label 1 (ball)" in checked.text
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     assert typed(TRAIN).code == 0
     scores = read_summary(here / "autoseg-work/runs/default/3d_fullres/fold_0/summary.json")
     assert scores.labels["ball"].cases == 1
@@ -97,14 +98,15 @@ def test_images_are_no_labels(here: Path, typed: Typed) -> None:
     "label values with gaps, such as 0, 2, 5 and 200",
     "counted on inside, and restored in the masks",
 )
-def test_values_with_gaps_come_back(here: Path, typed: Typed) -> None:
+def test_values_with_gaps_come_back(here: Path, typed: Typed, planned: Planned) -> None:
     table = np.array([0, 7, 200], np.uint8)
     data = a_dataset(
         here / "data", labels={"background": 0, "ball": 7, "core": 200}, change=drawn(lambda labels: table[labels])
     )
-    assert typed(PLAN).code == 0
-    assert typed("train --epochs 2 --workers 1 --seed 1").code == 0
-    assert typed("predict data/imagesTr masks").code == 0
+    assert planned().code == 0
+    assert typed(TRAIN).code == 0
+    model = untrained(here / "autoseg-work", here / "model.safetensors")
+    assert typed("predict data/imagesTr masks --model", model).code == 0
     found = np.unique(np.concatenate([load(here / "masks" / f"case_{k}.nii.gz").ravel() for k in range(5)]))
     assert set(found) <= {0, 7, 200}
     assert set(found) > {0}
@@ -117,12 +119,12 @@ def test_values_with_gaps_come_back(here: Path, typed: Typed) -> None:
     "they are trained on; folds are made so that every training part has every label; a label that no held-out case "
     "has is said to be not evaluable there",
 )
-def test_rare_labels_are_spread_and_told_of(here: Path, typed: Typed) -> None:
+def test_rare_labels_are_spread_and_told_of(here: Path, typed: Typed, planned: Planned) -> None:
     def rare(number: int, image: NDArray[Any], labels: NDArray[Any]) -> Changed:
         return image, labels * 0 if number == 0 else np.minimum(labels, 1 if number not in (1, 2) else 2)
 
     a_dataset(here / "data", change=rare)
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     folds = json.loads((here / "autoseg-work" / "splits.json").read_text())
     for fold in folds:
         assert {"case_1", "case_2"} & set(fold["train"])
@@ -134,13 +136,14 @@ def test_rare_labels_are_spread_and_told_of(here: Path, typed: Typed) -> None:
 
 
 @fault(37, "more than 255 label values, or huge ones", "the type of the masks is as wide as it needs to be")
-def test_masks_are_as_wide_as_their_values(here: Path, typed: Typed) -> None:
+def test_masks_are_as_wide_as_their_values(here: Path, typed: Typed, planned: Planned) -> None:
     table = np.array([0, 300, 70_000], np.int32)
     values = {"background": 0, "a": 300, "b": 70_000}
     a_dataset(here / "data", labels=values, change=drawn(lambda labels: table[labels]))
-    assert typed(PLAN).code == 0
-    assert typed("train --epochs 2 --workers 1 --seed 1").code == 0
-    assert typed("predict data/imagesTr masks").code == 0
+    assert planned().code == 0
+    assert typed(TRAIN).code == 0
+    model = untrained(here / "autoseg-work", here / "model.safetensors")
+    assert typed("predict data/imagesTr masks --model", model).code == 0
     masks = [nibabel.load(here / "masks" / f"case_{k}.nii.gz") for k in range(5)]
     found = {value for mask in masks for value in np.unique(np.asarray(mask.dataobj)).tolist()}
     assert found <= {0, 300, 70_000}
@@ -178,7 +181,7 @@ def test_regions_must_be_decodable(here: Path, typed: Typed) -> None:
     "slices drawn in part, the rest marked to be ignored",
     "they are trained on; what nobody drew has no part in the loss",
 )
-def test_sparse_slices_are_trained_on(here: Path, typed: Typed) -> None:
+def test_sparse_slices_are_trained_on(here: Path, typed: Typed, planned: Planned) -> None:
     for number in range(4):
         image, labels = a_ball(number, (32, 32, 18))
         sparse = np.full((32, 32), 3, np.uint8)
@@ -188,7 +191,7 @@ def test_sparse_slices_are_trained_on(here: Path, typed: Typed) -> None:
             channel = "_0000" if folder == "imagesTr" else ""
             Image.fromarray(array).save(here / "data" / folder / f"case_{number}{channel}.png")
     declare(here / "data", channel_names={"0": "photo"}, labels={**LABELS, "ignore": 3}, file_ending=".png")
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     said = typed(f"{TRAIN} --configuration 2d")
     assert said.code == 0
     assert typed("predict data/imagesTr masks").code == 0
