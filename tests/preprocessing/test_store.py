@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -180,15 +179,16 @@ def test_a_crash_while_writing_leaves_nothing_under_the_final_name(tmp_path, pre
     assert list((tmp_path / "p").iterdir()) == []
 
 
-def test_no_room_on_the_disk(tmp_path, prepared, source, monkeypatch):
-    def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError("Could not append a buffer")
-
-    monkeypatch.setattr(store.blosc2, "asarray", refuse)
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: type(usage)(usage.total, usage.total, 0))
-    with pytest.raises(DiskFullError, match="no room"):
-        write_case(tmp_path / "p", prepared, source, PATCH)
+def test_no_room_on_the_disk(tmp_path, prepared, source):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(DiskFullError, match="no room"):
+            write_case(tmp_path / "p", prepared, source, PATCH)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "p").iterdir()) == []
 
 
 def test_another_process_was_first(tmp_path, prepared, source, monkeypatch):
