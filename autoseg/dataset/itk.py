@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.dataset.claims import refuse_impossible, refuse_too_large
+from autoseg.dataset.compressed import check_compressed
 from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows, skew_notes
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import DatasetError, ReadError
@@ -131,7 +132,7 @@ def _header(path: Path) -> Any:
 def _load(path: Path) -> tuple[NDArray[np.generic], Geometry]:
     """Stored voxels (C, Z, Y, X) and grid."""
     reader = _header(path)
-    _refuse_claims(reader, path)
+    _check_claims(reader, path)
     try:
         image = reader.Execute()
     except RuntimeError as error:
@@ -139,13 +140,15 @@ def _load(path: Path) -> tuple[NDArray[np.generic], Geometry]:
     return _content(image, path)
 
 
-def _refuse_claims(reader: Any, path: Path) -> None:
-    """Refuse headers that claim more than there can be; ITK would ask for the memory first."""
+def _check_claims(reader: Any, path: Path) -> None:
+    """Refuse headers that claim more than there can be, and damage: ITK would ask for the memory, and see no damage."""
     voxels = math.prod(reader.GetSize()) * int(reader.GetNumberOfComponents())
     bits = re.search(r"(\d+)-bit", _simple_itk().GetPixelIDValueAsString(reader.GetPixelID()))
+    claimed = voxels * (int(bits[1]) // 8 if bits else 1)
     if not path.name.lower().endswith((".mhd", ".nhdr")):  # whose voxels are in another file
-        refuse_impossible(path, voxels * (int(bits[1]) // 8 if bits else 1), path.stat().st_size)
+        refuse_impossible(path, claimed, path.stat().st_size)
     refuse_too_large(path, voxels)
+    check_compressed(path, claimed)
 
 
 def _content(image: Any, path: Path) -> tuple[NDArray[np.generic], Geometry]:

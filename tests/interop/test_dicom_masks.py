@@ -213,6 +213,34 @@ def test_unusual_names_make_no_noise(tmp_path: Path) -> None:
     assert str(pydicom.dcmread(path).PatientName) == "Johanna without carets"
 
 
+def test_fractional_segments_are_inside_from_half_on(tmp_path: Path) -> None:
+    import highdicom
+
+    image = write_series(tmp_path / "scan", sample((4, 6, 7)))
+    headers = sorted(map(pydicom.dcmread, image.iterdir()), key=lambda one: float(one.ImagePositionPatient[2]))
+    shares = np.random.default_rng(0).random((4, 6, 7))
+    tissue = highdicom.sr.CodedConcept("85756007", "SCT", "Tissue")
+    for header in headers:
+        header.PatientName = "A^B"
+    made = highdicom.seg.Segmentation(
+        source_images=headers,
+        pixel_array=shares,
+        segmentation_type="FRACTIONAL",
+        segment_descriptions=[highdicom.seg.SegmentDescription(1, "soft", tissue, tissue, "MANUAL")],
+        series_instance_uid=uid("soft"),
+        series_number=1,
+        sop_instance_uid=uid("soft object"),
+        instance_number=1,
+        manufacturer="x",
+        manufacturer_model_name="x",
+        software_versions="1",
+        device_serial_number="1",
+    )
+    made.save_as(tmp_path / "soft.dcm")
+    ((_, found),) = read_named(tmp_path / "soft.dcm", ("soft",), read_image(image).geometry)
+    np.testing.assert_array_equal(found.labels > 0, np.around(shares * 255) > 127.5)
+
+
 # --------------------------------------------------------------------------------------------------- other readers
 
 
