@@ -21,7 +21,7 @@ _GIPL_HEADER = 256
 
 
 def check_compressed(path: Path, expected: int) -> None:
-    """Raise ReadError where the compressed voxels of a .mha, .mhd, .nrrd or .gipl.gz file do not unpack to `expected` bytes.
+    """Raise ReadError where the voxels of a .mha, .mhd, .nrrd or .gipl.gz file do not unpack to `expected` bytes.
 
     Files that are not compressed, and those whose voxels are spread over several files, are left to ITK.
     """
