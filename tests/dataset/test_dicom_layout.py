@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from dicom_builders import OBLIQUE, SECRETS, pydicom, sample, uid, write_series
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from autoseg.dataset.checks import check_case, check_layout
@@ -286,6 +288,31 @@ def test_segments_find_their_place_in_a_grid_stored_the_other_way_round(tmp_path
     turned = geometry.model_copy(update={"affine": tuple(tuple(row) for row in matrix.tolist())})
     found = {name: one.labels for name, one in read_named(path, ("a", "b"), turned)}
     np.testing.assert_array_equal(found["a"][::-1, :, ::-1], boxes() == 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["dicom-seg", "rtstruct"]), st.integers(0, 10**6), st.binary(min_size=1, max_size=6))
+def test_damage_anywhere_in_labels_is_our_error_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, at: int, what: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    image = write_series(folder / "CT", sample((3, 8, 9)), name="P")
+    mask = np.zeros((3, 8, 9), np.uint8)
+    mask[1, 2:6, 3:7] = 1
+    path = write_labels_for(image, kind, folder / "object.dcm", mask, ("a", "b"))
+    raw = bytearray(path.read_bytes())
+    place = 132 + at % (len(raw) - 132)
+    raw[place : place + len(what)] = what
+    path.write_bytes(bytes(raw))
+    told = ""
+    try:
+        read_all(path, image)
+        read_labels(path)
+        find_inputs(folder, 1)
+        open_dataset(folder)
+    except DatasetError as error:
+        told = str(error)
+    assert not [secret for secret in SECRETS.values() if secret in told]
 
 
 # ---------------------------------------------------------------------------------------------------------- real data
