@@ -18,7 +18,7 @@ from autoseg.files import read_record, write_record
 from autoseg.model_file import write_model
 from autoseg.networks.catalog import build_network
 from autoseg.pipeline.plans import signed
-from autoseg.records import Configuration, Member, ModelHeader, Plan
+from autoseg.records import Configuration, Labels, Member, ModelHeader, Plan
 from autoseg.workspace import Workspace
 
 AFFINE = np.diag([1.0, 1.0, 1.5, 1.0])
@@ -133,17 +133,20 @@ def untrained(
     configuration: str | None = None,
     seed: int = 0,
     change: Callable[[Configuration], Configuration] | None = None,
+    labels: Labels | None = None,
     weights: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None,
     **header: object,
 ) -> Path:
     """A model file for the plan of a work folder, with seeded random weights: for tests that need no good masks."""
     plan = read_record(Workspace(work).plan(), Plan)
     entry = plan.configuration(configuration)
+    known = plan.labels if labels is None else labels
+    entry = entry.model_copy(update={"preparation": entry.preparation.model_copy(update={"labels": known})})
     entry = entry if change is None else change(entry)
     torch.manual_seed(seed)
-    tensors = build_network(entry.network_spec(len(plan.channels), plan.labels.heads)).state_dict()
+    tensors = build_network(entry.network_spec(len(plan.channels), known.heads)).state_dict()
     member = Member(name=f"{entry.name}.fold_0", configuration=entry, mirror_axes=plan.mirror_axes)
-    said = ModelHeader(channels=plan.channels, labels=plan.labels, members=(member,), **header)  # type: ignore[arg-type]
+    said = ModelHeader(channels=plan.channels, labels=known, members=(member,), **header)  # type: ignore[arg-type]
     write_model(path, said, {member.name: tensors if weights is None else weights(tensors)})
     return path
 

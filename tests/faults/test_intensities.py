@@ -105,6 +105,33 @@ def test_voxels_that_are_no_numbers_are_counted(here: Path, typed: Typed, model:
 
 
 @fault(
+    30,
+    "a CT without negative values, as one shifted by 1024",
+    "a warning that the intensities are unlike the training, in the console and in `predictions.json`",
+)
+def test_shifted_intensities_are_warned_of(here: Path, typed: Typed, planned: Planned) -> None:
+    def as_ct(_number: int, image: NDArray[Any], labels: NDArray[Any]) -> Changed:
+        scaled = image * 2 - 100
+        scaled[:3] = -1000
+        return scaled.astype(np.int16), labels
+
+    data = a_dataset(here / "data", channels=("CT",), change=as_ct)
+    assert planned().code == 0
+    assert typed("train --epochs 1 --workers 1").code == 0
+    images = here / "images"
+    usual = load(image_of(data, 0))
+    save(images / "usual.nii.gz", usual)
+    save(images / "shifted.nii.gz", usual + 1024)
+    said = typed("predict images masks")
+    assert said.code == 0
+    assert "shifted: intensities unlike training" in said.text
+    assert "usual: intensities unlike training" not in said.text
+    told = json.loads((here / "masks" / "predictions.json").read_text())["masks"]
+    assert "intensities unlike training" in json.dumps(told["shifted"])
+    assert "unlike training" not in json.dumps(told["usual"])
+
+
+@fault(
     31,
     "PET that is called CT, or any other normalization that does not go with the channel",
     "`plan` prints the normalization of each channel with its evidence, and warns where values speak against the name",
