@@ -31,7 +31,7 @@ CHUNK_VOXELS = 1 << 20
 
 #: Bytes of float32 scores that planes worked on together may need at most, should every cell be at a boundary; a plane
 #: is worked on in any case.
-CHUNK_BYTES = 128_000_000
+CHUNK_BYTES = 64_000_000
 
 
 def highest(scores: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from autoseg.records import Configuration
 FINEST_COPIES = 7.0
 
 #: Float32 copies of a patch's scores: the network's, mirrored back, and what is added.
-SCORE_COPIES = 3.0
+SCORE_COPIES = 2.5
 
 #: Share of an accelerator's free memory that is planned with: its blocks are never filled without gaps.
 DEVICE_SHARE = 0.85

@@ -21,7 +21,7 @@ from autoseg.inference.tile_grid import Start, TileGrid
 HALF_WINDOW_MAXIMUM = 10.0
 
 #: Bytes of the scores of one slab that leaves; a slab has one plane at least.
-SLAB_BYTES = 64_000_000
+SLAB_BYTES = 32_000_000
 
 #: Makes a tensor of zeros of a shape and type: in memory, on a device, or in a file.
 Allocate = Callable[[Sequence[int], torch.dtype], Tensor]
