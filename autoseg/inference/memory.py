@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoseg.arrays.resample_scores_torch import CHUNK_BYTES
+from autoseg.arrays.resample_scores_torch import CHUNK_BYTES, CHUNK_VOXELS
 from autoseg.errors import PredictionError
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.preparing import expected_shape
@@ -23,7 +23,10 @@ from autoseg.records import Configuration, Geometry, PredictLimits, PredictSetti
 READER_BYTES = 60_000_000
 
 #: Bytes that the program's own pieces may grow by beside what is counted: freed blocks, threads, kernels (measured).
-SLACK_BYTES = 120_000_000
+SLACK_BYTES = 150_000_000
+
+#: Bytes of the numbers that tell where a point between labels lies and comes from.
+_POINT_BYTES = 64
 
 #: Share of the free memory that is taken where nobody says how much may be.
 FREE_SHARE = 0.9
@@ -172,16 +175,25 @@ def reading_bytes(stored: int, prepared: int, preparation: Preparation) -> int:
 
 
 def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int]) -> int:
-    """Scores that leave the window, and what makes labels of them; never more than those of the volume."""
+    """Scores that leave the window and become labels (`arrays.resample_scores_torch`), if every cell is at a boundary.
+
+    Source planes are held as rows. Of the output planes that are made together one axis after the other is
+    interpolated, between two neighbours, from what the axis before left.
+    """
     heads, groups = model.labels.heads, len(model.groups)
-    plane = 4 * heads * prepared[1] * prepared[2]
-    whole = 4 * heads * (math.prod(prepared) + math.prod(geometry.shape))
-    together = 4 * heads * math.prod(sorted(geometry.shape)[1:])  # interpolated, if every cell is at a boundary
-    own = min(3 * whole, 4 * max(SLAB_BYTES, plane) + 6 * plane + 2 * max(CHUNK_BYTES, together))
+    depth, height, width = sorted(geometry.shape)  # the largest planes that there could be
+    plane, between, made = (
+        4 * heads * size for size in (prepared[1] * prepared[2], height * prepared[2], height * width)
+    )
+    together = max(1, min(CHUNK_VOXELS // (height * width), CHUNK_BYTES // made))
+    slab = max(min(SLAB_BYTES, plane * prepared[0]), plane)
+    rows = min(prepared[0], math.ceil(together * max(prepared) / depth) + 2) * plane + slab
+    mixed = max(2 * plane, plane + 2 * between, between) * together + CHUNK_BYTES // 2
+    places = _POINT_BYTES * together * max(prepared[1] * prepared[2], height * width)
+    own = 3 * slab + max(2 * rows, rows + mixed + places)
     if groups > 1 and not _crop_alike([group.configuration.preparation for group in model.groups]):
-        return groups * own + 2 * 4 * heads * math.prod(
-            geometry.shape
-        )  # whole probabilities, averaged in the file's grid
+        # whole probabilities, averaged in the file's grid
+        return groups * own + 2 * 4 * heads * math.prod(geometry.shape)
     return groups * own
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 
+from autoseg.inference.predictor import LoadedModel, build_model
+from autoseg.networks.catalog import build_network
 from autoseg.records import Configuration, IntensityStatistics, Labels, Member, ModelHeader, NetworkSpec, Preparation
 
 LABELS = Labels(names={"background": 0, "grey": 1, "white": 4})
@@ -85,3 +88,40 @@ def phantom(shape: tuple[int, int, int] = (14, 20, 17)) -> np.ndarray:
 
 def expected_mask(array: np.ndarray) -> np.ndarray:
     return np.where(array > 2, 4, np.where(array > 1, 1, 0))
+
+
+#: A reader whose images do to the process that reads them what their names say. For a module of its own: a process that
+#: is started imports it too.
+FATAL_READER = """
+import os, signal, time
+from dataclasses import replace
+from autoseg.dataset.readers import NIFTI, READERS
+
+def read_image(path):
+    log = path.with_name("readings")
+    log.write_text((log.read_text() if log.exists() else "") + f"{os.getpid()}\\n")
+    what = path.name.split(".")[0]
+    if what == "hangs":
+        time.sleep(120)
+    if what == "always" or (what == "once" and len(log.read_text().split()) == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return NIFTI.read_image(path)
+
+READERS[".fatal"] = replace(NIFTI, read_image=read_image, mask_ending=".nii.gz")
+"""
+
+
+def readers_of(process: psutil.Process) -> list[psutil.Process]:
+    """The reading processes that a process has."""
+    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def real_model(patch: tuple[int, int, int] = (16, 16, 16), classes: int = 3, features: int = 4) -> LoadedModel:
+    """A U-Net with random weights."""
+    labels = Labels(names={"background": 0, **{f"label_{value}": value for value in range(1, classes)}})
+    entry = make_configuration(network="unet", patch=patch, labels=labels)
+    entry = entry.model_copy(update={"features_per_stage": (features, 2 * features)})
+    header = make_header(entry, labels=labels)
+    torch.manual_seed(0)
+    weights = build_network(entry.network_spec(1, labels.heads)).state_dict()
+    return build_model(header, {header.members[0].name: weights}, torch.device("cpu"), "float32")

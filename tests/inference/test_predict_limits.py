@@ -16,7 +16,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inference_builders import expected_mask, make_configuration, make_header, phantom, threshold_tensors
+from inference_builders import (
+    FATAL_READER,
+    expected_mask,
+    make_configuration,
+    make_header,
+    phantom,
+    readers_of,
+    real_model,
+    threshold_tensors,
+)
 
 from autoseg.dataset.readers import NIFTI, READERS
 from autoseg.errors import PredictionError, WorkerDied
@@ -28,8 +37,7 @@ from autoseg.inference.reading import CaseReader, LoadedCase
 from autoseg.inference.spill import SpillFolder
 from autoseg.inference.volume import preparing_of
 from autoseg.model_file import write_model
-from autoseg.networks.catalog import build_network
-from autoseg.records import BEST_PREDICTION, Case, Geometry, Labels, PredictLimits, PredictSettings
+from autoseg.records import BEST_PREDICTION, Case, Geometry, PredictLimits, PredictSettings
 
 WriteImage = Callable[..., Path]
 EYE = tuple(tuple(float(value) for value in row) for row in np.eye(4))
@@ -41,17 +49,6 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def model() -> LoadedModel:
     header = make_header(make_configuration())
     return build_model(header, threshold_tensors(header), torch.device("cpu"), "float32")
-
-
-def real_model(patch: tuple[int, int, int] = (16, 16, 16), classes: int = 3, features: int = 4) -> LoadedModel:
-    """A U-Net with random weights."""
-    labels = Labels(names={"background": 0, **{f"label_{value}": value for value in range(1, classes)}})
-    entry = make_configuration(network="unet", patch=patch, labels=labels)
-    entry = entry.model_copy(update={"features_per_stage": (features, 2 * features)})
-    header = make_header(entry, labels=labels)
-    torch.manual_seed(0)
-    weights = build_network(entry.network_spec(1, labels.heads)).state_dict()
-    return build_model(header, {header.members[0].name: weights}, torch.device("cpu"), "float32")
 
 
 def mask_in(mode: Mode, model: LoadedModel, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
@@ -89,12 +86,7 @@ def test_processes_give_the_same_masks(model: LoadedModel, write_image: WriteIma
             expected_mask(phantom()),
         )
         assert sorted(path.name for path in masks.iterdir()) == ["c0.nii.gz", "c1.nii.gz", "c3.nii.gz"]
-        assert not readers()
-
-
-def readers() -> list[psutil.Process]:
-    """Reading processes of this one."""
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+        assert not readers_of(psutil.Process())
 
 
 @pytest.mark.parametrize("threshold", [0, 1 << 40])
@@ -119,27 +111,6 @@ def _cropped() -> np.ndarray:
     inside = np.argwhere(array != 0)
     low, high = inside.min(axis=0), inside.max(axis=0) + 1
     return array[low[0] : high[0], low[1] : high[1], low[2] : high[2]].T
-
-
-#: A reader of files that are not there to be read: what its file says happens to the process.
-FATAL_READER = """
-import os, signal, time
-from dataclasses import replace
-from pathlib import Path
-from autoseg.dataset.readers import NIFTI, READERS
-
-def read_image(path):
-    log = path.with_name("readings")
-    log.write_text((log.read_text() if log.exists() else "") + f"{os.getpid()}\\n")
-    what = path.name.split(".")[0]
-    if what == "hangs":
-        time.sleep(120)
-    if what == "always" or (what == "once" and len(log.read_text().split()) == 1):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return NIFTI.read_image(path)
-
-READERS[".fatal"] = replace(NIFTI, read_image=read_image, mask_ending=".nii.gz")
-"""
 
 
 @pytest.fixture
@@ -171,7 +142,7 @@ def test_a_killed_reader_is_told_and_its_case_read_again_alone(
     if name == "always":
         assert isinstance(outcomes[1].error, WorkerDied)
         assert str(outcomes[1].error).startswith("always: could not be read: its process was killed (by SIGKILL)")
-    assert not readers()
+    assert not readers_of(psutil.Process())
 
 
 @POSIX
@@ -196,7 +167,7 @@ def test_stopping_ends_a_reader_that_hangs(
     with pytest.raises(Stopped):
         list(run)
     assert time.monotonic() - began < 60
-    assert not readers()
+    assert not readers_of(psutil.Process())
     assert not list((tmp_path / "masks").glob("*"))
 
 
@@ -298,14 +269,14 @@ def test_memory_stays_below_the_limit(workers: int, tmp_path: Path) -> None:
     (member,) = model.header.members
     write_model(tmp_path / "model.safetensors", model.header, {member.name: model.groups[0].networks[0].state_dict()})
     (tmp_path / "peak.py").write_text(PEAK, encoding="utf-8")
-    image = np.random.default_rng(0).integers(0, 1000, (160, 160, 160)).astype(np.int16)
+    size = (112, 112, 112)
+    image = (
+        np.random.default_rng(0).integers(0, 1000, size).astype(np.int16)
+    )  # noise: labels have boundaries everywhere
     for name in "abc":
         nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), tmp_path / f"{name}.nii.gz")  # type: ignore[attr-defined]
-
-    def peak(most: int) -> int:
-        command = [sys.executable, str(tmp_path / "peak.py"), str(tmp_path), str(most), str(workers)]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout)
-
-    most = 700_000_000
-    assert peak(most) <= most
-    assert peak(0) > 0
+    case = case_memory(model, Geometry(shape=size, affine=EYE), QUICK)
+    most = 200_000_000 + memory.SLACK_BYTES + workers * memory.READER_BYTES + case.alone(MODES[-1])
+    command = [sys.executable, str(tmp_path / "peak.py"), str(tmp_path), str(most), str(workers)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    assert int(done.stdout) <= most

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from autoseg.arrays.tiles import gaussian_window
 from autoseg.errors import PredictionError
-from autoseg.inference.sliding_window import score_slabs
+from autoseg.inference import window_sums
+from autoseg.inference.sliding_window import Room, score_slabs
 from autoseg.inference.tile_grid import count_passes, mirror_sets, tile_grid
+from autoseg.inference.window_memory import room_on
 
 CPU = torch.device("cpu")
 
@@ -198,3 +200,64 @@ def test_half_sums_are_those_of_nnunet(mirror_axes: tuple[int, ...]) -> None:
     np.testing.assert_allclose(found, wanted.float().numpy(), rtol=2e-3, atol=2e-3)
     exact = predict_scores(ramp, image, patch, heads=2, mirror_axes=mirror_axes, batch_size=3, device=CPU)
     assert np.abs(found - exact).max() > 1e-3, "half precision is to show"
+
+
+def test_a_batch_that_does_not_fit_goes_on_smaller_from_where_it_was() -> None:
+    image = random_image((1, 12, 20, 18))
+    sizes: list[int] = []
+
+    def small_device(batch: Tensor) -> Tensor:
+        if len(batch) > (8 if len(sizes) < 3 else 3):  # memory gets scarce on the way
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(batch))
+        return ramp(batch)
+
+    options = {"heads": 2, "mirror_axes": (0, 2), "batch_size": 8, "device": CPU}
+    found = predict_scores(small_device, image, (6, 8, 8), **options)
+    np.testing.assert_allclose(found, predict_scores(ramp, image, (6, 8, 8), **options), rtol=1e-6, atol=1e-5)
+    assert sizes[:3] == [8, 8, 8]
+    assert set(sizes[3:]) <= {1, 2}
+    assert sum(sizes) == count_passes((12, 20, 18), (6, 8, 8), 0.5, (0, 2))  # no patch twice
+
+
+def test_what_does_not_fit_at_all_is_an_error() -> None:
+    def full_device(batch: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError(f"no room for {len(batch)}")
+
+    with pytest.raises(torch.OutOfMemoryError, match="no room for 1"):
+        predict_scores(full_device, random_image((1, 8, 8, 8)), (8, 8, 8), heads=2, batch_size=4, device=CPU)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 20)] * 3),
+    step=st.sampled_from([0.3, 0.5, 1.0]),
+    batch=st.integers(1, 9),
+    half=st.booleans(),
+    slab_bytes=st.sampled_from([1, 3000, 10**9]),
+)
+@settings(deadline=None, max_examples=40)
+def test_neither_place_nor_slabs_nor_batches_change_a_score(shape, step, batch, half, slab_bytes) -> None:
+    image, patch = random_image((1, *shape)), (5, 6, 4)
+    made: list[Tensor] = []
+
+    def elsewhere(size, dtype) -> Tensor:
+        made.append(torch.zeros(tuple(size), dtype=dtype))
+        return made[-1]
+
+    options = {"heads": 2, "mirror_axes": (1,), "device": CPU, "half_sums": half, "batch_size": 1}
+    plain = predict_scores(ramp, image, patch, step=step, **options)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(window_sums, "SLAB_BYTES", slab_bytes)
+        room = Room(allocate=elsewhere, batch_size=batch)
+        other = predict_scores(ramp, image, patch, step=step, **{**options, "batch_size": 9}, room=room)
+    np.testing.assert_array_equal(other, plain)
+    assert {tensor.shape[1] for tensor in made} == {patch[0]}  # sums are never deeper than a patch
+
+
+def test_an_accelerator_holds_what_fits() -> None:
+    device, main_memory = torch.device("cuda"), CPU
+    parts = {"image": 100, "sums": 400, "passes": 300}
+    assert room_on(device, 1000, **parts) == Room(image=device, sums=device)
+    assert room_on(device, 900, **parts) == Room(image=main_memory, sums=device)
+    assert room_on(device, 500, **parts) == Room(image=device, sums=main_memory)
+    assert room_on(device, 400, **parts) == Room(image=main_memory, sums=main_memory)
