@@ -188,7 +188,7 @@ def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int
     together = max(1, min(CHUNK_VOXELS // (height * width), CHUNK_BYTES // made))
     slab = max(min(SLAB_BYTES, plane * prepared[0]), plane)
     rows = min(prepared[0], math.ceil(together * max(prepared) / depth) + 2) * plane + slab
-    mixed = max(2 * plane, plane + 2 * between, between) * together + CHUNK_BYTES // 2
+    mixed = max(2 * plane, plane + 2 * between, between) * together + min(CHUNK_BYTES // 2, 4 * made * together)
     places = _POINT_BYTES * together * max(prepared[1] * prepared[2], height * width)
     own = 3 * slab + max(2 * rows, rows + mixed + places)
     if groups > 1 and not _crop_alike([group.configuration.preparation for group in model.groups]):

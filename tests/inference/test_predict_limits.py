@@ -209,7 +209,7 @@ def test_a_case_that_fits_in_no_mode_fails_before_it_is_read(
     small, large = write_image("small.nii.gz"), write_image("large.nii.gz", np.zeros((300, 300, 300), np.int16))
     large.write_bytes(large.read_bytes()[:2000])  # the header alone can be read
     cases = [Case(id="small", images=(small,)), Case(id="large", images=(large,))]
-    least = predict_files.own_memory() + 250_000_000
+    least = predict_files.own_memory() + memory.SLACK_BYTES + 60_000_000
     limits = PredictLimits(max_ram_bytes=least, workers=0)
     first, second = predict_cases(model, cases, tmp_path / "masks", settings=QUICK, limits=limits)
     assert first.error is None
