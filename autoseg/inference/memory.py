@@ -185,7 +185,8 @@ def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int
     plane, between, made = (
         4 * heads * size for size in (prepared[1] * prepared[2], height * prepared[2], height * width)
     )
-    together = max(1, min(CHUNK_VOXELS // (height * width), CHUNK_BYTES // made))
+    planes = max(geometry.shape)
+    together = max(1, min(CHUNK_VOXELS // (height * width), CHUNK_BYTES // made, planes))
     slab = max(min(SLAB_BYTES, plane * prepared[0]), plane)
     rows = min(prepared[0], math.ceil(together * max(prepared) / depth) + 2) * plane + slab
     mixed = max(2 * plane, plane + 2 * between, between) * together + min(CHUNK_BYTES // 2, 4 * made * together)
