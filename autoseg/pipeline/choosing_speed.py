@@ -134,7 +134,7 @@ def _keeping(case: Case, expected: Sequence[tuple[SpeedMode, CaseForecast]], dea
     """The best mode that keeps the deadline; the quickest where none does."""
     fitting = [index for index, (_, told) in enumerate(expected) if told.seconds <= DEADLINE_SHARE * deadline]
     if not fitting:
-        mode, told = expected[0]
+        mode, told = min(expected, key=lambda entry: entry[1].seconds)
         missed = max(0.0, told.seconds - deadline)
         why = f"even {mode.name} takes about {duration(told.seconds)}"
         return CasePlan(case, mode, told, f"{why}, {_missed(missed, deadline)}", missed)
@@ -181,10 +181,12 @@ def quicker_line(
     used = [mode.name for mode in modes].index(plans[0].mode.name)
     known = [mode for mode in modes[:used] if seconds is not None or measured_on(mode, model)]
     cases = [plan.case for plan in plans]
-    told = [
-        f"--speed {mode.name} in about {duration(_together(plan_cases(model, cases, [mode], None, seconds)))}"
-        for mode in reversed(known)
-    ]
+    told, least = [], _together(plans)
+    for mode in reversed(known):
+        takes = _together(plan_cases(model, cases, [mode], None, seconds))
+        if takes < least:  # with one tile to a case the modes are one
+            told.append(f"--speed {mode.name} in about {duration(takes)}")
+            least = takes
     return f"Quicker: {', '.join(told)}" if told else ""
 
 
@@ -210,4 +212,6 @@ def mode_line(mode: SpeedMode) -> str:
         known = "not measured; run autoseg select"
     else:
         known = f"mean Dice {mode.mean_dice:.3f} of {mode.cases} held-out cases"
+        if mode.seconds_per_case is not None:
+            known += f", {duration(mode.seconds_per_case)} each on {mode.device}"
     return f"{mode.name}: {', '.join(what)} ({known})"

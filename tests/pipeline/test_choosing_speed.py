@@ -191,6 +191,19 @@ def test_headers_that_cannot_be_read_are_no_estimate() -> None:
 def test_what_was_measured_is_told() -> None:
     mode = SpeedMode(name="best", settings=BEST_PREDICTION, mean_dice=0.8765, cases=12)
     assert mode_line(mode) == "best: step 0.5, mirrored (mean Dice 0.876 of 12 held-out cases)"
+    timed = mode.model_copy(update={"seconds_per_case": 75.0, "device": "cpu, 2 cores, 8 GB"})
+    assert mode_line(timed).endswith("held-out cases, 1 min 15 s each on cpu, 2 cores, 8 GB)")
+
+
+def test_a_mode_that_is_not_quicker_is_not_offered(
+    model: Path, images: Path, tmp_path: Path, pass_of: Callable[[float], None]
+) -> None:
+    """With these steps all modes have the same tiles."""
+    pass_of(60.0)
+    heard = Heard()
+    settings = PredictSettings(step=0.5, mirror=False, members=("3d_fullres.fold_0",))
+    predict(images, tmp_path / "m", models=(model,), device="cpu", settings=settings, progress=heard)
+    assert not [line for line in heard.lines if line.startswith("Quicker")]
 
 
 class View:
