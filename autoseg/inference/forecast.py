@@ -21,6 +21,7 @@ from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.inference.preparing import expected_shape
 from autoseg.inference.region import COARSE
 from autoseg.inference.scores import batch_size, score_slabs_of
+from autoseg.inference.sliding_window import Room
 from autoseg.inference.tile_grid import mirror_sets, tile_grid
 from autoseg.records import BEST_PREDICTION, Geometry, PredictSettings, SpeedMode
 
@@ -89,28 +90,32 @@ def measured_on(mode: SpeedMode, model: LoadedModel) -> bool:
     return mode.seconds_per_million_voxels is not None and mode.device == devices.describe(model.device)
 
 
-def time_passes(model: LoadedModel) -> dict[str, float]:
-    """Seconds that one patch takes in a network, by the networks' names: one batch of zeros for each group is timed."""
+def time_passes(model: LoadedModel, most: int | None = None) -> dict[str, float]:
+    """Seconds that one patch takes in a network, by the networks' names: one batch of zeros for each group is timed.
+
+    A batch has no more than `most` patches, where memory is scarce.
+    """
     seconds: dict[str, float] = {}
     for group in {group.names: group for group in model.preparing}.values():
-        took = _time_batch(model, group)
+        best = batch_size(model.device, group.configuration.patch_size)
+        size = min(best, most or best)
+        took = _time_batch(model, group, size)
         if took < SHORT_PASS_SECONDS:
-            took = min(took, _time_batch(model, group))
-        each = took / batch_size(model.device, group.configuration.patch_size) / len(group.networks)
+            took = min(took, _time_batch(model, group, size))
+        each = took / size / len(group.networks)
         seconds |= dict.fromkeys(group.names, each)
     return seconds
 
 
-def _time_batch(model: LoadedModel, group: MemberGroup) -> float:
-    """Seconds for one batch of patches side by side, all networks of the group."""
+def _time_batch(model: LoadedModel, group: MemberGroup, size: int) -> float:
+    """Seconds for one batch of so many patches side by side, all networks of the group."""
     configuration = group.configuration
-    size = batch_size(model.device, configuration.patch_size)
     z, y, x = (1, *configuration.patch_size)[-3:]
     channels = len(model.header.channels) + (group.first_stage is not None)
     image = np.zeros((channels, z, y, x * size), dtype=np.float32)
     devices.synchronize(model.device)
     began = time.perf_counter()
-    for _ in score_slabs_of(model, group, image, settings=COARSE):
+    for _ in score_slabs_of(model, group, image, settings=COARSE, room=Room(batch_size=size)):
         pass
     devices.synchronize(model.device)
     return time.perf_counter() - began

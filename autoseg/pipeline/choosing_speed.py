@@ -82,9 +82,14 @@ def foretold(
     every: Sequence[SpeedMode],
     deadline: float | None,
     progress: Progress,
+    *,
+    scarce: bool = False,
 ) -> list[CasePlan]:
-    """How each case is predicted, told before it begins; `every` are the modes that could have been asked for."""
-    seconds = pass_seconds(model, modes, deadline)
+    """How each case is predicted, told before it begins; `every` are the modes that could have been asked for.
+
+    Where memory is `scarce` no more than one patch at a time is tried.
+    """
+    seconds = pass_seconds(model, modes, deadline, 1 if scarce else None)
     plans = plan_cases(model, cases, modes, deadline, seconds)
     quicker = "" if deadline is not None else quicker_line(model, plans, every, seconds)
     for line in (preview(plans), *deadline_lines(plans), quicker):
@@ -93,12 +98,14 @@ def foretold(
     return plans
 
 
-def pass_seconds(model: LoadedModel, modes: Sequence[SpeedMode], deadline: float | None) -> dict[str, float] | None:
-    """Seconds of a pass by network; None where the mode was measured on such a device.
+def pass_seconds(
+    model: LoadedModel, modes: Sequence[SpeedMode], deadline: float | None, most: int | None = None
+) -> dict[str, float] | None:
+    """Seconds of a pass by network, `most` patches at a time; None where the mode was measured on such a device.
 
     For a deadline they are always measured anew: it is a promise, and the device may be busy today.
     """
-    return None if deadline is None and measured_on(modes[0], model) else time_passes(model)
+    return None if deadline is None and measured_on(modes[0], model) else time_passes(model, most)
 
 
 def plan_cases(

@@ -115,7 +115,7 @@ def predict(
         if deadline is None:
             model = narrowed(model, modes[-1].settings)
         every = all_modes(headers, settings, precision) if speed is None else modes
-        plans = foretold(model, todo, modes, every, deadline, progress)
+        plans = foretold(model, todo, modes, every, deadline, progress, scarce=limits.max_ram_bytes is not None)
         knowledge = knowledge_of(model.header, modes[-1].settings)
         mode_of = {plan.case.id: plan.mode.name for plan in plans}
 

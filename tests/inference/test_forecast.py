@@ -73,7 +73,7 @@ def test_only_the_networks_that_are_named_count() -> None:
 
 
 def test_seconds_follow_from_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecasting, "_time_batch", lambda model, group: 4.0)
+    monkeypatch.setattr(forecasting, "_time_batch", lambda model, group, size: 4.0)
     entry = make_configuration()
     model = a_model(entry, entry)
     seconds = time_passes(model)

@@ -67,7 +67,7 @@ def images(tmp_path: Path) -> Path:
 def pass_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def install(seconds: float) -> None:
         known = {member.name: seconds for member in HEADER.members}
-        monkeypatch.setattr(choosing_speed, "time_passes", lambda model: known)
+        monkeypatch.setattr(choosing_speed, "time_passes", lambda model, most: known)
 
     return install
 
