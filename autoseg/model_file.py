@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from autoseg.errors import ModelError, RecordError
 from autoseg.files import parse_record, written_aside
 from autoseg.records import ModelHeader
+from autoseg.seals import sealed, unsealed, why_not_intact
 
 if TYPE_CHECKING:  # a header can be read, and this module imported, without the seconds that loading torch takes
     from torch import Tensor
@@ -54,7 +55,7 @@ def write_model(path: Path, header: ModelHeader, tensors: Mapping[str, Mapping[s
         for member, entries in tensors.items()
         for name, tensor in entries.items()
     }
-    text = json.dumps(header.model_dump(mode="json"), sort_keys=True, ensure_ascii=True, allow_nan=False)
+    text = sealed(header.model_dump(mode="json"), stored)
     with written_aside(path) as aside:
         # written by Python, not by safetensors, whose errors would hide that the disk is full
         aside.write_bytes(save(stored, metadata={HEADER_KEY: text}))
@@ -105,7 +106,7 @@ def count_parameters(path: Path) -> dict[str, int]:
 
 
 def _upgraded(text: str) -> str:
-    """The header's JSON in the current format; what is no header of an earlier one stays as it is."""
+    """The header's JSON in the current format, without the checksum; what is no header of ours stays as it is."""
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
@@ -114,7 +115,7 @@ def _upgraded(text: str) -> str:
         return text
     while (number := record.get("format")) in _UPGRADES:
         record = {**_UPGRADES[number](record), "format": number + 1}
-    return json.dumps(record)
+    return json.dumps(unsealed(record))
 
 
 def read_model(path: Path) -> tuple[ModelHeader, dict[str, dict[str, Tensor]]]:
@@ -126,9 +127,13 @@ def read_model(path: Path) -> tuple[ModelHeader, dict[str, dict[str, Tensor]]]:
 
     header = read_header(path)
     try:
-        stored = load(path.read_bytes())  # not mapped: a mapped file cannot be replaced on Windows
+        content = path.read_bytes()  # not mapped: a mapped file cannot be replaced on Windows
+        stored = load(content)
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
+    fault = why_not_intact(content, HEADER_KEY, stored)
+    if fault is not None:
+        raise ModelError(f"is damaged: {fault}", where=path, remedy=_AGAIN)
     members: dict[str, dict[str, Tensor]] = {member.name: {} for member in header.members}
     for key, tensor in stored.items():
         member, separator, name = key.partition(_SEPARATOR)

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "autoseg"
 #: Parts of the package by level: a part imports only from lower levels (and within itself).
 LEVELS = (
     ("errors", "progress", "interrupts", "threads", "__init__"),
-    ("files", "plugins", "torchrun"),
+    ("files", "locks", "seals", "plugins", "torchrun"),
     ("records",),
     ("arrays", "networks", "evaluation", "workers", "workspace"),
     ("dataset", "model_file", "devices"),
@@ -34,7 +34,7 @@ LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
 #: Top-level names of a library -> the parts that may import it. A module named `…_torch.py` in arrays may import torch.
 FENCES = {
-    "torch": ("networks", "training", "inference", "interop", "model_file", "devices", "pipeline"),
+    "torch": ("networks", "training", "inference", "interop", "model_file", "seals", "devices", "pipeline"),
     "safetensors": ("training", "model_file"),
     "nibabel": ("dataset", "interop"),
     "SimpleITK": ("dataset", "interop"),
@@ -46,6 +46,8 @@ FENCES = {
     "typer": ("cli", "options"),
     "rich": ("console", "tables", "cli"),
     "matplotlib": ("report",),
+    "fcntl": ("locks",),
+    "msvcrt": ("locks",),
     "onnxruntime": ("inference",),
     "openvino": ("inference",),
 }
@@ -200,7 +202,7 @@ def test_modules_begin_alike(path: Path) -> None:
 def test_processes_are_spawned_and_nothing_is_pickled_from_files(path: Path) -> None:
     for dotted, line in imports(path):
         top = dotted.split(".")[0]
-        assert top not in ("pickle", "fcntl", "pwd", "resource"), f"{name_of(path)}:{line}: {dotted}"
+        assert top not in ("pickle", "pwd", "resource"), f"{name_of(path)}:{line}: {dotted}"
         assert top != "multiprocessing" or part_of(path) == "workers", f"{name_of(path)}:{line}: use autoseg.workers"
 
 

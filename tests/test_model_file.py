@@ -190,3 +190,15 @@ def test_reading_a_header_loads_no_torch(tmp_path: Path) -> None:
         f"read_header(Path({str(path)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("place", ["header", "tensors"])
+def test_a_flipped_byte_is_noticed(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_model(path, tiny_header("a"), {"a": {"weight": torch.arange(20.0)}})
+    content = bytearray(path.read_bytes())
+    end = 8 + int.from_bytes(content[:8], "little")
+    content[content.index(b"2.5") if place == "header" else end + 40] ^= 1  # 2.5 becomes 3.5
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="is damaged: its checksum is"):
+        read_model(path)

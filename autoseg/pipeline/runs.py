@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
-import psutil
 import torch
 
 from autoseg import __version__, devices
 from autoseg.errors import UsageError, WorkspaceError
 from autoseg.files import read_record, remove_leftovers
+from autoseg.locks import HeldByAnother, locked
 from autoseg.planning.overrides import optimizer_settings, require_settable, settings_with
 from autoseg.records import TrainSettings
 from autoseg.training.checkpoint import read_state
@@ -113,34 +113,17 @@ def running(run: Run) -> Iterator[None]:
     Raises WorkspaceError while another living process holds it; what a killed process left behind is taken over.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            with open(run.lock, "x", encoding="utf-8") as lock:
-                lock.write(f"{os.getpid()} {psutil.Process().create_time()}")
-            break
-        except FileExistsError:
-            owner = _living_owner(run)
-            if owner is not None:
-                raise WorkspaceError(
-                    f"process {owner} is training here", where=run.folder, remedy="Wait for it to end, or stop it."
-                ) from None
-            run.lock.unlink(missing_ok=True)
     try:
-        remove_leftovers(run.folder)
-        shutil.rmtree(run.folder / "trial", ignore_errors=True)
-        yield
-    finally:
-        run.lock.unlink(missing_ok=True)
-
-
-def _living_owner(run: Run) -> int | None:
-    """The process that holds the lock, if it is alive: same number and same start time."""
-    try:
-        number, started = run.lock.read_text(encoding="utf-8").split()
-        process = psutil.Process(int(number))
-        return process.pid if abs(process.create_time() - float(started)) < 1.0 else None
-    except (ValueError, OSError, psutil.Error):
-        return None
+        with locked(run.lock):
+            remove_leftovers(run.folder)
+            shutil.rmtree(run.folder / "trial", ignore_errors=True)
+            yield
+    except HeldByAnother as held:
+        raise WorkspaceError(
+            f"process {held.owner or 'another'} is training here",
+            where=run.folder,
+            remedy="Wait for it to end, or stop it.",
+        ) from None
 
 
 def receipt(training: Training, seconds: Mapping[str, float]) -> dict[str, object]:

@@ -116,9 +116,10 @@ def write_case(folder: Path, prepared: PreparedCase, source: Case, patch_hint: S
     sources = _stamp(source)
     remove_case(folder, prepared.case)
     try:
-        with written_aside(entry) as aside:
-            aside.mkdir()
-            _fill(aside, prepared, sources, patch_hint)
+        _write_entry(entry, prepared, sources, patch_hint)
+    except FileNotFoundError:
+        # somebody took it for abandoned: a clock that was set makes files look old (`remove_abandoned`)
+        _write_entry(entry, prepared, sources, patch_hint)
     except RuntimeError as error:  # how blosc2 reports that a file could not be written
         cause = why_not_written(folder, prepared.image.nbytes)
         if cause is not None and is_disk_full(cause):
@@ -129,6 +130,12 @@ def write_case(folder: Path, prepared: PreparedCase, source: Case, patch_hint: S
         taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.EPERM)
         if not (taken and is_current(folder, source)):
             raise
+
+
+def _write_entry(entry: Path, prepared: PreparedCase, sources: tuple[SourceFile, ...], patch_hint: Shape) -> None:
+    with written_aside(entry) as aside:
+        aside.mkdir()
+        _fill(aside, prepared, sources, patch_hint)
 
 
 def _fill(aside: Path, prepared: PreparedCase, sources: tuple[SourceFile, ...], patch_hint: Shape) -> None:

@@ -7,12 +7,13 @@ a function of seed, step and place in the batch.)
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
@@ -20,6 +21,7 @@ from torch import nn
 from autoseg.errors import TrainingError
 from autoseg.files import disk_full, written_aside
 from autoseg.records import Record
+from autoseg.seals import sealed, unsealed, why_not_intact
 
 _HEADER = "autoseg"
 
@@ -63,7 +65,7 @@ def save_state(
         raise disk_full(path, needed)
     with written_aside(path, needed) as aside:
         # written by Python, not by safetensors, whose errors would hide that the disk is full
-        aside.write_bytes(save(stored, metadata={_HEADER: state.model_dump_json()}))
+        aside.write_bytes(save(stored, metadata={_HEADER: sealed(state.model_dump(mode="json"), stored)}))
 
 
 def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -100,8 +102,9 @@ def read_state(path: Path) -> RunState:
     """The counters of a saved state, without its tensors. Raises TrainingError when the file is damaged."""
     try:
         with safe_open(str(path), framework="pt") as file:
-            return RunState.model_validate_json((file.metadata() or {}).get(_HEADER, ""))
-    except (SafetensorError, OSError, ValidationError) as error:
+            record = json.loads((file.metadata() or {}).get(_HEADER, ""))
+        return RunState.model_validate_json(json.dumps(unsealed(record)))
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:  # pydantic's errors are ValueErrors
         raise _unreadable(path, error) from error
 
 
@@ -114,10 +117,13 @@ def load_state(
     """
     state = read_state(path)
     try:
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        content = path.read_bytes()
+        tensors = load(content)
+    except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+    fault = why_not_intact(content, _HEADER, tensors)
+    if fault is not None:
+        raise TrainingError(f"the saved state is damaged: {fault}", where=path, remedy=_REMEDY)
     weights = _part(tensors, "network/")
     expected = network.state_dict()
     if weights.keys() != expected.keys() or any(weights[name].shape != expected[name].shape for name in expected):

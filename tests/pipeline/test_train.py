@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from autoseg.errors import ModelError, PredictionError, UsageError, WorkspaceError
 from autoseg.files import read_record, write_record
+from autoseg.locks import locked
 from autoseg.pipeline import train as train_module
 from autoseg.pipeline.evaluate import evaluate
 from autoseg.pipeline.held_back import evaluate_test
@@ -129,16 +130,8 @@ def test_a_second_process_is_kept_out(quick: Workspace) -> None:
     entry.folder.mkdir(parents=True)
     entry.lock.write_text("999999999 0.0")  # a process that was killed leaves this behind
     run(quick, epochs=1)
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    try:
-        import psutil
-
-        entry.lock.write_text(f"{sleeper.pid} {psutil.Process(sleeper.pid).create_time()}")
-        with pytest.raises(WorkspaceError, match="is training here"):
-            run(quick)
-    finally:
-        sleeper.kill()
-        sleeper.wait()
+    with locked(entry.lock), pytest.raises(WorkspaceError, match=f"process {os.getpid()} is training here"):
+        run(quick)
 
 
 def test_a_damaged_prepared_case_alone_is_rebuilt(quick: Workspace) -> None:

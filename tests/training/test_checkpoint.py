@@ -75,3 +75,12 @@ def test_a_damaged_state_is_our_error(trained: Training) -> None:
     trained.state_path.write_bytes(trained.state_path.read_bytes()[:100])
     with pytest.raises(TrainingError, match="cannot be read"):
         read_state(trained.state_path)
+
+
+def test_a_flipped_byte_is_noticed(trained: Training) -> None:
+    content = bytearray(trained.state_path.read_bytes())
+    content[-200] ^= 1
+    trained.state_path.write_bytes(content)
+    assert read_state(trained.state_path).step == 5  # counters alone are not compared: they are looked at often
+    with pytest.raises(TrainingError, match="the saved state is damaged: its checksum is"):
+        trained.learner.load(trained.state_path)
