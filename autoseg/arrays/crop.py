@@ -22,10 +22,15 @@ def nonzero_mask(image: NDArray[np.floating]) -> NDArray[np.bool_]:
     A hole is background from which no path of face neighbours leads to the border of the array (nnU-Net's rule), so in
     a single slice nothing is ever filled.
     """
-    mask = image[0] != 0
+    return fill_holes(any_nonzero(image))
+
+
+def any_nonzero(image: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Where any channel of an image (C, Z, Y, X) is not zero: bool (Z, Y, X). Its box is that of `nonzero_mask`."""
+    mask: NDArray[np.bool_] = image[0] != 0
     for channel in image[1:]:
         mask |= channel != 0
-    return fill_holes(mask)
+    return mask
 
 
 def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from autoseg.inference.window_memory import patch_bytes, sums_bytes
 from autoseg.inference.window_sums import SLAB_BYTES
 from autoseg.records import Configuration, Geometry, PredictLimits, PredictSettings, Preparation
 
-#: Bytes of a process that reads and prepares, whatever the case: the program and its libraries (measured: 45 MB).
+#: Bytes of a process that reads and prepares, whatever the case: the program and its libraries (measured: 40 MB).
 READER_BYTES = 60_000_000
 
 #: Bytes that the program's own pieces may grow by beside what is counted: freed blocks, threads, kernels (measured).
@@ -162,16 +162,16 @@ def case_memory(model: LoadedModel, geometry: Geometry, settings: PredictSetting
 def reading_bytes(stored: int, prepared: int, preparation: Preparation) -> int:
     """Until an image of so many voxels has become one of `prepared` voxels.
 
-    First the file's bytes beside its numbers, then the image, its mask, its normalized copy, and what one channel needs
-    more while it is normalized or resampled.
+    First the file's bytes beside its numbers, then the image, its normalized copy, masks where the normalization asks
+    for them, and what one channel needs more while it is normalized or resampled.
     """
     channels = len(preparation.normalization)
     masked = any(preparation.use_mask_for_normalization)
     normalizing = stored * (12 if masked else 4)
     resampling = 4 * max(stored, prepared) + 4 * channels * prepared
-    held = stored * (4 * channels + 1)
-    preparing = held + max(6 * stored, stored * (4 * channels + 1) + max(normalizing, resampling))
-    return max(12 * channels * stored, preparing)
+    finding_the_box = stored * (7 if masked else 1)
+    copied = stored * (4 * channels + (2 if masked else 0)) + max(normalizing, resampling)
+    return max(12 * channels * stored, 4 * channels * stored + max(finding_the_box, copied))
 
 
 def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int]) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.crop import Box, bounding_box, crop, nonzero_mask, uncrop
+from autoseg.arrays.crop import Box, any_nonzero, bounding_box, crop, nonzero_mask, uncrop
 from autoseg.arrays.labels import decode, encode
 from autoseg.arrays.normalize import NORMALIZATIONS
 from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, orient, oriented_spacing, unorient
@@ -62,15 +62,19 @@ def to_network_space(
     def turned(array: NDArray[ScalarT]) -> NDArray[ScalarT]:
         return _transpose(orient(array, orientation), preparation.axis_order)
 
-    # holes are the same in every orientation: the mask is made on the array as it lies in memory
-    mask = turned(nonzero_mask(volume.image) if nonzero is None else nonzero)
+    needs_inside = label_map is not None or any(preparation.use_mask_for_normalization)
+    if nonzero is None:
+        # holes are the same in every orientation: the mask is made on the array as it lies in memory
+        nonzero = nonzero_mask(volume.image) if needs_inside else any_nonzero(volume.image)
+    mask = turned(nonzero)
     placement = _place(volume, preparation, orientation, bounding_box(mask))
     if most_bytes is not None:
         _require_room(placement, volume.image.shape[0], most_bytes)
     image = np.array(crop(turned(volume.image), placement.box), order="C")  # a copy: it is normalized in place
-    inside = np.ascontiguousarray(crop(mask, placement.box))
+    inside = np.ascontiguousarray(crop(mask, placement.box)) if needs_inside else None
+    del mask, nonzero  # large images: what is not needed makes room
     labels = None
-    if label_map is not None:
+    if label_map is not None and inside is not None:
         labels = np.array(crop(turned(encode(label_map.labels, preparation.labels)), placement.box), order="C")
         labels[(labels == 0) & ~inside] = OUTSIDE
         inside = labels >= 0  # a labelled voxel counts as inside even where the image is zero
@@ -147,7 +151,7 @@ def placement_for(placement: Placement, preparation: Preparation) -> Placement:
     return placement.model_copy(update=where)
 
 
-def _normalize(image: NDArray[np.float32], preparation: Preparation, inside: NDArray[np.bool_]) -> None:
+def _normalize(image: NDArray[np.float32], preparation: Preparation, inside: NDArray[np.bool_] | None) -> None:
     """Normalize each channel of the image (C, Z, Y, X), in place, before it is resampled (nnU-Net's order)."""
     for channel, scheme in enumerate(preparation.normalization):
         if scheme not in NORMALIZATIONS:
