@@ -109,4 +109,5 @@ def test_the_left_right_axis_is_mirrored_neither_in_training_nor_at_prediction(
     train_module.train(work, device="cpu", workers=0, epochs=1, progress=QUIET)
     predict(root / "imagesTr", tmp_path / "masks", work=work, device="cpu", progress=QUIET)
     assert trained == {(0, 1)}
-    assert predicted == {(0, 1)}
+    # what predict tells of quicker modes, before it begins, is counted without mirroring
+    assert {axes for axes in predicted if axes} == {(0, 1)}
