@@ -175,7 +175,7 @@ class Helper:
             return _outcome(0, item, answer)
         self._worker = None
         worker.kill()
-        return Outcome(0, item, error=WorkerDied(f"its process was killed ({_ending(worker.process.exitcode)})"))
+        return Outcome(0, item, error=WorkerDied(f"its process {_ending(worker.process.exitcode)}"))
 
     def close(self) -> None:
         """End the process, whatever it does; any thread may ask for it, and a call that waits has its outcome."""
@@ -187,14 +187,12 @@ class Helper:
 
 
 def _ending(exit_code: int | None) -> str:
-    """How a process ended, in words."""
-    if exit_code is None:
-        return "nobody knows how"
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
+    """How a process came to its end, in words."""
+    if exit_code is None or exit_code >= 0:
+        return f"ended (exit code {exit_code})"
     with suppress(ValueError):
-        return f"by {signal.Signals(-exit_code).name}"
-    return f"by signal {-exit_code}"
+        return f"was killed (by {signal.Signals(-exit_code).name})"
+    return f"was killed (by signal {-exit_code})"
 
 
 class WorkerPool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +11,16 @@ import psutil
 import pytest
 
 from autoseg.errors import ReadError, WorkerDied
-from autoseg.workers import Outcome, WorkerFault, WorkerPool, default_workers, run_apart
+from autoseg.workers import (
+    Helper,
+    Outcome,
+    WorkerFault,
+    WorkerPool,
+    default_workers,
+    free_memory,
+    own_memory,
+    run_apart,
+)
 
 
 def square(number: int) -> int:
@@ -145,3 +155,34 @@ def test_an_interrupt_ends_a_call_apart() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert not spawned()
+
+
+def test_a_helper_gives_values_errors_and_deaths() -> None:
+    helper = Helper()
+    assert helper.call(square, 7).unwrap() == 49
+    assert isinstance(helper.call(fail_on_three, 3).error, ReadError)
+    died = helper.call(die_on_two, 2).error
+    assert isinstance(died, WorkerDied)
+    assert "its process ended (exit code 137)" in str(died)
+    assert helper.call(square, 3).unwrap() == 9  # by a fresh process
+    helper.close()
+    assert not spawned()
+
+
+def test_closing_a_helper_ends_what_it_does() -> None:
+    helper = Helper()
+    helper.call(square, 1)
+    threading.Timer(0.5, helper.close).start()
+    began = time.monotonic()
+    outcome = helper.call(sleep_long, 30.0)
+    assert isinstance(outcome.error, WorkerDied)
+    assert time.monotonic() - began < 20
+    assert not spawned()
+
+
+def test_own_memory_is_what_was_taken() -> None:
+    before = own_memory()
+    block = bytearray(200 << 20)
+    assert own_memory() - before > 190 << 20
+    del block
+    assert 0 < free_memory() <= psutil.virtual_memory().total
