@@ -84,15 +84,6 @@ def release_memory(device: torch.device) -> None:
         torch.mps.empty_cache()
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the memory of a device ran out; torch has a type for it on CUDA, and words elsewhere."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
-
-
 def describe(device: torch.device) -> str:
     """One line for plans and receipts."""
     if device.type == "cuda":

@@ -89,3 +89,17 @@ class WorkerDied(AutosegError):
 
 class UsageError(AutosegError):
     """Words on the command line that make no sense together."""
+
+
+#: What numeric libraries say where they could get no memory, as plain RuntimeErrors.
+_NO_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "bad_alloc"),
+    "could not create a primitive",  # oneDNN
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a device; torch has a type for it on CUDA, and words elsewhere."""
+    if isinstance(error, MemoryError) or "OutOfMemoryError" in type(error).__name__:
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)

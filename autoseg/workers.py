@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 
 import psutil
 
-from autoseg.errors import AutosegError, WorkerDied
+from autoseg.errors import AutosegError, WorkerDied, is_out_of_memory
 from autoseg.plugins import imported_plugins, load_plugins
 
 #: Share of the free memory that one training step may take: training keeps its cases in the rest (training.cases).
@@ -343,9 +343,9 @@ def _call(function: Callable[[Item], Value], item: Item) -> tuple[bool, Any]:
         return True, function(item)
     except AutosegError as error:
         return False, error
-    except MemoryError:
-        return False, WorkerDied("memory ran out", remedy="Use fewer --workers, or close other programs.")
     except Exception as error:
+        if is_out_of_memory(error):
+            return False, WorkerDied("memory ran out", remedy="Use fewer --workers, or close other programs.")
         last = "".join(traceback.format_exception(error))
         return False, WorkerFault(f"unexpected {type(error).__name__}: {error}\n{last}")
 

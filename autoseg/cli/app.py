@@ -9,6 +9,7 @@ needs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import signal
@@ -20,7 +21,7 @@ from typing import Annotated
 import typer
 
 from autoseg import __version__, console
-from autoseg.errors import AutosegError
+from autoseg.errors import AutosegError, is_out_of_memory
 from autoseg.interrupts import Terminated
 
 DONE, NOTHING_DONE, SOME_FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -77,18 +78,16 @@ def register(function: Callable[..., int]) -> None:
         except AutosegError as error:
             console.show_error(messages, error)
             code = NOTHING_DONE
-        except PermissionError as error:
-            remedy = "Change the permissions, or name another folder."
-            console.show_error(
-                messages, AutosegError("no permission to read or write it", where=error.filename, remedy=remedy)
-            )
-            code = NOTHING_DONE
         except KeyboardInterrupt:
             console.say(messages, "Interrupted. The same command goes on from what is done.")
             code = INTERRUPTED
         except Terminated:
             code = TERMINATED
         except Exception as error:
+            told = _of_the_machine(error)
+            if told is not None:
+                console.show_error(messages, told)
+                raise _Finished(NOTHING_DONE) from error
             error.add_note(
                 f"This is a fault in autoseg {__version__}, not in your data. Please report it with the lines above."
             )
@@ -96,6 +95,21 @@ def register(function: Callable[..., int]) -> None:
         raise _Finished(code)
 
     app.command(name=function.__name__.replace("_", "-"), help=_help_of(function))(run)
+
+
+def _of_the_machine(error: Exception) -> AutosegError | None:
+    """What the machine refused, in words; None where it is a fault of ours."""
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        what = "no permission to read or write it"
+        if error.errno == errno.EROFS:
+            what = "nothing can be written there: it may only be read"
+        return AutosegError(what, where=error.filename, remedy="Change the permissions, or name another folder.")
+    if is_out_of_memory(error):
+        return AutosegError(
+            f"memory ran out ({error or type(error).__name__})",
+            remedy="Close other programs, use fewer --workers, or a machine with more memory.",
+        )
+    return None
 
 
 def _help_of(function: Callable[..., object]) -> str:

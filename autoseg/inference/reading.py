@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from autoseg.dataset.readers import read_image
-from autoseg.errors import AutosegError, PredictionError, WorkerDied
+from autoseg.errors import AutosegError, PredictionError, WorkerDied, is_out_of_memory
 from autoseg.fingerprint.likeness import Unlike
 from autoseg.inference.intake import is_blank, mended
 from autoseg.inference.preparing import Preparing, prepared_for, unlike_training
@@ -163,13 +163,14 @@ def guarded(case: Case, work: Callable[[], Value]) -> Value | AutosegError:
         return work()
     except AutosegError as error:
         return named(case, error)
-    except MemoryError:
-        return PredictionError("memory ran out", where=case.id, remedy="Close other programs, or predict it elsewhere.")
     except Exception as error:
         if "OutOfMemoryError" in type(error).__name__:  # torch's, whatever the device
             return PredictionError(
                 "the device's memory ran out", where=case.id, remedy="Use --device cpu for this case."
             )
+        if is_out_of_memory(error):
+            remedy = "Close other programs, or predict it elsewhere."
+            return PredictionError("memory ran out", where=case.id, remedy=remedy)
         trace = "".join(traceback.format_exception(error))
         return PredictionError(f"unexpected {type(error).__name__}: {error}\n{trace}", where=case.id)
 

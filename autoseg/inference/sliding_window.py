@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autoseg.devices import is_out_of_memory, release_memory
+from autoseg.devices import release_memory
+from autoseg.errors import is_out_of_memory
 from autoseg.inference.tile_grid import Start, TileGrid, mirror_sets
 from autoseg.inference.window_sums import Allocate, WindowSums, window_sums
 

@@ -17,7 +17,7 @@ from autoseg.files import read_record, remove_leftovers
 from autoseg.locks import HeldByAnother, locked
 from autoseg.planning.overrides import optimizer_settings, require_settable, settings_with
 from autoseg.records import TrainSettings
-from autoseg.training.checkpoint import read_state
+from autoseg.training.checkpoint import read_state, require_intact
 from autoseg.training.loop import Training
 from autoseg.workspace import Run
 
@@ -102,6 +102,7 @@ def lengthen(run: Run, settings: TrainSettings) -> TrainSettings | None:
     if not longer and not (out_of_patience and settings.patience != before.patience):
         return None
     if run.kept_state.exists():
+        require_intact(run.kept_state)  # the one that it replaces is sound
         os.replace(run.kept_state, run.state_tensors)
     return before
 

@@ -108,14 +108,12 @@ def read_state(path: Path) -> RunState:
         raise _unreadable(path, error) from error
 
 
-def load_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor]
-) -> RunState:
-    """Fill network, optimizer and averaged weights from a saved state; return the counters.
+def require_intact(path: Path) -> None:
+    """Raise TrainingError where a saved state is damaged; reads all of it."""
+    _read_tensors(path)
 
-    Raises TrainingError when the file is damaged or belongs to another network.
-    """
-    state = read_state(path)
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = path.read_bytes()
         tensors = load(content)
@@ -124,6 +122,17 @@ def load_state(
     fault = why_not_intact(content, _HEADER, tensors)
     if fault is not None:
         raise TrainingError(f"the saved state is damaged: {fault}", where=path, remedy=_REMEDY)
+    return tensors
+
+
+def load_state(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor]
+) -> RunState:
+    """Fill network, optimizer and averaged weights from a saved state; return the counters.
+
+    Raises TrainingError when the file is damaged or belongs to another network.
+    """
+    state, tensors = read_state(path), _read_tensors(path)
     weights = _part(tensors, "network/")
     expected = network.state_dict()
     if weights.keys() != expected.keys() or any(weights[name].shape != expected[name].shape for name in expected):

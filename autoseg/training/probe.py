@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from autoseg import devices
-from autoseg.errors import TrainingError
+from autoseg.errors import TrainingError, is_out_of_memory
 from autoseg.networks.acceleration import ACCELERATIONS
 from autoseg.planning.step import network_channels, step_bytes, step_operations
 from autoseg.records import (
@@ -122,7 +122,7 @@ def try_step(task: StepTask, limit_bytes: int) -> StepProbe:
             seconds = timed_steps(task)
             peak = growth()
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return StepProbe(
             configuration=name,
@@ -141,14 +141,6 @@ def try_step(task: StepTask, limit_bytes: int) -> StepProbe:
         limit_bytes=limit_bytes,
         why="" if fits else f"a step took {_gb(peak)}, more than {_gb(limit_bytes)}",
     )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # torch raises plain RuntimeErrors where the CPU's or Apple's allocator fails
-    words = str(error).lower()
-    return any(sign in words for sign in ("out of memory", "can't allocate memory", "not enough memory"))
 
 
 def _gb(count: float) -> str:
