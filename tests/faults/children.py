@@ -24,6 +24,17 @@ PATIENCE = 240.0
 #: Beginning of the line in which a child tells how much memory it took at most.
 PEAK = "peak bytes: "
 
+#: The first that a child says: from now on it is the command.
+BEGUN = "The command begins."
+
+
+#: What commands load, loaded once. Modules that Python finds by itself: this folder is not among its places there.
+PRELOADED = (
+    *("torch", "torch._dynamo", "nibabel", "scipy.ndimage", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    *(f"autoseg.{name}" for name in ("cli", "options", "console", "tables")),
+    *(f"autoseg.pipeline.{name}" for name in ("check", "plan", "prepare", "train", "predict", "evaluate")),
+)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -39,7 +50,7 @@ class Child:
 
     def __init__(self, folder: Path, line: str, *more: object, limits: Limits = Limits()) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([f"{__package__}.preloaded"])
+        context.set_forkserver_preload(list(PRELOADED))
         self.line = line
         self.log = folder / f".said-{time.monotonic_ns()}.txt"
         self.process = context.Process(target=_run, args=(words(line, *more), folder, self.log, limits))
@@ -96,12 +107,13 @@ def _run(arguments: list[str], folder: Path, log: Path, limits: Limits) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _limit(limits)
-    from autoseg.cli import main
-
-    code = main(arguments)
     import resource
 
+    from autoseg.cli import main
+
+    _limit(limits)
+    print(BEGUN, flush=True)
+    code = main(arguments)
     print(PEAK, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
     sys.exit(code)
 

@@ -25,7 +25,7 @@ from autoseg.records import Dataset, Fingerprint, Plan
 from autoseg.training.checkpoint import read_state
 
 from .builders import a_ball, a_dataset, load, quicken, save, words
-from .children import Child
+from .children import BEGUN, Child
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forked processes and signals of POSIX")
 
@@ -113,7 +113,7 @@ def before(name: str, here: Path, ready: Path) -> None:
 def disturb(here: Path, stage: Stage, seconds: float, chance: random.Random) -> signal.Signals | None:
     """Run the command and kill it at some moment; the signal, or None where it ended before."""
     child, number = Child(here, stage.command), chance.choice(SIGNALS)
-    child.wait_for(lambda: child.log.exists())
+    child.wait_for(lambda: BEGUN in child.said)
     moment = time.monotonic() + chance.uniform(0, 1.1 * seconds)
     while time.monotonic() < moment and child.process.exitcode is None:
         time.sleep(0.002)
