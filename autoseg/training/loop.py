@@ -168,15 +168,17 @@ class Training:
                 self._keep_before_final_decay()
                 self._step(batches)
                 after_step()
-                if should_stop():
-                    self.save()
-                    return
-                if self._epoch_is_over:
+                stopping = should_stop()
+                if (
+                    self._epoch_is_over
+                ):  # before stopping: the state would have a step of the next epoch to go in this one
                     record = self._finish_epoch()
                     self.save()
                     yield record
-                elif time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+                elif stopping or time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
                     self.save()
+                if stopping:
+                    return
 
     def _stream(self) -> BatchStream:
         return BatchStream(self.setup.train_cases, self.learner.sampling, self.state.step, self.learner.places)

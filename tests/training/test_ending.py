@@ -83,6 +83,18 @@ def test_a_run_that_is_asked_to_end_cools_down_and_can_go_on(tmp_path: Path) -> 
         assert torch.equal(tensor, again.weights()[name]), name
 
 
+@pytest.mark.parametrize("step", [4, 5, 6])
+def test_a_stop_beside_the_end_of_an_epoch_moves_no_epoch(tmp_path: Path, step: int) -> None:
+    (tmp_path / "straight").mkdir()
+    wanted = [(record.step, record.train_loss) for record in tiny_training(tmp_path / "straight", epochs=3).epochs()]
+    first = tiny_training(tmp_path, epochs=3)
+    records = list(first.epochs(lambda: first.state.step >= step))
+    assert first.state.step == step
+    again = tiny_training(tmp_path, epochs=3)
+    records += list(again.epochs())
+    assert [(record.step, record.train_loss) for record in records] == wanted
+
+
 def test_stopping_in_a_cool_down_keeps_the_state_from_before(tmp_path: Path) -> None:
     training = tiny_training(tmp_path, epochs=20)
     list(training.epochs(lambda: training.state.step > 41, lambda: asked_at(training, 40)))
