@@ -92,7 +92,7 @@ def labels_of(path: Path) -> np.ndarray:
 
 
 def dice(ours: Path, theirs: Path, names: list[str], values: list[int]) -> list[float]:
-    """Mean over cases of the Dice of each label; of a case without it in both nothing counts."""
+    """Mean over cases of the Dice of each label; of a case without it in both nothing counts (NaN if it is in none)."""
     rows = []
     for name in names:
         one, other = labels_of(ours / f"{name}.nii.gz"), labels_of(theirs / f"{name}.nii.gz")
@@ -102,7 +102,8 @@ def dice(ours: Path, theirs: Path, names: list[str], values: list[int]) -> list[
             total = int(a.sum() + b.sum())
             row.append(2 * int((a & b).sum()) / total if total else np.nan)
         rows.append(row)
-    return [float(mean) for mean in np.nanmean(np.array(rows), axis=0)]
+    found = np.array(rows)
+    return [float(column[~np.isnan(column)].mean()) if (~np.isnan(column)).any() else np.nan for column in found.T]
 
 
 def main() -> None:
