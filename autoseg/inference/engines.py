@@ -13,8 +13,9 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def _onnx_runtime(graph: bytes, threads: int, precision: Precision) -> Run:
 
 
 def _openvino(graph: bytes, threads: int, precision: Precision) -> Run:
-    core = _without_telemetry("openvino").Core()
+    core = _openvino_core()
     hints = {
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[precision],
         "INFERENCE_NUM_THREADS": threads,
@@ -71,6 +72,16 @@ def _openvino(graph: bytes, threads: int, precision: Precision) -> Run:
     compiled = core.compile_model(core.read_model(graph, b""), "CPU", hints)
     # a copy, since the next call writes to the same memory
     return lambda images: np.array(compiled(images)[0], dtype=np.float32)
+
+
+@cache
+def _openvino_core() -> Any:
+    """OpenVINO's core: one for the whole process, which never ends.
+
+    Its CPU plugin gives the thread that first compiles a stack of its own for signals, and takes the memory back with
+    the core, whichever thread lets go of that. The next Ctrl-C would then end the process with a segmentation fault.
+    """
+    return _without_telemetry("openvino").Core()
 
 
 def _without_telemetry(package: str) -> ModuleType:

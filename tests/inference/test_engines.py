@@ -194,5 +194,36 @@ def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
     assert not list(home.iterdir())
 
 
+INTERRUPTED = """
+import gc, signal, threading
+import numpy as np
+import torch
+from autoseg.inference.engines import ENGINES
+from autoseg.networks.onnx_graph import network_graph
+
+kept = [ENGINES[{engine!r}].start(network_graph(torch.nn.Conv3d(1, 2, 3, padding=1), 1, (8, 8, 8)), 1, "float32")]
+kept[0](np.zeros((1, 1, 8, 8, 8), np.float32))
+
+def let_go():
+    kept.clear()
+    gc.collect()
+
+thread = threading.Thread(target=let_go)
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_ctrl_c_is_handled_after_another_thread_let_go_of_an_engine(engine: str, tmp_path: Path) -> None:
+    """OpenVINO takes back the stack on which the handlers of another thread's signals run."""
+    code = INTERRUPTED.format(engine=engine)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "handled"), done.stderr
+
+
 def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "HOME": str(home), "USERPROFILE": str(home)}
