@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -472,3 +473,22 @@ def test_predict_asks_for_maps(fake: Fake) -> None:
     called = fake("predict", PredictReport("2d, fold 0", {}, ("a",), {}, {}, 1.0))
     main(["predict", "images", "masks", "--model", "a", "--uncertainty"])
     assert called["maps"] == MapKinds(uncertainty=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_heard_even_where_a_library_makes_an_error_of_it(
+    fake: Fake, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
+) -> None:
+    class Wrapped:
+        """As pydantic does in its serializers."""
+
+        def __getattr__(self, _name: str) -> object:
+            try:
+                signal.raise_signal(number)
+            except BaseException:
+                raise ValueError("error while serializing") from None
+            return None
+
+    fake("check", Wrapped())
+    assert main(["check", "data"]) == code
+    assert "This is a fault" not in capsys.readouterr().err

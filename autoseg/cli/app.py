@@ -47,24 +47,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # an odd file name must not end the command on an old code page
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _Listener(Terminated))}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, _Listener(KeyboardInterrupt))
     try:
         app(args=arguments, prog_name="autoseg")
     except _Finished as finished:
         return finished.code
-    except SystemExit as ended:  # typer's own: 0 after --help, 2 after wrong words
-        return DONE if not ended.code else NOTHING_DONE
+    except SystemExit as ended:  # typer's own: 0 after --help, 2 after wrong words, 1 after Ctrl-C while it reads them
+        return _stopped_by() or (DONE if not ended.code else NOTHING_DONE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Terminated:
         return TERMINATED
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return DONE
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+class _Listener:
+    """Takes a signal in: raises, and remembers it, since libraries make errors of their own of whatever is raised."""
+
+    def __init__(self, raised: type[BaseException]) -> None:
+        self.raised = raised
+        self.heard = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.heard = True
+        raise self.raised
+
+
+def _stopped_by() -> int | None:
+    """The exit code of the signal that was heard; None where there was none."""
+    for number, code in ((signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)):
+        listener = signal.getsignal(number)
+        if isinstance(listener, _Listener) and listener.heard:
+            return code
+    return None
 
 
 def register(function: Callable[..., int]) -> None:
@@ -76,7 +96,8 @@ def register(function: Callable[..., int]) -> None:
         try:
             code = function(*words, **options)
         except AutosegError as error:
-            console.show_error(messages, error)
+            if _stopped_by() is None:  # else what is said would be of the signal
+                console.show_error(messages, error)
             code = NOTHING_DONE
         except KeyboardInterrupt:
             console.say(messages, "Interrupted. The same command goes on from what is done.")
@@ -84,6 +105,9 @@ def register(function: Callable[..., int]) -> None:
         except Terminated:
             code = TERMINATED
         except Exception as error:
+            stopped = _stopped_by()
+            if stopped is not None:
+                raise _Finished(stopped) from error
             told = _of_the_machine(error)
             if told is not None:
                 console.show_error(messages, told)
@@ -92,7 +116,7 @@ def register(function: Callable[..., int]) -> None:
                 f"This is a fault in autoseg {__version__}, not in your data. Please report it with the lines above."
             )
             raise
-        raise _Finished(code)
+        raise _Finished(_stopped_by() or code)
 
     app.command(name=function.__name__.replace("_", "-"), help=_help_of(function))(run)
 

@@ -11,12 +11,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
 
 from .builders import words
+from .catalog import REPOSITORY
 
 #: Seconds after which a command that should have ended counts as hanging.
 PATIENCE = 240.0
@@ -24,8 +28,9 @@ PATIENCE = 240.0
 #: Beginning of the line in which a child tells how much memory it took at most.
 PEAK = "peak bytes: "
 
-#: The first that a child says: from now on it is the command.
+#: The first that a child says: from now on it is the command. And what it says when the command is at its end.
 BEGUN = "The command begins."
+ENDED = "The command ends with code"
 
 
 #: What commands load, loaded once. Modules that Python finds by itself: this folder is not among its places there.
@@ -50,7 +55,7 @@ class Child:
 
     def __init__(self, folder: Path, line: str, *more: object, limits: Limits = Limits()) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOADED))
+        _start_server()
         self.line = line
         self.log = folder / f".said-{time.monotonic_ns()}.txt"
         self.process = context.Process(target=_run, args=(words(line, *more), folder, self.log, limits))
@@ -78,8 +83,9 @@ class Child:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send it a signal."""
-        if self.process.exitcode is None:
-            os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it has just ended
+            if self.process.exitcode is None:
+                os.kill(self.pid, number)
 
     def wait_for(self, happened: Callable[[], object], patience: float = PATIENCE) -> bool:
         """Wait until something has happened; False where the command ended before."""
@@ -98,6 +104,20 @@ class Child:
         return psutil.Process(self.pid).children(recursive=True)
 
 
+@cache
+def _start_server() -> None:
+    """Start the process from which children are forked; it finds the program where the tests do."""
+    multiprocessing.set_forkserver_preload(list(PRELOADED))
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *([before] if before else [])])
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
 def _run(arguments: list[str], folder: Path, log: Path, limits: Limits) -> None:
     os.chdir(folder)
     with open(log, "w", buffering=1) as said:
@@ -111,9 +131,11 @@ def _run(arguments: list[str], folder: Path, log: Path, limits: Limits) -> None:
 
     from autoseg.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     _limit(limits)
     print(BEGUN, flush=True)
     code = main(arguments)
+    print(ENDED, code)
     print(PEAK, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
     sys.exit(code)
 

@@ -25,7 +25,7 @@ from autoseg.records import Dataset, Fingerprint, Plan
 from autoseg.training.checkpoint import read_state
 
 from .builders import a_ball, a_dataset, load, quicken, save, words
-from .children import BEGUN, PEAK, Child
+from .children import BEGUN, ENDED, Child
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forked processes and signals of POSIX")
 
@@ -123,8 +123,11 @@ def disturb(here: Path, stage: Stage, seconds: float, chance: random.Random) -> 
         return None
     child.kill(number)
     code = child.end()
-    if PEAK in child.said:  # it had come to its end, and was only leaving
+    if f"{ENDED} 0" in child.said:  # it was at its end, and only leaving
         return None
+    if number == signal.SIGINT and code == 1:
+        assert "KeyboardInterrupt" in child.said  # Python itself was about to begin or to leave
+        return number
     assert code in ENDINGS[number] | {0}, f"{number.name}: {code}\n{child.said}"
     assert "This is a fault in autoseg" not in child.said
     return number if code != 0 else None
