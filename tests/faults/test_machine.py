@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from autoseg.cli import main
 from autoseg.files import ASIDE_PREFIX, file_hash
 from autoseg.workers import process_seconds
 
-from .builders import Planned, Typed, a_ball, a_dataset, image_of, quicken, save
+from .builders import Planned, Typed, a_ball, a_dataset, image_of, quicken, save, words
 from .children import Child, Limits
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forked processes, mounts and limits of POSIX")
@@ -143,16 +144,25 @@ def test_a_folder_that_may_not_be_written_is_named(here: Path, typed: Typed, rea
 # ---------------------------------------------------------------------------------------------------- flipped bytes
 
 
-@pytest.fixture
-def everything(here: Path, typed: Typed, planned: Planned) -> Path:
+@pytest.fixture(scope="module")
+def all_written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which all that we write was written once."""
-    a_dataset(here / "data", 4)
-    save(here / "images" / "a.nii.gz", a_ball(9)[0])
-    assert planned().code == 0
-    assert typed(TRAIN).code == 0
-    assert typed("predict images masks").code == 0
-    assert typed("evaluate masks masks --workers 1").code == 0
-    return here
+    folder = tmp_path_factory.mktemp("all")
+    a_dataset(folder / "data", 4)
+    save(folder / "images" / "a.nii.gz", a_ball(9)[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(words(PLAN)) == 0
+        quicken(folder / "autoseg-work")
+        for line in (TRAIN, "predict images masks", "evaluate masks masks --workers 1"):
+            assert main(words(line)) == 0
+    return folder
+
+
+@pytest.fixture
+def everything(all_written: Path, here: Path) -> Path:
+    """A copy of it, in which commands are typed."""
+    return shutil.copytree(all_written, here, dirs_exist_ok=True)
 
 
 #: File -> the command that reads it, and what has to be noticed: "damage" is an error that names the file; "mended" is
