@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from step_builders import LABELS, make_configuration
 
 from autoseg.records import Labels, TrainSettings
 from autoseg.training import probe
-from autoseg.training.memory import memory_growth, remembered_peak
+from autoseg.training.memory import LOOK_EVERY, memory_growth, remembered_peak
 from autoseg.training.patches import make_batch
 from autoseg.training.probe import StepTask, random_case, timed_steps, try_step
 
@@ -143,6 +144,7 @@ def test_growth_is_what_a_block_took_at_most() -> None:
     with memory_growth(torch.device("cpu")) as growth:
         block = np.ones(2**24, dtype=np.float64)  # 128 MB
         block[-1] = 2
+        time.sleep(20 * LOOK_EVERY)  # a process that once held more is looked at now and then only
         del block
         taken = growth()
     assert 0.5 * 2**27 < taken < 2 * 2**27
