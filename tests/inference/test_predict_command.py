@@ -128,7 +128,7 @@ def test_sigterm_leaves_no_child_and_no_half_mask(
     assert run.returncode == 143, output
     _, alive = psutil.wait_procs(readers, timeout=10)
     assert not alive
-    assert not list((tmp_path / "masks").glob("*"))
+    assert [path.name for path in (tmp_path / "masks").glob("*")] == [], output
 
 
 def _is_busy(what: str, folder: Path, readers: list[psutil.Process]) -> bool:
@@ -137,4 +137,4 @@ def _is_busy(what: str, folder: Path, readers: list[psutil.Process]) -> bool:
     # the reader has handed its image over and waits
     used = sum(sum(reader.cpu_times()[:2]) for reader in readers)
     time.sleep(1)
-    return used > 0.5 and sum(sum(reader.cpu_times()[:2]) for reader in readers) == used
+    return used > 0.1 and sum(sum(reader.cpu_times()[:2]) for reader in readers) == used
