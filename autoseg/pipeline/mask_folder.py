@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import Field
@@ -17,11 +18,15 @@ from autoseg.files import file_hash, read_record, text_hash, write_json, write_r
 from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.maps import map_path, map_paths
 from autoseg.inference.writing import CaseOutcome
+from autoseg.locks import HeldByAnother, locked
 from autoseg.records import NO_MAPS, Case, CaseTrust, Labels, MapKinds, Record
 
 #: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
 PREDICTIONS = "predictions.json"
 FAILURES = "failures.json"
+
+#: Held while a command writes there.
+LOCK = "predicting.lock"
 
 #: Where it says what the values in the masks mean, if that is not plain.
 LABELS = "labels.json"
@@ -48,6 +53,29 @@ class Predictions(Record):
 
     format: int = 1
     masks: dict[str, MadeMask]
+
+
+@contextmanager
+def held(masks: Path) -> Iterator[None]:
+    """Keep other commands out of a folder of masks: two accounts of it would overwrite each other.
+
+    Makes the folder if need be, and then removes it where nothing came into it.
+    """
+    new = not masks.exists()
+    masks.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(masks / LOCK):
+            yield
+    except HeldByAnother as other:
+        raise PredictionError(
+            f"process {other.owner or 'another'} is writing masks here",
+            where=masks,
+            remedy="Wait for it to end, or name another folder.",
+        ) from None
+    finally:
+        if new:
+            with suppress(OSError):
+                masks.rmdir()
 
 
 def made_before(masks: Path) -> dict[str, MadeMask]:

@@ -37,6 +37,7 @@ from autoseg.pipeline.choosing_speed import (
 )
 from autoseg.pipeline.mask_folder import (
     MadeMask,
+    held,
     made_before,
     masks_to_make,
     note_mask,
@@ -103,36 +104,37 @@ def predict(
         progress.say(mode_line(mode))
     model_hash = text_hash("".join(file_hash(file) for file in files), 16)
     ways = {mode.name: _way(mode, headers, target, model_hash) for mode in modes}
-    made = made_before(masks)
-    require_own_tables(masks)
-    *others, wanted = ways.values()
-    todo, skipped = masks_to_make(cases, masks, made, wanted, overwrite, others=others, maps=maps, writer=writer)
-    written: dict[str, Path] = {}
-    tables = TrustFiles(masks)
-    if todo:
-        warn_of_grids(headers, todo, progress)
-        model = _loaded(files, target, modes[-1], headers, progress)
-        if deadline is None:
-            model = narrowed(model, modes[-1].settings)
-        every = all_modes(headers, settings, precision) if speed is None else modes
-        plans = foretold(model, todo, modes, every, deadline, progress, scarce=limits.max_ram_bytes is not None)
-        knowledge = knowledge_of(model.header, modes[-1].settings)
-        mode_of = {plan.case.id: plan.mode.name for plan in plans}
+    with held(masks):
+        made = made_before(masks)
+        require_own_tables(masks)
+        *others, wanted = ways.values()
+        todo, skipped = masks_to_make(cases, masks, made, wanted, overwrite, others=others, maps=maps, writer=writer)
+        written: dict[str, Path] = {}
+        tables = TrustFiles(masks)
+        if todo:
+            warn_of_grids(headers, todo, progress)
+            model = _loaded(files, target, modes[-1], headers, progress)
+            if deadline is None:
+                model = narrowed(model, modes[-1].settings)
+            every = all_modes(headers, settings, precision) if speed is None else modes
+            plans = foretold(model, todo, modes, every, deadline, progress, scarce=limits.max_ram_bytes is not None)
+            knowledge = knowledge_of(model.header, modes[-1].settings)
+            mode_of = {plan.case.id: plan.mode.name for plan in plans}
 
-        def account(outcome: CaseOutcome, file: Path) -> None:
-            case = outcome.case.id
-            trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
-            remove_old_maps(masks, case, made.get(case), outcome.maps)
-            note_mask(masks, made, ways[mode_of[case]], outcome, file, trust)
+            def account(outcome: CaseOutcome, file: Path) -> None:
+                case = outcome.case.id
+                trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
+                remove_old_maps(masks, case, made.get(case), outcome.maps)
+                note_mask(masks, made, ways[mode_of[case]], outcome, file, trust)
 
-        for outcome in _predicted(model, headers, plans, masks, maps, writer, limits, account, progress):
-            mask = _told_outcome(outcome, failures, progress)
-            if mask is not None:
-                written[outcome.case.id] = mask
-                tables.write(_trusts(made))
-    tell_failures(masks, failures)
-    tell_labels(masks, headers[0].labels, modes[-1].settings.labels, colour_table=writer.colour_table)
-    review = tables.write(_trusts(made), last=True) if written or skipped else ()
+            for outcome in _predicted(model, headers, plans, masks, maps, writer, limits, account, progress):
+                mask = _told_outcome(outcome, failures, progress)
+                if mask is not None:
+                    written[outcome.case.id] = mask
+                    tables.write(_trusts(made))
+        tell_failures(masks, failures)
+        tell_labels(masks, headers[0].labels, modes[-1].settings.labels, colour_table=writer.colour_table)
+        review = tables.write(_trusts(made), last=True) if written or skipped else ()
     present = {case.id: mask_path(case, masks, writer) for case in cases if case.id in written or case.id in skipped}
     seconds = time.monotonic() - began
     own = tuple(row for row in review if row.case in present)

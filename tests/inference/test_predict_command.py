@@ -17,6 +17,7 @@ import pytest
 from inference_builders import FATAL_READER, readers_of, real_model
 
 from autoseg.model_file import write_model
+from autoseg.pipeline.mask_folder import held
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -138,3 +139,13 @@ def _is_busy(what: str, folder: Path, readers: list[psutil.Process]) -> bool:
     used = sum(sum(reader.cpu_times()[:2]) for reader in readers)
     time.sleep(1)
     return used > 0.1 and sum(sum(reader.cpu_times()[:2]) for reader in readers) == used
+
+
+def test_two_commands_do_not_write_into_one_folder(model_file: Path, write_image: WriteImage, tmp_path: Path) -> None:
+    write_image("case.nii.gz")
+    with held(tmp_path / "masks"):
+        run = started(tmp_path, "--model", str(model_file), "--workers", "0")
+        output, _ = run.communicate(timeout=120)
+    assert run.returncode == 1, output
+    assert "is writing masks here" in output
+    assert not list((tmp_path / "masks").glob("*.nii.gz"))
