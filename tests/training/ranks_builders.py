@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,15 +149,31 @@ def trained(setup: TrainingSetup, spoiled: bool = False) -> dict[str, torch.Tens
 
 
 def in_two_processes(folder: Path, work: Callable[[Ranks, Path], None]) -> None:
-    """Run a function of a module in two connected processes on this machine."""
+    """Run a function of a module in two connected processes on this machine.
+
+    Raises AssertionError with all that both wrote to stderr, their tracebacks and those of faulthandler among it, where
+    one does not end well.
+    """
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    multiprocessing.start_processes(_connected, (store.port, folder, work), 2, start_method="spawn")
+    try:
+        multiprocessing.start_processes(_connected, (store.port, folder, work), 2, start_method="spawn")
+    except (multiprocessing.ProcessExitedException, multiprocessing.ProcessRaisedException) as error:
+        said = [f"{path.name}:\n{path.read_text(errors='replace')}" for path in sorted(folder.glob("stderr-*.txt"))]
+        raise AssertionError("\n".join([str(error), *said])) from error
 
 
 def _connected(rank: int, port: int, folder: Path, work: Callable[[Ranks, Path], None]) -> None:
+    with open(folder / f"stderr-{rank}.txt", "w") as file:
+        os.dup2(file.fileno(), 2)  # what libraries in C++ write before they abort comes here as well
+    faulthandler.enable()
     torch.set_num_threads(1)
-    ranks = connect(Place(rank, 2, rank, 2), dist.TCPStore("127.0.0.1", port, is_master=False), CPU)
+    store = dist.TCPStore("127.0.0.1", port, is_master=False)
+    ranks = connect(Place(rank, 2, rank, 2), store, CPU)
     work(ranks, folder)
+    # Whoever leaves closes gloo's connections, which the other may still be reading from. They wait for one another
+    # through the store, so that the waiting itself needs none of these connections.
+    store.set(f"done/{rank}", "")
+    store.wait([f"done/{other}" for other in range(2)])
     dist.destroy_process_group()
 
 
