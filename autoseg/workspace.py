@@ -68,6 +68,16 @@ class Run:
         return self.folder / "progress.png"
 
     @property
+    def report(self) -> Path:
+        """The training as a page."""
+        return self.folder / "report.html"
+
+    @property
+    def results(self) -> Path:
+        """The scores of the held-out cases as a page."""
+        return self.folder / "results.html"
+
+    @property
     def validation(self) -> Path:
         """Masks of the held-out cases."""
         return self.folder / "validation"
@@ -133,6 +143,16 @@ class Workspace:
     def model(self) -> Path:
         """The deployable bundle, once one was selected."""
         return self.root / "model.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """Pages of the dataset and of the plans."""
+        return self.root / "report"
+
+    @property
+    def findings(self) -> Path:
+        """What was found when the dataset was read."""
+        return self.report / "findings.json"
 
     @property
     def placement(self) -> Path:

@@ -38,7 +38,7 @@ FENCES = {
     "safetensors": ("training", "model_file"),
     "nibabel": ("dataset", "interop"),
     "SimpleITK": ("dataset", "interop"),
-    "PIL": ("dataset", "interop"),
+    "PIL": ("dataset", "interop", "report"),
     "tifffile": ("dataset", "interop"),
     "pydicom": ("dataset", "interop"),
     "highdicom": ("interop",),
@@ -48,6 +48,7 @@ FENCES = {
     "matplotlib": ("report",),
     "fcntl": ("locks",),
     "msvcrt": ("locks",),
+    "jinja2": ("report",),
     "onnxruntime": ("inference",),
     "openvino": ("inference",),
 }

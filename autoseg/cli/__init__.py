@@ -8,13 +8,28 @@ from autoseg.cli.deploying import info, select
 from autoseg.cli.exchange import export, import_nnunet
 from autoseg.cli.learning import train
 from autoseg.cli.looking import preview
-from autoseg.cli.overview import demo, status
+from autoseg.cli.overview import demo, report, status
 from autoseg.cli.segmenting import evaluate, predict
 
 __all__ = ["COMMANDS", "main"]
 
 #: In the order in which `autoseg --help` lists them.
-COMMANDS = (check, plan, prepare, preview, train, select, predict, evaluate, info, import_nnunet, export, status, demo)
+COMMANDS = (
+    check,
+    plan,
+    prepare,
+    preview,
+    train,
+    select,
+    predict,
+    evaluate,
+    info,
+    import_nnunet,
+    export,
+    report,
+    status,
+    demo,
+)
 
 for _command in COMMANDS:
     register(_command)

@@ -37,11 +37,11 @@ from autoseg.options import (
 )
 
 
-def check(dataset: DatasetFolder, workers: Workers = None, use: Use = None) -> int:
+def check(dataset: DatasetFolder, work: Work = DEFAULT_WORK, workers: Workers = None, use: Use = None) -> int:
     """Read a dataset and list everything that is wrong with it.
 
-    Every file is read once; each finding names the file, the cause and what to do. Nothing is changed. Exit code 2:
-    some cases have errors; 1: no case can be used.
+    Every file is read once; each finding names the file, the cause and what to do. Nothing is changed. The
+    work folder gets a report to look at. Exit code 2: some cases have errors; 1: no case can be used.
 
     Example: autoseg check my-dataset
     """
@@ -49,7 +49,12 @@ def check(dataset: DatasetFolder, workers: Workers = None, use: Use = None) -> i
     from autoseg.plugins import load_plugins
 
     load_plugins(use or ())
-    report = run(dataset, workers=workers, progress=console.RichProgress())
+    progress = console.RichProgress()
+    report = run(dataset, workers=workers, progress=progress)
+    from autoseg.pipeline.pages import check_report, left
+    from autoseg.workspace import Workspace
+
+    left(lambda: check_report(Workspace(work), report.dataset, report.fingerprint, report.problems), progress)
     tables.show_check(console.results_console(), report)
     return outcome([problem for problem in report.problems if problem.severity == "error"], report.cases_ok)
 
@@ -103,6 +108,7 @@ def plan(
         return DONE
     from dataclasses import replace
 
+    from autoseg.pipeline.pages import dataset_report, keep_findings, left, plan_report
     from autoseg.planning.overrides import parse_overrides
 
     overrides = replace(parse_overrides(split_settings(setting or ())), memory_gb=positive(memory_gb, "--memory-gb"))
@@ -121,6 +127,7 @@ def plan(
             use=tuple(use or ()),
             progress=progress,
         )
+        left(lambda: plan_report(space, name), progress)
         tables.show_plan(console.results_console(), report, f"autoseg plan DATASET{work_option(work)}")
         return DONE
     if dataset is None:
@@ -144,6 +151,9 @@ def plan(
         workers=workers,
         progress=progress,
     )
+    left(lambda: plan_report(space, name), progress)
+    keep_findings(space, report.problems)
+    left(lambda: dataset_report(space), progress)
     named = "" if name == "default" else f" --plan {name}"
     tables.show_plan(console.results_console(), report, f"autoseg train --fold 0{named}{work_option(work)}")
     return outcome(report.left_out, len(report.fingerprint.cases))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from autoseg import console, tables
-from autoseg.cli.app import DONE
+from autoseg.cli.app import DONE, outcome
 from autoseg.options import DEFAULT_WORK, Work
 
 
@@ -24,6 +26,38 @@ def status(work: Work = DEFAULT_WORK) -> int:
 
     tables.show_status(console.results_console(), run(Workspace(work)))
     return DONE
+
+
+def report(
+    work: Annotated[Path, typer.Argument(metavar="WORK", help="Work folder.")] = DEFAULT_WORK,
+    anonymous: Annotated[
+        bool,
+        typer.Option(
+            "--anonymous",
+            help="Without case ids, paths, and the names of dataset and machine, into WORK/report/anonymous.",
+        ),
+    ] = False,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the list of reports in the browser.")] = True,
+) -> int:
+    """Make the reports of a work folder and open them in the browser.
+
+    Pages of the dataset, the plans, the trainings and their results, each one file that can be mailed and printed, as
+    the commands leave them. They are made from the files of the work folder, so that any of them can be made again.
+
+    Example: autoseg report my-work
+    """
+    from autoseg.pipeline.report import report as run
+    from autoseg.workspace import Workspace
+
+    made = run(Workspace(work), anonymous=anonymous, progress=console.RichProgress())
+    results = console.results_console()
+    for page in made.pages:
+        console.say(results, f"Written: {page}")
+    tables.show_failures(results, made.failures)
+    console.say(results, f"List: {made.index}")
+    if show and sys.stdout.isatty():
+        webbrowser.open(made.index.resolve().as_uri())
+    return outcome(made.failures, len(made.pages))
 
 
 def demo(

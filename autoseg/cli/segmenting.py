@@ -176,6 +176,11 @@ def predict(
         use=tuple(use or ()),
         progress=progress,
     )
+    from autoseg.pipeline.pages import left, masks_report
+
+    known = report.labels
+    if report.masks and known is not None:
+        left(lambda: masks_report(masks, report.images, known), progress)
     tables.show_predict(console.results_console(), report, masks)
     return outcome(report.failures, len(report.written) + len(report.skipped))
 
@@ -243,6 +248,7 @@ def evaluate(
         if masks is not None or labels_from is not None or output is not None:
             raise UsageError("--test takes neither MASKS nor --labels-from nor --output", remedy="Leave them out.")
         from autoseg.pipeline.held_back import evaluate_test
+        from autoseg.pipeline.pages import left, report_of_tests
 
         report = evaluate_test(
             workspace,
@@ -255,6 +261,7 @@ def evaluate(
             workers=workers,
             progress=progress,
         )
+        left(lambda: report_of_tests(workspace), progress)
     else:
         if masks is None or references is None:
             raise UsageError("evaluate needs MASKS and REFERENCES, or --test", remedy="See autoseg evaluate --help.")
@@ -263,6 +270,7 @@ def evaluate(
                 "--model and --overwrite go with --test only", remedy="Masks are scored as they are; leave it out."
             )
         from autoseg.pipeline.evaluate import evaluate as run
+        from autoseg.pipeline.pages import left, results_report
 
         if labels_from is None and workspace.dataset.exists():
             progress.say(f"Labels are named as in {work}; --labels-from names another dataset or model.")
@@ -277,5 +285,6 @@ def evaluate(
             workers=workers,
             progress=progress,
         )
+        left(lambda: results_report(masks, references, report.summary, report.output, workspace), progress)
     tables.show_evaluate(console.results_console(), report, every_case)
     return outcome(report.summary.failures, len(report.summary.cases))

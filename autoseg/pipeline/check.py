@@ -47,9 +47,11 @@ def check(dataset: Path, *, workers: int | None = None, progress: Progress) -> C
     with WorkerPool(default_workers(len(found.cases)) if workers is None else workers) as pool:
         problems, measurements = examine(found, pool, progress)
     # what planning finds in the intensities is said here as well
+    fingerprint = None
     if any(measurement.intensities for measurement in measurements):
-        problems = _ranked([*problems, *normalization_doubts(merge(found, measurements))])
-    return CheckReport(found, problems, len(measurements))
+        fingerprint = merge(found, measurements)
+        problems = _ranked([*problems, *normalization_doubts(fingerprint)])
+    return CheckReport(found, problems, len(measurements), fingerprint)
 
 
 def examine(

@@ -12,9 +12,11 @@ from autoseg.dataset.readers import read_image, read_labels
 from autoseg.errors import AutosegError, UsageError
 from autoseg.files import read_record
 from autoseg.pipeline.evaluate import evaluate
+from autoseg.pipeline.pages import dataset_report, keep_findings, left, masks_report, plan_report, results_report
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.predict import predict
 from autoseg.pipeline.prepare import prepare
+from autoseg.pipeline.report import index_report
 from autoseg.pipeline.reports import DemoReport
 from autoseg.pipeline.train import train
 from autoseg.progress import Progress
@@ -32,7 +34,10 @@ def demo(folder: Path, *, progress: Progress) -> DemoReport:
     data = _own_copy(folder)
     work = Workspace(folder / "work")
     began = time.monotonic()
-    plan(data, work, progress=progress)
+    planned = plan(data, work, progress=progress)
+    left(lambda: plan_report(work), progress)
+    keep_findings(work, planned.problems)
+    left(lambda: dataset_report(work), progress)
     stages["plan"] = time.monotonic() - began
     began = time.monotonic()
     prepare(work, progress=progress)
@@ -44,10 +49,13 @@ def demo(folder: Path, *, progress: Progress) -> DemoReport:
         raise AutosegError("the held-out cases were not scored", where=trained.run.folder)
     began = time.monotonic()
     masks = folder / "masks"
-    predict(data / "imagesTs", masks, work=work, progress=progress)
+    predicted = predict(data / "imagesTs", masks, work=work, progress=progress)
+    labels = read_record(work.dataset, Dataset).labels
+    left(lambda: masks_report(masks, predicted.images, labels), progress)
     stages["predict test cases"] = time.monotonic() - began
     began = time.monotonic()
     tested = evaluate(masks, data / "labelsTs", work=work, progress=progress)
+    left(lambda: results_report(masks, data / "labelsTs", tested.summary, tested.output, work), progress)
     stages["score test cases"] = time.monotonic() - began
     preview = folder / "preview.png"
     began = time.monotonic()
@@ -60,6 +68,7 @@ def demo(folder: Path, *, progress: Progress) -> DemoReport:
         "scores of the held-out cases": trained.run.summary,
         "masks of the test cases": masks,
         "picture of the result": preview,
+        "reports, to open in a browser": index_report(work),
     }
     return DemoReport(stages, trained.summary, tested.summary, files, preview)
 

@@ -138,7 +138,10 @@ def predict(
     present = {case.id: mask_path(case, masks, writer) for case in cases if case.id in written or case.id in skipped}
     seconds = time.monotonic() - began
     own = tuple(row for row in review if row.case in present)
-    return PredictReport(description, written, tuple(skipped), present, failures, seconds, own)
+    images_of = {case.id: case.images for case in cases}
+    return PredictReport(
+        description, written, tuple(skipped), present, failures, seconds, own, headers[0].labels, images_of
+    )
 
 
 def _told_outcome(outcome: CaseOutcome, failures: dict[str, str], progress: Progress) -> Path | None:

@@ -123,12 +123,18 @@ def _prepared(case: Case, entry: Configuration) -> CaseInMemory:
 
 
 def augmented_rows(
-    plan: Plan, entry: Configuration, settings: TrainSettings, cases: Sequence[TrainingCase]
+    plan: Plan,
+    entry: Configuration,
+    settings: TrainSettings,
+    cases: Sequence[TrainingCase],
+    *,
+    rows: int = ROWS,
+    versions: int = VERSIONS,
 ) -> list[PatchRow]:
-    """ROWS samples as a training draws them, each as cropped and in VERSIONS augmented versions."""
+    """So many samples as a training draws them, each as cropped and in so many augmented versions."""
     device = torch.device("cpu")
     # a batch of one sample per row, half of them centred on a label
-    wide = entry.model_copy(update={"batch_size": ROWS})
+    wide = entry.model_copy(update={"batch_size": rows})
     shown = settings.model_copy(update={"foreground_share": max(settings.foreground_share, 0.6)})
     setup = TrainingSetup(
         wide, len(plan.channels), plan.labels, plan.mirror_axes, shown, cases, [], device, precision="float32"
@@ -137,24 +143,24 @@ def augmented_rows(
     sampling = setup.sampling(initial_patch_size(entry.patch_size, augmentation))
     batch = make_batch(cases, sampling, 0)
     images, labels = torch.as_tensor(batch.images), torch.as_tensor(batch.labels)
-    versions = [_as_cropped(images, labels, setup)]
-    for version in range(VERSIONS):
-        generators = [_generator(settings.seed, row, version) for row in range(ROWS)]
+    shown_versions = [_as_cropped(images, labels, setup)]
+    for version in range(versions):
+        generators = [_generator(settings.seed, row, version) for row in range(rows)]
         made, places = augmentation.apply(
             images, labels, generators, entry.patch_size, setup.patch_mirror_axes, setup.masked_channels
         )
         drop_channels(made, generators, settings.channel_dropout, setup.image_channels)
-        versions.append((made.numpy(), places.numpy()))
+        shown_versions.append((made.numpy(), places.numpy()))
     spacing = entry.spacing[-2:]
     return [
         PatchRow(
             batch.cases[row],
-            [made[row] for made, _ in versions],
-            [places[row] for _, places in versions],
+            [made[row] for made, _ in shown_versions],
+            [places[row] for _, places in shown_versions],
             spacing[0] / spacing[1],
             upwards=any(other.dimensions == 3 for other in plan.configurations.values()),
         )
-        for row in range(ROWS)
+        for row in range(rows)
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autoseg.pipeline.trust import ReviewRow
 from autoseg.planning.costs import ConfigurationCost
-from autoseg.records import Dataset, Fingerprint, ModelHeader, Plan, Probe, Problem, Selection, Summary
+from autoseg.records import Dataset, Fingerprint, Labels, ModelHeader, Plan, Probe, Problem, Selection, Summary
 from autoseg.workspace import Run
 
 
@@ -19,6 +19,7 @@ class CheckReport:
     dataset: Dataset
     problems: tuple[Problem, ...]
     cases_ok: int
+    fingerprint: Fingerprint | None = None  # of the cases without errors
 
     @property
     def errors(self) -> int:
@@ -95,6 +96,8 @@ class PredictReport:
     failures: Mapping[str, str]
     seconds: float
     review: tuple[ReviewRow, ...] = ()  # cases of this command, worst first
+    labels: Labels | None = None  # that the model knows
+    images: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # of the cases of this command
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from autoseg.pipeline.fine_tuning import find_source, plan_for, require_source
 from autoseg.pipeline.fold_scores import scored
 from autoseg.pipeline.job import Job, stages_of, training_setup
 from autoseg.pipeline.pace import suited
+from autoseg.pipeline.pages import left, run_results, training_report
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.prepare import prepare_cases
 from autoseg.pipeline.reports import TrainReport
@@ -172,6 +173,9 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
     seconds["total"] = time.monotonic() - job.began
     if "train" in seconds or "score" in seconds:
         write_json(run.receipt, receipt(training, seconds))
+        left(lambda: training_report(job.work, run), job.progress)
+        if summary is not None:
+            left(lambda: run_results(job.work, run), job.progress)
     return TrainReport(
         run,
         training.state.epoch,

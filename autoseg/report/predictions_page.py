@@ -1,0 +1,129 @@
+"""Masks as a page: which to look at first and why, volumes, expected quality, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autoseg.records import CaseTrust
+from autoseg.report.chart_parts import Dot
+from autoseg.report.charts import box_plots, histogram
+from autoseg.report.page import (
+    NOTHING,
+    Block,
+    Cell,
+    Charts,
+    Facts,
+    Figure,
+    Names,
+    Page,
+    Picture,
+    Pictures,
+    Section,
+    Words,
+    number,
+    sections,
+    table,
+    word,
+)
+from autoseg.report.pictures import colours_of
+
+
+def predictions_page(
+    title: str,
+    trusts: Mapping[str, CaseTrust],
+    failures: Mapping[str, str],
+    pictures: Sequence[Picture],
+    labels: Sequence[str],
+    names: Names,
+) -> Page:
+    """The page of a folder of masks.
+
+    Args:
+        title: which folder.
+        trusts: what is known of each mask, those to look at first before the others.
+        failures: why other cases have no mask.
+        pictures: of the masks to look at first.
+        labels: that the masks hold.
+        names: how to call the cases.
+    """
+    return Page(
+        kind="masks",
+        title=names.words(title, "Masks"),
+        subtitle=f"{len(trusts)} masks, {len(failures)} failed.",
+        sections=sections(
+            Section("To look at first", _review(trusts, names), "What the model itself is least sure of stands first."),
+            Section("Looks", _looks(pictures, labels)),
+            Section("Volumes", _volumes(trusts, names), "A dot is a case."),
+            Section("Expected quality", _expected(trusts)),
+            Section("Failures", _failures(failures, names)),
+            Section("Table of labels", _table(trusts, names)),
+        ),
+    )
+
+
+def _review(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:
+    doubted = sum(bool(trust.reasons or trust.unlike) for trust in trusts.values())
+    facts = Facts((("masks", str(len(trusts))), ("with a reason to look", str(doubted))))
+    rows = [_review_row(position, names(case), trust) for position, (case, trust) in enumerate(trusts.items(), start=1)]
+    return (facts, table(("place", "case", "expected Dice", "unlike the training data", "why"), rows)) if rows else ()
+
+
+def _review_row(position: int, case: str, trust: CaseTrust) -> tuple[Cell, ...]:
+    mean = trust.expected_mean
+    return (
+        number(float(position), 0),
+        word(case),
+        Cell(NOTHING) if mean is None else Cell(str(mean), mean.dice),
+        word("; ".join(trust.unlike), "bad"),
+        word("; ".join(trust.reasons), "doubt"),
+    )
+
+
+def _looks(pictures: Sequence[Picture], labels: Sequence[str]) -> tuple[Block, ...]:
+    if not pictures:
+        return ()
+    legend = tuple((colour, name) for name, colour in colours_of(labels).items())[:14]
+    return (Pictures(tuple(pictures), "Rows: axial, coronal, sagittal. Columns: image, mask.", legend, width=320),)
+
+
+def _volumes(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:
+    groups: dict[str, list[Dot]] = {}
+    for case, trust in trusts.items():
+        for label, volume in trust.seen.volumes.items():
+            groups.setdefault(label, []).append(Dot(volume.ml, names(case)))
+    row = 46 if len(groups) <= 12 else 26
+    return (Figure(box_plots(groups, "volume (ml)", row=row)),) if groups else ()
+
+
+def _expected(trusts: Mapping[str, CaseTrust]) -> tuple[Block, ...]:
+    means = [trust.expected_mean.dice for trust in trusts.values() if trust.expected_mean is not None]
+    if not means:
+        return (Words("This model does not tell what Dice is to be expected; `autoseg select` teaches it.", ""),)
+    return (Charts((histogram(means, "expected Dice"),)),)
+
+
+def _failures(failures: Mapping[str, str], names: Names) -> tuple[Block, ...]:
+    if not failures:
+        return (Words("Every case has a mask.", "good"),)
+    rows = [(word(names(case)), word(names.words(why, "failed"), "bad")) for case, why in sorted(failures.items())]
+    return (table(("case", "why"), rows),)
+
+
+def _table(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:
+    rows = []
+    for case, trust in trusts.items():
+        for label, volume in trust.seen.volumes.items():
+            told = trust.seen.evidence.get(label)
+            rows.append(
+                (
+                    word(names(case)),
+                    word(label),
+                    number(volume.ml, 3),
+                    number(volume.components, 0),
+                    word(", ".join(volume.border)),
+                    number(None if told is None else told.confidence),
+                    number(None if told is None else told.boundary),
+                )
+            )
+    columns = ("case", "label", "volume (ml)", "components", "touches the border", "confidence", "at the boundary")
+    return (table(columns, rows),) if rows else ()

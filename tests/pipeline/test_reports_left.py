@@ -1,0 +1,144 @@
+"""The reports that commands leave, made from the files of a work folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from autoseg import cli
+from autoseg.dataset.readers import read_labels, write_labels
+from autoseg.errors import WorkspaceError
+from autoseg.files import read_record, write_record
+from autoseg.pipeline.evaluate import evaluate
+from autoseg.pipeline.pages import left, results_report, run_results, training_report
+from autoseg.pipeline.report import report
+from autoseg.progress import SilentProgress
+from autoseg.records import Dataset, TrainSettings
+from autoseg.workspace import Run, Workspace
+
+SILENT = SilentProgress()
+
+
+@pytest.fixture(scope="module")
+def planned(example_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A planned work folder, and a run as a training leaves it, with masks that miss a slice."""
+    folder = tmp_path_factory.mktemp("reports")
+    data = folder / "data"
+    shutil.copytree(example_data, data)
+    work = Workspace(folder / "work")
+    assert cli.main(["plan", str(data), "--work", str(work.root), "--no-probe", "--workers", "1"]) == 0
+    run = work.run("default", "3d_fullres", 0)
+    run.validation.mkdir(parents=True)
+    write_record(run.settings, TrainSettings(epochs=3, learning_rate=0.01, weight_decay=0.0))
+    lines = [
+        {"epoch": epoch, "step": epoch + 1, "seconds": epoch + 1.0, "data_wait": 0.1, "learning_rate": 0.1,
+         "train_loss": 1.0 / (epoch + 1), "patch_dice": 0.5, "patch_dice_per_label": {"bean": 0.4, "lobe": 0.6}}
+        for epoch in range(3)
+    ]  # fmt: skip
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"epoch": 3, "st', encoding="utf-8")
+    dataset = read_record(work.dataset, Dataset)
+    for case in dataset.cases[:3]:
+        assert case.labels is not None
+        found = read_labels(case.labels)
+        mask = found.labels.copy()
+        mask[: mask.shape[0] // 2] = 0
+        write_labels(run.validation / case.labels.name, mask, found.geometry)
+    evaluate(run.validation, data / "labelsTr", work=work, output=run.summary, workers=0, progress=SILENT)
+    return work
+
+
+def only_run(work: Workspace) -> Run:
+    return work.all_runs()[0]
+
+
+def test_plan_leaves_the_pages_of_plan_and_dataset(planned: Workspace) -> None:
+    plan, dataset = ((planned.report / name).read_text(encoding="utf-8") for name in ("plan.html", "dataset.html"))
+    assert "Each number with its reason" in plan
+    assert dataset.count("data:image/webp") >= 8
+    assert "Findings" in dataset
+
+
+def test_a_run_under_way_has_a_page(planned: Workspace) -> None:
+    html = training_report(planned, only_run(planned)).read_text(encoding="utf-8")
+    assert "Under way: 3 epochs" in html
+    assert "Full-volume Dice" in html
+
+
+def test_results_show_the_cases_and_leave_a_table(planned: Workspace) -> None:
+    page = run_results(planned, only_run(planned))
+    html, table = page.read_text(encoding="utf-8"), page.with_suffix(".csv").read_text(encoding="utf-8")
+    assert html.count("data:image/webp") == 3
+    assert "over 3 cases, in percent" in html
+    assert len(table.splitlines()) == 1 + 3 * 2
+
+
+def test_a_table_of_another_is_left_alone(planned: Workspace, tmp_path: Path) -> None:
+    masks, output = only_run(planned).validation, tmp_path / "scores.json"
+    references = planned.root.parent / "data" / "labelsTr"
+    summary = evaluate(masks, references, work=planned, output=output, workers=0, progress=SILENT).summary
+    (tmp_path / "scores.csv").write_text("mine\n", encoding="utf-8")
+    warnings: list[str] = []
+
+    class Listening(SilentProgress):
+        def warn(self, text: str) -> None:
+            warnings.append(text)
+
+    left(lambda: results_report(masks, references, summary, output, planned), Listening())
+    assert (tmp_path / "scores.csv").read_text(encoding="utf-8") == "mine\n"
+    assert not (tmp_path / "scores.html").exists()
+    assert "scores.csv: is not a table of autoseg's scores" in warnings[0]
+
+
+def test_evaluate_without_a_work_folder_shows_masks_without_images(planned: Workspace, tmp_path: Path) -> None:
+    masks, output = only_run(planned).validation, tmp_path / "scores.json"
+    references = planned.root.parent / "data" / "labelsTr"
+    summary = evaluate(masks, references, output=output, workers=0, progress=SILENT).summary
+    html = results_report(masks, references, summary, output, None).read_text(encoding="utf-8")
+    assert html.count("data:image/webp") == 3
+    assert "label_1" in html
+
+
+def test_report_makes_every_page_again(planned: Workspace) -> None:
+    made = report(planned, progress=SILENT)
+    assert not made.failures
+    assert len(made.pages) == 4
+    index = made.index.read_text(encoding="utf-8")
+    for place in re.findall(r'href="([^#"]+)"', index.replace('href="data:,"', "")):
+        assert (made.index.parent / place).exists()
+
+
+def test_anonymous_reports_hold_no_case_path_or_host(planned: Workspace) -> None:
+    made = report(planned, anonymous=True, progress=SILENT)
+    cases = [case.id for case in read_record(planned.dataset, Dataset).cases]
+    secrets = [*cases, str(planned.root.parent), socket.gethostname(), Path.home().as_posix() + "/"]
+    written = sorted((planned.report / "anonymous").iterdir())
+    assert len(written) == 6  # four pages, a table and the list
+    assert made.index in written
+    for path in written:
+        text = re.sub(r"base64,[A-Za-z0-9+/=]*", "", path.read_text(encoding="utf-8"))
+        assert not [secret for secret in secrets if secret in text], path.name
+        assert not [secret for secret in secrets if secret in path.name]
+
+
+def test_the_report_command(planned: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(planned.root), "--no-open"]) == 0
+    assert "index.html" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_an_empty_folder_has_nothing_to_report(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="nothing to report"):
+        report(Workspace(tmp_path), progress=SILENT)
+
+
+def test_check_leaves_a_page_with_its_findings(example_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(example_data, data)
+    next((data / "labelsTr").glob("*.nii.gz")).unlink()
+    work = tmp_path / "work"
+    assert cli.main(["check", str(data), "--work", str(work), "--workers", "1"]) == 2
+    assert "missing-label" in (work / "report" / "check.html").read_text(encoding="utf-8")

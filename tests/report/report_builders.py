@@ -1,0 +1,138 @@
+"""Pages of made-up records, for tests."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from autoseg.planning.planner import make_plan
+from autoseg.planning.presets import DeviceBudget
+from autoseg.records import (
+    CaseFingerprint,
+    CaseScore,
+    CaseTrust,
+    EpochRecord,
+    Fingerprint,
+    IntensityStatistics,
+    Labels,
+    LabelScore,
+    LabelSummary,
+    LabelVolume,
+    Plan,
+    Problem,
+    Summary,
+    TrainSettings,
+)
+from autoseg.records.trust import CaseEvidence
+from autoseg.report.dataset_page import Sample, dataset_page
+from autoseg.report.page import Names, Page, Picture, names_for
+from autoseg.report.pictures import Look, comparison, thumbnail
+from autoseg.report.plan_page import plan_page
+from autoseg.report.predictions_page import predictions_page
+from autoseg.report.results_page import Confusion, results_page
+from autoseg.report.training_page import training_page
+
+EVIL = '<img src=x onerror="alert(1)">'
+LABELS = Labels(names={"background": 0, "liver": 1, "kidney": 2})
+CASES = tuple(f"patient-{number:02d}-Smith" for number in range(12))
+
+
+def fingerprint(cases: tuple[str, ...] = CASES) -> Fingerprint:
+    made = tuple(
+        CaseFingerprint(
+            case=case,
+            shape=(40 + number % 3, 64, 60),
+            spacing=(2.0, 1.0, 1.0),
+            shape_after_crop=(40, 64, 60),
+            orientation="RAS",
+            voxels_per_label={"liver": 5000 * (400 if number == 3 else 1) + 90 * number, "kidney": 300 + number},
+            intensity_range=((0.0, 100.0),),
+        )
+        for number, case in enumerate(cases)
+    )
+    statistics = IntensityStatistics(mean=10, median=9, std=3, min=0, max=100, percentile_00_5=1, percentile_99_5=60)
+    return Fingerprint(
+        dataset="Dataset of Smith",
+        channels=("CT",),
+        labels=LABELS,
+        cases=made,
+        intensities=(statistics,),
+        median_relative_size_after_cropping=1.0,
+        labels_with_entries=3,
+        cases_declared=len(made),
+    )
+
+
+def plan() -> Plan:
+    return make_plan(fingerprint(), "auto", DeviceBudget("cpu", 2, 16))
+
+
+def score(dice: float) -> LabelScore:
+    return LabelScore(
+        dice=dice, iou=dice / (2 - dice), true_positives=100, false_positives=10, false_negatives=12,
+        volume_reference_ml=11.0, volume_prediction_ml=10.5 + dice, nsd=dice, hd95_mm=3 - dice, assd_mm=1 - dice / 2,
+    )  # fmt: skip
+
+
+def summary(cases: tuple[str, ...] = CASES, labels: tuple[str, ...] = ("liver", "kidney")) -> Summary:
+    scores = tuple(
+        CaseScore(case=case, labels={label: score(0.4 + 0.5 * number / len(cases)) for label in labels})
+        for number, case in enumerate(cases)
+    )
+    mean = LabelSummary(dice=0.7, iou=0.6, nsd=0.7, hd95_mm=2.5, cases=len(cases), empty_references=1, both_empty=0)
+    return Summary(
+        tolerance_mm=1.0, mean_dice=0.7, labels=dict.fromkeys(labels, mean), cases=scores,
+        failures={"lost-Smith": "/home/smith/lost.nii.gz: cannot be read"},
+    )  # fmt: skip
+
+
+def look(name: str) -> Look:
+    image = np.zeros((8, 20, 16), np.float32)
+    image[2:6, 5:15, 4:12] = 100
+    mask, reference = np.zeros(image.shape, np.int32), np.zeros(image.shape, np.int32)
+    mask[2:6, 5:15, 4:12] = 1
+    reference[2:6, 5:12, 4:12], reference[2:6, 12:16, 4:12] = 1, 2
+    return Look(name, image, mask, (2.0, 1.0, 1.0), reference)
+
+
+def pictures(names: Names) -> tuple[Picture, ...]:
+    return tuple(comparison(look(names(case)), {"liver": (1,), "kidney": (2,)}, "mean Dice 0.5") for case in CASES[:2])
+
+
+def epochs(count: int = 5) -> list[EpochRecord]:
+    return [
+        EpochRecord(
+            epoch, 25 * (epoch + 1), 10.0 * (epoch + 1), 0.02, 0.01 / (epoch + 1), 1.0 / (epoch + 1), 0.5,
+            {"liver": 0.6, "kidney": None}, 2.5,
+        )
+        for epoch in range(count)
+    ]  # fmt: skip
+
+
+@cache
+def all_pages(anonymous: bool = False) -> dict[str, Page]:
+    """One page of each kind."""
+    names = names_for([*CASES, "lost-Smith"], anonymous)
+    problems = (
+        Problem(severity="error", kind="missing-label", what=f"/home/smith/{EVIL}", remedy="Restore.", case=CASES[1]),
+        Problem(severity="warning", kind="odd-size", what="far off", remedy="Look at it."),
+    )  # fmt: skip
+    thumbnails = tuple(thumbnail(look(names(case)), {"liver": (1,), "kidney": (2,)}) for case in CASES[:3])
+    histograms = {"CT": {"liver": ([0.0, 1.0, 2.0], [0.2, 0.5, 0.3]), "kidney": ([0.0, 1.0, 2.0], [0.1, 0.1, 0.8])}}
+    volumes = {"liver": LabelVolume(voxels=900, ml=1.8, components=1, border=("superior",))}
+    trusts = {case: CaseTrust(seen=CaseEvidence(volumes=volumes), reasons=("low confidence",)) for case in CASES}
+    confusion = Confusion(("background", "liver", "kidney"), np.array([[90, 5, 5], [1, 8, 1], [2, 2, 6]]), 12)
+    settings = TrainSettings(epochs=5, learning_rate=0.01, weight_decay=0.0)
+    receipt = {"seconds": {"train": 12.0}, "device": "cpu", "versions": {"torch": "2.6"}, "skipped_steps": 2}
+    return {
+        "plan": plan_page(plan(), None, (), names),
+        "dataset": dataset_page("Data of Smith", fingerprint(), problems, Sample(thumbnails, histograms), names),
+        "training": training_page("Training of Smith", epochs(), settings, receipt, summary(), None, None, names),
+        "results": results_page(
+            "Results of /home/smith/x", summary(), pictures(names), pictures(names), confusion, None, names
+        ),
+        "masks": predictions_page(
+            "Masks of Smith", trusts, {"lost-Smith": "/home/smith"}, pictures(names), ("liver",), names
+        ),
+    }

@@ -1,0 +1,137 @@
+"""Pages: self-contained, escaped, small, and anonymous where that is asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_builders import CASES, EVIL, all_pages, fingerprint, summary
+
+from autoseg.errors import UsageError
+from autoseg.report.outliers import far_out, outliers
+from autoseg.report.page import Page, Section, Words, names_for, number, render, table, word, write_page
+from autoseg.report.results_page import as_csv, results_page, to_look_at
+
+KINDS = ("plan", "dataset", "training", "results", "masks")
+
+#: HTML elements without an end.
+VOID = ("meta", "link", "img", "br", "hr", "input")
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes, and those that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    assert not reader.open
+    return reader
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_loads_nothing_and_is_small(kind: str) -> None:
+    html = render(all_pages()[kind])
+    for tag, attributes in read(html).found:
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), f"{tag} {name}={value}"
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "default-src 'none'" in html
+    assert len(html.encode()) < 5_000_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_with_markup_stay_names(kind: str) -> None:
+    html = render(all_pages()[kind])
+    assert not [tag for tag, attributes in read(html).found if "onerror" in attributes]
+    evil = Page(EVIL, EVIL, EVIL, (Section(EVIL, (Words(EVIL), table((EVIL,), [[word(EVIL, EVIL)]], EVIL)), EVIL),))
+    assert not [tag for tag, attributes in read(render(evil)).found if tag == "img" or "onerror" in attributes]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_anonymous_page_names_nobody(kind: str) -> None:
+    named, anonymous = (re.sub(r"base64,[^\"']*", "", render(all_pages(hidden)[kind])) for hidden in (False, True))
+    assert "Smith" in named or kind == "plan"
+    for secret in (*CASES, "Smith", "smith", "/home", "lost-"):
+        assert secret not in anonymous
+
+
+def test_anonymous_names_are_numbers_in_the_order_of_ids() -> None:
+    names = names_for(["b", "a", "c"], anonymous=True)
+    assert [names(case) for case in ("a", "b", "c", "unknown")] == ["case 1", "case 2", "case 3", "a case"]
+    assert names_for(["b"], anonymous=False)("b") == "b"
+
+
+def test_another_file_is_never_replaced(tmp_path: Path) -> None:
+    page, path = Page("plan", "t", "s", ()), tmp_path / "report" / "plan.html"
+    write_page(path, page)
+    write_page(path, page)
+    path.write_text("<html>mine</html>", encoding="utf-8")
+    with pytest.raises(UsageError, match="not a report of autoseg"):
+        write_page(path, page)
+    assert path.read_text(encoding="utf-8") == "<html>mine</html>"
+
+
+def test_figures_are_sorted_as_figures_and_what_is_absent_says_so() -> None:
+    assert (number(1234.5, 1).text, number(1234.5, 1).order) == ("1,234.5", 1234.5)
+    assert number(None).order is None
+    made = table(("a", "b"), [[number(1.0), word("x")], [number(None), word("y")]])
+    assert made.right == (True, False)
+
+
+def test_a_page_of_many_cases_and_labels_stays_small() -> None:
+    cases = tuple(f"case_{number:04d}" for number in range(300))
+    labels = tuple(f"structure_{number}" for number in range(60))
+    page = results_page("many", summary(cases, labels), (), (), None, None, names_for(cases, False))
+    assert len(render(page).encode()) < 5_000_000
+
+
+def test_the_worst_and_the_best_are_shown_once() -> None:
+    worst, best = to_look_at(summary())
+    assert [case.case for case in worst] == list(CASES[:4])
+    assert [case.case for case in best] == [CASES[11], CASES[10]]
+    only = summary().model_copy(update={"cases": summary().cases[:2]})
+    assert [len(part) for part in to_look_at(only)] == [2, 0]
+
+
+def test_the_csv_file_has_a_row_per_case_and_label() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(summary(), names_for(CASES, False)))))
+    assert len(rows) == 2 * len(CASES)
+    assert rows[0]["case"] == CASES[0]
+    assert float(rows[0]["dice"]) == pytest.approx(0.4)
+
+
+def test_a_case_far_from_the_others_is_marked() -> None:
+    assert outliers(fingerprint()) == {CASES[3]: ("liver volume high: 4001 ml",)}
+    assert far_out({str(number): 10.0 for number in range(7)} | {"odd": 1.0}) == {"odd": False}
+    assert far_out({"a": 1.0, "b": 100.0}) == {}
+
+
+def test_the_plan_draws_every_configuration_and_gives_every_reason() -> None:
+    page = all_pages()["plan"]
+    titles = [section.title for section in page.sections]
+    html = render(page)
+    assert {"2d", "3d_fullres", "Each number with its reason"} <= set(titles)
+    assert html.count("<svg") == 4
