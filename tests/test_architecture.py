@@ -20,7 +20,7 @@ LEVELS = (
     ("dataset", "model_file", "devices"),
     ("fingerprint",),
     ("planning", "preprocessing"),
-    ("hardware", "training", "inference", "report", "interop"),
+    ("hardware", "training", "inference", "report", "viewer", "interop"),
     ("pipeline", "predictor"),
     ("console", "options"),
     ("tables",),

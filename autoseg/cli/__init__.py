@@ -7,7 +7,7 @@ from autoseg.cli.data import check, plan, prepare
 from autoseg.cli.deploying import info, select
 from autoseg.cli.exchange import export, import_nnunet
 from autoseg.cli.learning import train
-from autoseg.cli.looking import preview
+from autoseg.cli.looking import preview, view
 from autoseg.cli.overview import demo, report, status
 from autoseg.cli.segmenting import evaluate, predict
 
@@ -27,6 +27,7 @@ COMMANDS = (
     import_nnunet,
     export,
     report,
+    view,
     status,
     demo,
 )

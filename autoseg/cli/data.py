@@ -108,7 +108,7 @@ def plan(
         return DONE
     from dataclasses import replace
 
-    from autoseg.pipeline.pages import dataset_report, keep_findings, left, plan_report
+    from autoseg.pipeline.pages import dataset_report, left, plan_report
     from autoseg.planning.overrides import parse_overrides
 
     overrides = replace(parse_overrides(split_settings(setting or ())), memory_gb=positive(memory_gb, "--memory-gb"))
@@ -152,7 +152,6 @@ def plan(
         progress=progress,
     )
     left(lambda: plan_report(space, name), progress)
-    keep_findings(space, report.problems)
     left(lambda: dataset_report(space), progress)
     named = "" if name == "default" else f" --plan {name}"
     tables.show_plan(console.results_console(), report, f"autoseg train --fold 0{named}{work_option(work)}")

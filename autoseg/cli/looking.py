@@ -1,7 +1,8 @@
-"""Pictures of what training does."""
+"""Pictures of what training does, and single volumes to look at."""
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -59,4 +60,41 @@ def preview(
     results = console.results_console()
     for sheet in report.sheets:
         console.say(results, f"Written: {sheet}")
+    return DONE
+
+
+def view(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image, in any format that is read.")],
+    masks: Annotated[list[Path] | None, typer.Argument(metavar="[MASK]...", help="Masks to lay over it.")] = None,
+    niivue: Annotated[
+        Path | None,
+        typer.Option(
+            "--niivue",
+            metavar="PATH",
+            help="NiiVue's npm package: its .tgz file or its folder (default: where npm installed it).",
+        ),
+    ] = None,
+    work: Work = DEFAULT_WORK,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+) -> int:
+    """Look at an image with masks over it, in the browser.
+
+    NiiVue shows it in three planes and in 3D. It is not part of autoseg: `npm pack @niivue/niivue` gets its package
+    once. The page is served to this machine only, under a secret address, until Ctrl-C.
+
+    Example: autoseg view image.nii.gz mask.nii.gz --niivue niivue-niivue-0.69.0.tgz
+    """
+    from autoseg.pipeline.view import view as run
+    from autoseg.workspace import Workspace
+
+    server = run(image, tuple(masks or ()), niivue=niivue, work=Workspace(work), progress=console.RichProgress())
+    console.say(console.results_console(), f"Open {server.address} (Ctrl-C ends it)")
+    if show:
+        webbrowser.open(server.address)
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.close()
     return DONE

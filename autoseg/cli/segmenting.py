@@ -176,7 +176,8 @@ def predict(
         use=tuple(use or ()),
         progress=progress,
     )
-    from autoseg.pipeline.pages import left, masks_report
+    from autoseg.pipeline.pages import left
+    from autoseg.pipeline.result_pages import masks_report
 
     known = report.labels
     if report.masks and known is not None:
@@ -248,7 +249,8 @@ def evaluate(
         if masks is not None or labels_from is not None or output is not None:
             raise UsageError("--test takes neither MASKS nor --labels-from nor --output", remedy="Leave them out.")
         from autoseg.pipeline.held_back import evaluate_test
-        from autoseg.pipeline.pages import left, report_of_tests
+        from autoseg.pipeline.pages import left
+        from autoseg.pipeline.result_pages import report_of_tests
 
         report = evaluate_test(
             workspace,
@@ -270,7 +272,8 @@ def evaluate(
                 "--model and --overwrite go with --test only", remedy="Masks are scored as they are; leave it out."
             )
         from autoseg.pipeline.evaluate import evaluate as run
-        from autoseg.pipeline.pages import left, results_report
+        from autoseg.pipeline.pages import left
+        from autoseg.pipeline.result_pages import results_report
 
         if labels_from is None and workspace.dataset.exists():
             progress.say(f"Labels are named as in {work}; --labels-from names another dataset or model.")

@@ -201,3 +201,16 @@ def _is_nifti(path: Path) -> bool:
     except ReadError:
         return False
     return True
+
+
+def nifti_bytes(values: NDArray[np.float32] | NDArray[np.int32], geometry: Geometry) -> bytes:
+    """A whole NIfTI file, uncompressed, of (k, j, i) numbers on a grid: for programs that read from memory."""
+    header = header_like(geometry, None)
+    header.set_data_dtype(values.dtype)
+    header.set_data_shape(values.shape[::-1])
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    offset = 544 if isinstance(header, NIFTI_2) else 352
+    header["vox_offset"] = offset
+    content = np.ascontiguousarray(values).astype(values.dtype.newbyteorder(header.endianness), copy=False)
+    head: bytes = header.binaryblock.ljust(offset, b"\0")
+    return head + content.tobytes()

@@ -12,12 +12,13 @@ from autoseg.dataset.readers import read_image, read_labels
 from autoseg.errors import AutosegError, UsageError
 from autoseg.files import read_record
 from autoseg.pipeline.evaluate import evaluate
-from autoseg.pipeline.pages import dataset_report, keep_findings, left, masks_report, plan_report, results_report
+from autoseg.pipeline.pages import dataset_report, left, plan_report
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.predict import predict
 from autoseg.pipeline.prepare import prepare
 from autoseg.pipeline.report import index_report
 from autoseg.pipeline.reports import DemoReport
+from autoseg.pipeline.result_pages import masks_report, results_report
 from autoseg.pipeline.train import train
 from autoseg.progress import Progress
 from autoseg.records import Case, Dataset
@@ -34,9 +35,8 @@ def demo(folder: Path, *, progress: Progress) -> DemoReport:
     data = _own_copy(folder)
     work = Workspace(folder / "work")
     began = time.monotonic()
-    planned = plan(data, work, progress=progress)
+    plan(data, work, progress=progress)
     left(lambda: plan_report(work), progress)
-    keep_findings(work, planned.problems)
     left(lambda: dataset_report(work), progress)
     stages["plan"] = time.monotonic() - began
     began = time.monotonic()

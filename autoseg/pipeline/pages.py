@@ -1,55 +1,21 @@
-"""The reports that commands leave: gathered from the files of the work folder, so that any can be made again."""
+"""The reports of a dataset and its plans, gathered from the files of the work folder, so that any can be made again."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from autoseg.dataset.label_files import with_drawn
-from autoseg.errors import AutosegError, UsageError
-from autoseg.evaluation.summary import read_summary
-from autoseg.files import read_record, write_record, write_text
-from autoseg.model_file import read_header
-from autoseg.pipeline.evaluate import pair_up
-from autoseg.pipeline.looks import Scored, compared_all, confusion_of, sample_of
-from autoseg.pipeline.mask_folder import FAILURES, made_before
+from autoseg.errors import AutosegError
+from autoseg.files import read_record
+from autoseg.pipeline.looks import sample_of
 from autoseg.pipeline.plans import read_plan
-from autoseg.pipeline.training_samples import training_samples
-from autoseg.pipeline.trust import review_rows
 from autoseg.planning.costs import preview
 from autoseg.progress import Progress
-from autoseg.records import (
-    AccelerationTrial,
-    Calibration,
-    Case,
-    Dataset,
-    EpochRecord,
-    Fingerprint,
-    Labels,
-    Probe,
-    Problem,
-    Record,
-    Summary,
-    TrainSettings,
-)
+from autoseg.records import Dataset, Findings, Fingerprint, Probe, Problem
 from autoseg.report.dataset_page import Sample, dataset_page
 from autoseg.report.page import names_for, require_own, write_page
 from autoseg.report.plan_page import plan_page
-from autoseg.report.predictions_page import predictions_page
-from autoseg.report.results_page import COLUMNS, as_csv, mean_dice, results_page, to_look_at
-from autoseg.report.training_page import training_page
-from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
-
-#: Masks of a folder that are shown.
-_LOOKS = 6
-
-
-class Findings(Record):
-    """findings.json: what was found when the dataset was last read."""
-
-    format: int = 1
-    problems: tuple[Problem, ...]
+from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 
 def left(make: Callable[[], Path], progress: Progress) -> None:
@@ -97,11 +63,6 @@ def check_report(
     return _write_dataset(work.report / "check.html", dataset, fingerprint, problems, anonymous=False)
 
 
-def keep_findings(work: Workspace, problems: Sequence[Problem]) -> None:
-    """Keep what was found, so that the page of the dataset can be made again."""
-    write_record(work.findings, Findings(problems=tuple(problems)))
-
-
 def _write_dataset(
     path: Path, dataset: Dataset, fingerprint: Fingerprint | None, problems: Sequence[Problem] | None, anonymous: bool
 ) -> Path:
@@ -110,149 +71,3 @@ def _write_dataset(
     sample = Sample() if fingerprint is None else sample_of(dataset, fingerprint, names)
     write_page(path, dataset_page(dataset.name, fingerprint, problems, sample, names))
     return path
-
-
-# --------------------------------------------------------------------------------------------------------- training
-
-
-def training_report(work: Workspace, run: Run, *, anonymous: bool = False) -> Path:
-    """The page of a run, under way or finished."""
-    path = page_path(work, run.report, anonymous)
-    require_own(path)
-    names = names_for([case.id for case in read_record(work.dataset, Dataset).cases], anonymous)
-    settings = read_record(run.settings, TrainSettings)
-    page = training_page(
-        f"Training {run.configuration}, fold {run.fold}",
-        read_metrics(run.metrics),
-        settings,
-        json.loads(run.receipt.read_text(encoding="utf-8")) if run.receipt.exists() else {},
-        read_summary(run.summary) if run.summary.exists() else None,
-        read_record(run.acceleration, AccelerationTrial) if run.acceleration.exists() else None,
-        training_samples(work, run, settings, names),
-        names,
-    )
-    write_page(path, page)
-    return path
-
-
-def read_metrics(path: Path) -> list[EpochRecord]:
-    """The epochs of metrics.jsonl; a line that was torn by a kill ends them."""
-    records: list[EpochRecord] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            records.append(EpochRecord(**json.loads(line)))
-        except (ValueError, TypeError):
-            break
-    return records
-
-
-# ---------------------------------------------------------------------------------------------------------- results
-
-
-def run_results(work: Workspace, run: Run, *, anonymous: bool = False) -> Path:
-    """The page of the scores of a run's held-out cases, and the CSV file beside it."""
-    dataset, summary = read_record(work.dataset, Dataset), read_summary(run.summary)
-    by_id = {case.id: case for case in dataset.cases}
-    found = {
-        score.case: Scored(run.validation / score.prediction_file, by_id[score.case])
-        for score in summary.cases
-        if score.case in by_id
-    }
-    path = page_path(work, run.results, anonymous)
-    title = f"Results of {run.configuration}, fold {run.fold}"
-    return _write_results(path, title, summary, found, dataset.labels, _calibration(work), anonymous)
-
-
-def results_report(masks: Path, references: Path, summary: Summary, output: Path, work: Workspace | None) -> Path:
-    """The page of scores of a folder of masks, beside the scores."""
-    pairs, _ = pair_up(masks, references)
-    labels = _scored_labels(summary, work)
-    images = {} if work is None or not work.dataset.exists() else _images(read_record(work.dataset, Dataset))
-    found = {
-        case.id: Scored(mask, with_drawn(case, labels, ()).model_copy(update={"images": images.get(case.id, ())}))
-        for mask, case in pairs
-    }
-    path = output.with_suffix(".html")
-    return _write_results(path, f"Results of {masks.name}", summary, found, labels, None, anonymous=False)
-
-
-def report_of_tests(work: Workspace, *, anonymous: bool = False) -> Path:
-    """The page of scores of the dataset's own test cases."""
-    dataset, summary = read_record(work.dataset, Dataset), read_summary(work.test / "summary.json")
-    by_id = {case.id: case for case in dataset.test_cases}
-    found = {
-        score.case: Scored(work.test / score.prediction_file, by_id[score.case])
-        for score in summary.cases
-        if score.case in by_id
-    }
-    path = page_path(work, work.test / "summary.html", anonymous)
-    return _write_results(
-        path, "Results of the test cases", summary, found, dataset.labels, _calibration(work), anonymous
-    )
-
-
-def _write_results(
-    path: Path,
-    title: str,
-    summary: Summary,
-    found: Mapping[str, Scored],
-    labels: Labels,
-    calibration: Calibration | None,
-    anonymous: bool,
-) -> Path:
-    table = path.with_suffix(".csv")
-    require_own(path)
-    if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(",".join(COLUMNS)):
-        raise UsageError("is not a table of autoseg's scores, so it is left alone", where=table, remedy="Move it.")
-    names = names_for([*(score.case for score in summary.cases), *summary.failures], anonymous)
-    worst, best = (
-        compared_all(found, {score.case: f"mean Dice {mean_dice(score):.3f}" for score in scores}, labels, names)
-        for scores in to_look_at(summary)
-    )
-    page = results_page(title, summary, worst, best, confusion_of(list(found.values()), labels), calibration, names)
-    write_page(path, page)
-    write_text(table, as_csv(summary, names))
-    return path
-
-
-def _calibration(work: Workspace) -> Calibration | None:
-    return read_header(work.model).calibration if work.model.exists() else None
-
-
-def _images(dataset: Dataset) -> dict[str, tuple[Path, ...]]:
-    return {case.id: case.images for case in (*dataset.cases, *dataset.test_cases)}
-
-
-def _scored_labels(summary: Summary, work: Workspace | None) -> Labels:
-    """The labels with the names of the summary: the work folder's, or numbered as `evaluate` numbers them."""
-    if work is not None and work.dataset.exists():
-        labels = read_record(work.dataset, Dataset).labels
-        if set(summary.labels) <= set(labels.foreground):
-            return labels
-    numbered = {
-        name: int(name.removeprefix("label_")) for name in summary.labels if name.removeprefix("label_").isdigit()
-    }
-    return Labels(names={"background": 0, **numbered})
-
-
-# -------------------------------------------------------------------------------------------------------- masks
-
-
-def masks_report(masks: Path, images: Mapping[str, tuple[Path, ...]], labels: Labels) -> Path:
-    """The page of a folder of masks; with the images of cases that are known it shows those to look at first."""
-    trusts = {case: made.trust for case, made in made_before(masks).items() if made.trust is not None}
-    ordered = {row.case: trusts[row.case] for row in review_rows(trusts)}
-    names = names_for(list(trusts), anonymous=False)
-    found = {case: scored for case in ordered if (scored := _mask_of(masks, case, images.get(case, ()))) is not None}
-    shown = dict.fromkeys(list(found)[:_LOOKS], "")
-    failures = json.loads((masks / FAILURES).read_text(encoding="utf-8")) if (masks / FAILURES).exists() else {}
-    pictures = compared_all(found, shown, labels, names)
-    page = predictions_page(f"Masks in {masks.name}", ordered, failures, pictures, tuple(labels.foreground), names)
-    write_page(masks / "report.html", page)
-    return masks / "report.html"
-
-
-def _mask_of(masks: Path, case: str, images: tuple[Path, ...]) -> Scored | None:
-    names = next((made.formats for key, made in made_before(masks).items() if key == case), {})
-    file = next((masks / name for name in names if (masks / name).is_file()), None)
-    return None if file is None else Scored(file, Case(id=case, images=images))

@@ -27,7 +27,7 @@ from autoseg.planning.overrides import Overrides
 from autoseg.planning.planner import NONE_GIVEN, make_plan
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import Dataset, Fingerprint, Plan, Probe, Problem
+from autoseg.records import Dataset, Findings, Fingerprint, Plan, Probe, Problem
 from autoseg.workers import WorkerPool, default_workers
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
@@ -88,10 +88,12 @@ def plan(
     require_replaceable(work, made)
     notes = keep_or_write_splits(work, measured, splits)
     write_record(work.dataset, measured.usable)
+    problems = (*measured.problems, *normalization_doubts(measured.fingerprint))
+    write_record(work.findings, Findings(problems=problems))
     path = write_plan(work, measured.fingerprint, made, probe_record)
     return PlanReport(
         dataset=measured.usable,
-        problems=(*measured.problems, *normalization_doubts(measured.fingerprint)),
+        problems=problems,
         fingerprint=measured.fingerprint,
         plan=made,
         path=path,

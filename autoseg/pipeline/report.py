@@ -10,14 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from autoseg.errors import AutosegError, WorkspaceError
-from autoseg.pipeline.pages import (
-    dataset_report,
-    page_path,
-    plan_report,
-    report_of_tests,
-    run_results,
-    training_report,
-)
+from autoseg.pipeline.pages import dataset_report, page_path, plan_report
+from autoseg.pipeline.result_pages import report_of_tests, run_results, training_report
 from autoseg.progress import Progress
 from autoseg.report.index_page import index_page
 from autoseg.report.page import write_page

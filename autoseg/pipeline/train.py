@@ -29,10 +29,11 @@ from autoseg.pipeline.fine_tuning import find_source, plan_for, require_source
 from autoseg.pipeline.fold_scores import scored
 from autoseg.pipeline.job import Job, stages_of, training_setup
 from autoseg.pipeline.pace import suited
-from autoseg.pipeline.pages import left, run_results, training_report
+from autoseg.pipeline.pages import left
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.prepare import prepare_cases
 from autoseg.pipeline.reports import TrainReport
+from autoseg.pipeline.result_pages import run_results, training_report
 from autoseg.pipeline.runs import has_begun, lengthen, receipt, run_settings, running, versions
 from autoseg.pipeline.training_cases import without
 from autoseg.plugins import imported_plugins, load_plugins

@@ -23,6 +23,7 @@ from autoseg.records.base import (
 from autoseg.records.dataset import (
     Case,
     Dataset,
+    Findings,
     Fold,
     Geometry,
     LabelMap,
@@ -115,6 +116,7 @@ __all__ = [
     "EpochRecord",
     "Expectation",
     "ExpectedDice",
+    "Findings",
     "Fingerprint",
     "Fold",
     "Geometry",

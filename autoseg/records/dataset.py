@@ -109,6 +109,13 @@ class Problem(Record):
     file: Path | None = None
 
 
+class Findings(Record):
+    """findings.json: what was found when the dataset was last read to plan for it."""
+
+    format: int = 1
+    problems: tuple[Problem, ...]
+
+
 class Fold(Record):
     """One split, in nnU-Net's format."""
 

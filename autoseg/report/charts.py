@@ -63,7 +63,7 @@ def line_chart(
     frame = Frame(width, height, x, y, log_y)
     parts = [axes(frame, x_label, y_label)]
     for index, line in enumerate(lines):
-        parts += path(frame, line, f"s{index % COLOURS}")
+        parts += path(frame, line, "s4" if len(lines) == 1 else f"s{index % COLOURS}")
     names = [line.name for line in lines] if len(lines) > 1 else []
     parts += legend(names, width, height)
     return svg(width, height + legend_height(names, width), f"{y_label} over {x_label}", parts)
@@ -122,7 +122,7 @@ def histogram(
             x, y = frame.at_x(float(start)), frame.at_y(float(count))
             wide, tall = frame.at_x(float(stop)) - x, frame.at_y(0.0) - y
             parts.append(
-                f'<rect class="bar s0" fill="currentColor" x="{x + 0.5:.1f}" y="{y:.1f}" '
+                f'<rect class="bar s4" fill="currentColor" x="{x + 0.5:.1f}" y="{y:.1f}" '
                 f'width="{max(wide - 1, 1):.1f}" height="{tall:.1f}">'
                 f"<title>{label(float(start))} to {label(float(stop))}: {count}</title></rect>"
             )
@@ -136,6 +136,7 @@ def scatter(
     *,
     y: tuple[float, float] | None = None,
     diagonal: bool = False,
+    colour: int = 4,
     width: int = 460,
     height: int = 320,
 ) -> Markup:
@@ -148,7 +149,7 @@ def scatter(
     parts = [axes(frame, x_label, y_label)]
     if diagonal:
         parts.append(diagonal_line(frame))
-    parts += [dot_at(frame.at_x(x), frame.at_y(dot.value), dot, "s0", 3.4) for x, dot in dots]
+    parts += [dot_at(frame.at_x(x), frame.at_y(dot.value), dot, f"s{colour % COLOURS}", 3.4) for x, dot in dots]
     return svg(width, height, f"{y_label} against {x_label}", parts)
 
 
@@ -185,7 +186,7 @@ def heat_table(names: Sequence[str], shares: Sequence[Sequence[float]], x_label:
         parts.append(f'<text x="{across}" y="30" text-anchor="middle">{short(name, cell)}</text>')
         for column, share in enumerate(shares[row]):
             told = f"{name} as {names[column]}"
-            parts += _heat_cell(left + column * cell, y, cell, share, "s2" if row == column else "s1", told)
+            parts += _heat_cell(left + column * cell, y, cell, share, "s2" if row == column else "s5", told)
     return svg(left + wide + 10, wide + 74, f"{y_label} against {x_label}", parts)
 
 

@@ -27,7 +27,7 @@ from autoseg.report.page import (
     table,
     word,
 )
-from autoseg.report.pictures import colours_of
+from autoseg.report.pictures import SEEN_FROM, colours_of
 
 #: Findings of one severity and kind that are written out.
 _MOST_FINDINGS = 200
@@ -204,7 +204,7 @@ def _thumbnails(fingerprint: Fingerprint, sample: Sample) -> Section | None:
     if not sample.thumbnails:
         return None
     legend = tuple((colour, name) for name, colour in colours_of(tuple(fingerprint.labels.foreground)).items())[:14]
-    caption = "The axial slice with most foreground, and the outlines of the labels."
+    caption = f"The axial slice with most foreground, and the outlines of the labels. {SEEN_FROM}"
     return Section("Looks", (Pictures(sample.thumbnails, caption, legend, width=165),))
 
 

@@ -47,9 +47,9 @@ def network(configuration: Configuration) -> Markup:
         tall = max(_TALL * max(shapes[stage]) / longest, 3.0)
         wide = max(_WIDE * features[stage] / most, 2.5)
         decoder = position >= len(shapes)
-        colour = "s2" if decoder else "s0"
+        colour = "s2" if decoder else "s4"
         if position == len(shapes) - 1:
-            colour = "s1"
+            colour = "s5"
         if decoder:
             parts.append(_arc(places[stage], centre, arcs - 18.0 * (len(shapes) - stage) + 14, middle, tall))
         else:
@@ -89,7 +89,7 @@ def patch_in_image(configuration: Configuration) -> Markup:
         )
         parts.append(
             _centred(
-                "s1",
+                "s5",
                 centre,
                 middle,
                 inner,

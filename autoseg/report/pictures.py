@@ -21,10 +21,13 @@ EDGE = 210
 _FILL = 0.45
 
 #: Colours of errors: predicted without being in the reference, missed, and named wrongly.
-EXTRA, MISSED, CONFUSED = "#D55E00", "#56B4E9", "#F0E442"
+EXTRA, MISSED, CONFUSED = "#F0384F", "#3D7DFF", "#D95FE0"
 
 #: What the errors are called, with their colours.
 ERRORS = ((EXTRA, "predicted, not in the reference"), (MISSED, "in the reference, missed"), (CONFUSED, "another label"))
+
+#: How volumes, which are turned to RAS+, are seen.
+SEEN_FROM = "Volumes are drawn with the patient's left on the left."
 
 #: Planes of (Z, Y, X) arrays: name and the axis that is cut across.
 PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))

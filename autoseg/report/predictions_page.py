@@ -25,7 +25,7 @@ from autoseg.report.page import (
     table,
     word,
 )
-from autoseg.report.pictures import colours_of
+from autoseg.report.pictures import SEEN_FROM, colours_of
 
 
 def predictions_page(
@@ -83,7 +83,11 @@ def _looks(pictures: Sequence[Picture], labels: Sequence[str]) -> tuple[Block, .
     if not pictures:
         return ()
     legend = tuple((colour, name) for name, colour in colours_of(labels).items())[:14]
-    return (Pictures(tuple(pictures), "Rows: axial, coronal, sagittal. Columns: image, mask.", legend, width=320),)
+    return (
+        Pictures(
+            tuple(pictures), f"Rows: axial, coronal, sagittal. Columns: image, mask. {SEEN_FROM}", legend, width=320
+        ),
+    )
 
 
 def _volumes(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:

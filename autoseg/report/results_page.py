@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +29,7 @@ from autoseg.report.page import (
     table,
     word,
 )
-from autoseg.report.pictures import ERRORS, colours_of
+from autoseg.report.pictures import ERRORS, SEEN_FROM, colours_of
 
 #: Cases that are shown with pictures.
 WORST, BEST = 4, 2
@@ -49,12 +47,6 @@ _METRICS = (
     ("hd95_mm", "95 % Hausdorff distance (mm)", None),
     ("assd_mm", "average surface distance (mm)", None),
 )
-
-#: Columns of the CSV file.
-COLUMNS = (
-    "case", "label", "dice", "iou", "nsd", "hd95_mm", "assd_mm", "volume_reference_ml", "volume_prediction_ml",
-    "volume_error_ml", "true_positives", "false_positives", "false_negatives",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,18 +116,6 @@ def results_page(
     )
 
 
-def as_csv(summary: Summary, names: Names) -> str:
-    """A row per case and label; what does not exist is empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for case in summary.cases:
-        for label, score in case.labels.items():
-            told = score.model_dump(include=set(COLUMNS))
-            writer.writerow([names(case.case), label, *(told[column] for column in COLUMNS[2:])])
-    return stream.getvalue()
-
-
 def _glance(summary: Summary) -> tuple[Block, ...]:
     facts = [
         ("mean Dice over labels", NOTHING if summary.mean_dice is None else f"{summary.mean_dice:.3f}"),
@@ -189,20 +169,27 @@ def _dots(summary: Summary, label: str, field: str, names: Names) -> list[Dot]:
 
 def _volumes(summary: Summary, names: Names) -> tuple[Block, ...]:
     charts = []
-    for label in list(summary.labels)[:_MOST_CHARTS]:
+    for index, label in enumerate(list(summary.labels)[:_MOST_CHARTS]):
         scores = [(case, case.labels[label]) for case in summary.cases if label in case.labels]
         dots = [
             (score.volume_reference_ml, Dot(score.volume_prediction_ml, names(case.case))) for case, score in scores
         ]
         if dots:
-            charts.append(scatter(dots, f"{label}, reference (ml)", "mask (ml)", diagonal=True, width=340, height=280))
+            charts.append(
+                scatter(
+                    dots, f"{label}, reference (ml)", "mask (ml)", diagonal=True, colour=index, width=340, height=280
+                )
+            )
     return (Charts(tuple(charts)),) if charts else ()
 
 
 def _looks(summary: Summary, worst: Sequence[Picture], best: Sequence[Picture]) -> Section | None:
     if not worst and not best:
         return None
-    order = "Rows: axial, coronal, sagittal, where errors are largest. Columns: image, reference, prediction, errors."
+    order = (
+        "Rows: axial, coronal, sagittal, where errors are largest. Columns: image, reference, prediction, errors. "
+        f"{SEEN_FROM}"
+    )
     legend = tuple((colour, name) for name, colour in colours_of(tuple(summary.labels)).items())
     blocks: list[Block] = [Pictures(tuple(worst), f"Worst first. {order}", (*legend[:14], *ERRORS), width=480)]
     if best:

@@ -106,10 +106,12 @@ def _curves(records: Sequence[EpochRecord]) -> tuple[Block, ...]:
     blocks: list[Block] = [
         Figure(line_chart([Line("training loss", epochs, [record.train_loss for record in records])], "epoch", "loss"))
     ]
-    lines = [Line("mean", epochs, [record.patch_dice for record in records])]
+    mean = Line("mean", epochs, [record.patch_dice for record in records])
     found = records[-1].patch_dice_per_label
+    lines: list[Line] = []
     if 1 < len(found) <= _MOST_LINES:
-        lines += [Line(name, epochs, [record.patch_dice_per_label.get(name) for record in records]) for name in found]
+        lines = [Line(name, epochs, [record.patch_dice_per_label.get(name) for record in records]) for name in found]
+    lines.append(mean)
     if any(value is not None for line in lines for value in line.y):
         blocks.append(
             Figure(

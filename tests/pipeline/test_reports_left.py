@@ -15,8 +15,9 @@ from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import WorkspaceError
 from autoseg.files import read_record, write_record
 from autoseg.pipeline.evaluate import evaluate
-from autoseg.pipeline.pages import left, results_report, run_results, training_report
+from autoseg.pipeline.pages import left
 from autoseg.pipeline.report import report
+from autoseg.pipeline.result_pages import results_report, run_results, training_report
 from autoseg.progress import SilentProgress
 from autoseg.records import Dataset, TrainSettings
 from autoseg.workspace import Run, Workspace

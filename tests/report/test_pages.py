@@ -14,7 +14,8 @@ from report_builders import CASES, EVIL, all_pages, fingerprint, summary
 from autoseg.errors import UsageError
 from autoseg.report.outliers import far_out, outliers
 from autoseg.report.page import Page, Section, Words, names_for, number, render, table, word, write_page
-from autoseg.report.results_page import as_csv, results_page, to_look_at
+from autoseg.report.results_csv import as_csv
+from autoseg.report.results_page import results_page, to_look_at
 
 KINDS = ("plan", "dataset", "training", "results", "masks")
 

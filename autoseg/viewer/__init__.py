@@ -1,0 +1,1 @@
+"""Single volumes to look at in the browser, with NiiVue."""
