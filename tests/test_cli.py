@@ -262,7 +262,7 @@ def test_check(
 ) -> None:
     problems = tuple(a_problem(tmp_path, severity, case) for severity, case in zip(severities, "ab", strict=False))
     fake("check", CheckReport(a_dataset(tmp_path), problems, usable))
-    assert main(["check", str(tmp_path)]) == code
+    assert main(["check", str(tmp_path), "--work", str(tmp_path / "work")]) == code
     shown = capsys.readouterr().out
     assert f"{usable} of 2 cases can be used" in shown
     for severity, case in zip(severities, "ab", strict=False):
