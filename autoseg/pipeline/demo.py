@@ -68,8 +68,10 @@ def demo(folder: Path, *, progress: Progress) -> DemoReport:
         "scores of the held-out cases": trained.run.summary,
         "masks of the test cases": masks,
         "picture of the result": preview,
-        "reports, to open in a browser": index_report(work),
     }
+    index = left(lambda: index_report(work), progress)
+    if index is not None:
+        files["reports, to open in a browser"] = index
     return DemoReport(stages, trained.summary, tested.summary, files, preview)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from autoseg import __version__
 from autoseg.errors import AutosegError
 from autoseg.files import read_record
 from autoseg.pipeline.looks import sample_of
@@ -18,14 +20,27 @@ from autoseg.report.plan_page import plan_page
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 
-def left(make: Callable[[], Path], progress: Progress) -> None:
+def left(make: Callable[[], Path], progress: Progress) -> Path | None:
     """Make a report at the end of a command and say where it is; that it cannot be made is no reason to fail."""
     try:
         path = make()
-    except (AutosegError, OSError) as error:
-        progress.warn(f"no report was written: {error}")
-    else:
-        progress.say(f"Report: {path}")
+    except Exception as error:  # a fault in a picture ends no command whose work is done
+        progress.warn(f"no report was written: {why_not(error)}")
+        return None
+    progress.say(f"Report: {path}")
+    return path
+
+
+def why_not(error: Exception) -> str:
+    """Why a page could not be made, on one line: what the machine or the files did, or where our fault lies."""
+    if isinstance(error, AutosegError | OSError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "memory ran out"
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in place)
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{told}{where}: a fault in autoseg {__version__}; please report it with this line"
 
 
 def page_path(work: Workspace, own: Path, anonymous: bool) -> Path:

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from autoseg.errors import AutosegError, WorkspaceError
-from autoseg.pipeline.pages import dataset_report, page_path, plan_report
+from autoseg.errors import WorkspaceError
+from autoseg.pipeline.pages import dataset_report, page_path, plan_report, why_not
 from autoseg.pipeline.result_pages import report_of_tests, run_results, training_report
 from autoseg.progress import Progress
 from autoseg.report.index_page import index_page
@@ -56,8 +56,8 @@ def report(work: Workspace, *, anonymous: bool = False, progress: Progress) -> R
         for entry in found:
             try:
                 made.append(entry.make(anonymous=anonymous))
-            except AutosegError as error:
-                failures[entry.what] = str(error)
+            except Exception as error:  # the other pages are made all the same
+                failures[entry.what] = why_not(error)
             advance(1)
     return ReportsReport(index_report(work, anonymous=anonymous), tuple(made), failures)
 

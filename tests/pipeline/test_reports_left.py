@@ -25,6 +25,16 @@ from autoseg.workspace import Run, Workspace
 SILENT = SilentProgress()
 
 
+class Listening(SilentProgress):
+    """Keeps what it is warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
 @pytest.fixture(scope="module")
 def planned(example_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A planned work folder, and a run as a training leaves it, with masks that miss a slice."""
@@ -83,16 +93,11 @@ def test_a_table_of_another_is_left_alone(planned: Workspace, tmp_path: Path) ->
     references = planned.root.parent / "data" / "labelsTr"
     summary = evaluate(masks, references, work=planned, output=output, workers=0, progress=SILENT).summary
     (tmp_path / "scores.csv").write_text("mine\n", encoding="utf-8")
-    warnings: list[str] = []
-
-    class Listening(SilentProgress):
-        def warn(self, text: str) -> None:
-            warnings.append(text)
-
-    left(lambda: results_report(masks, references, summary, output, planned), Listening())
+    listening = Listening()
+    assert left(lambda: results_report(masks, references, summary, output, planned), listening) is None
     assert (tmp_path / "scores.csv").read_text(encoding="utf-8") == "mine\n"
     assert not (tmp_path / "scores.html").exists()
-    assert "scores.csv: is not a table of autoseg's scores" in warnings[0]
+    assert "scores.csv: is not a table of autoseg's scores" in listening.warnings[0]
 
 
 def test_evaluate_without_a_work_folder_shows_masks_without_images(planned: Workspace, tmp_path: Path) -> None:
@@ -134,6 +139,38 @@ def test_the_report_command(planned: Workspace, capsys: pytest.CaptureFixture[st
 def test_an_empty_folder_has_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="nothing to report"):
         report(Workspace(tmp_path), progress=SILENT)
+
+
+def test_a_fault_in_a_page_is_a_warning_of_one_line() -> None:
+    def faulty() -> Path:
+        raise ZeroDivisionError("division\nby zero")
+
+    listening = Listening()
+    assert left(faulty, listening) is None
+    (told,) = listening.warnings
+    assert "no report was written: ZeroDivisionError: division by zero (test_reports_left.py, line " in told
+    assert "\n" not in told
+
+
+def test_a_command_whose_page_fails_has_done_its_work(
+    planned: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("autoseg.pipeline.pages.dataset_page", lambda *_: 1 / 0)
+    output = tmp_path / "work"
+    words = ["plan", str(planned.root.parent / "data"), "--work", str(output), "--no-probe", "--workers", "1"]
+    assert cli.main(words) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "no report was written: ZeroDivisionError" in told
+    assert "Traceback" not in told
+    assert (output / "report" / "plan.html").exists()
+
+
+def test_a_page_that_fails_stops_no_other(planned: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoseg.pipeline.pages.plan_page", lambda *_: 1 / 0)
+    made = report(planned, progress=SILENT)
+    assert list(made.failures) == ["plan default"]
+    assert "ZeroDivisionError" in made.failures["plan default"]
+    assert len(made.pages) == 3
 
 
 def test_check_leaves_a_page_with_its_findings(example_data: Path, tmp_path: Path) -> None:
