@@ -44,7 +44,8 @@ def training_report(work: Workspace, run: Run, *, anonymous: bool = False) -> Pa
     """The page of a run, under way or finished."""
     path = page_path(work, run.report, anonymous)
     require_own(path)
-    names = names_for([case.id for case in read_record(work.dataset, Dataset).cases], anonymous)
+    dataset = read_record(work.dataset, Dataset)
+    names = names_for([case.id for case in dataset.cases], anonymous)
     settings = read_record(run.settings, TrainSettings)
     page = training_page(
         f"Training {run.configuration}, fold {run.fold}",
@@ -54,6 +55,7 @@ def training_report(work: Workspace, run: Run, *, anonymous: bool = False) -> Pa
         read_summary(run.summary) if run.summary.exists() else None,
         read_record(run.acceleration, AccelerationTrial) if run.acceleration.exists() else None,
         training_samples(work, run, settings, names),
+        tuple(dataset.labels.foreground),
         names,
     )
     write_page(path, page)

@@ -18,7 +18,7 @@ COLOURS = 7
 WHOLE = ("epoch",)
 
 #: Room in the drawing for what stands around the data: left, right, top, bottom.
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 72, 14, 12, 44
 
 #: Width of a letter of the font, about.
 LETTER = 6.6
@@ -77,7 +77,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 def label(value: float) -> str:
     """A number on an axis, short."""
-    if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
+    if value and (abs(value) >= 1e5 or abs(value) < 1e-4):
         mantissa, _, exponent = f"{value:.1e}".partition("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     return f"{value:.6g}"

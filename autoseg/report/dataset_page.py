@@ -71,7 +71,7 @@ def dataset_page(
     return Page(
         kind="dataset",
         title=names.words(title, "Dataset"),
-        subtitle=f"{cases} cases, {len(fingerprint.labels.foreground)} labels, "
+        subtitle=f"{cases} cases{_left_out(problems)}, {len(fingerprint.labels.foreground)} labels, "
         f"channels: {', '.join(fingerprint.channels)}.",
         sections=sections(
             Section("At a glance", (_facts(fingerprint, problems, odd), *_labels(fingerprint))),
@@ -90,6 +90,12 @@ def dataset_page(
             Section("Table of cases", _cases(fingerprint, odd, names)),
         ),
     )
+
+
+def _left_out(problems: Sequence[Problem] | None) -> str:
+    """How many cases the page says nothing of, since they cannot be used."""
+    bad = {problem.case for problem in problems or () if problem.severity == "error" and problem.case}
+    return f" that can be used, {len(bad)} more with errors" if bad else ""
 
 
 def _facts(fingerprint: Fingerprint, problems: Sequence[Problem] | None, odd: Mapping[str, object]) -> Facts:

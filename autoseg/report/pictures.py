@@ -163,7 +163,9 @@ def _filled(grey: _RGB, labels: NDArray[np.generic], values: Mapping[str, tuple[
 def _outlined(grey: _RGB, labels: NDArray[np.generic], values: Mapping[str, tuple[int, ...]]) -> _RGB:
     drawn = grey.copy()
     for name, colour in colours_of(tuple(values)).items():
-        drawn[_edge(np.isin(labels, values[name]))] = _rgb(colour)
+        inside = np.isin(labels, values[name])
+        line = _edge(inside)
+        drawn[line | _edge(inside & ~line)] = _rgb(colour)  # two pixels: one alone loses its colour to compression
     return drawn
 
 

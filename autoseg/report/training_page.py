@@ -38,6 +38,7 @@ def training_page(
     summary: Summary | None,
     trial: AccelerationTrial | None,
     samples: Pictures | None,
+    labels: Sequence[str],
     names: Names,
 ) -> Page:
     """The page of one run.
@@ -50,6 +51,7 @@ def training_page(
         summary: scores of the held-out cases, once there are any.
         trial: the ways to compute that were tried.
         samples: patches as cropped and augmented.
+        labels: in the order in which they have their colours.
         names: how to call the cases.
     """
     return Page(
@@ -58,7 +60,7 @@ def training_page(
         subtitle=_subtitle(records, receipt),
         sections=sections(
             Section("At a glance", _glance(records, receipt, summary)),
-            Section("Loss and Dice", _curves(records)),
+            Section("Loss and Dice", _curves(records, labels)),
             _full_volume(summary),
             Section("Learning rate and pace", _pace(records)),
             Section(
@@ -99,7 +101,7 @@ def _glance(
     return (Facts(tuple(facts)), *odd)
 
 
-def _curves(records: Sequence[EpochRecord]) -> tuple[Block, ...]:
+def _curves(records: Sequence[EpochRecord], labels: Sequence[str]) -> tuple[Block, ...]:
     if not records:
         return ()
     epochs = [record.epoch + 1 for record in records]
@@ -107,7 +109,7 @@ def _curves(records: Sequence[EpochRecord]) -> tuple[Block, ...]:
         Figure(line_chart([Line("training loss", epochs, [record.train_loss for record in records])], "epoch", "loss"))
     ]
     mean = Line("mean", epochs, [record.patch_dice for record in records])
-    found = records[-1].patch_dice_per_label
+    found = [name for name in labels if name in records[-1].patch_dice_per_label]
     lines: list[Line] = []
     if 1 < len(found) <= _MOST_LINES:
         lines = [Line(name, epochs, [record.patch_dice_per_label.get(name) for record in records]) for name in found]

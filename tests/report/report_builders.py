@@ -128,7 +128,9 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
     return {
         "plan": plan_page(plan(), None, (), names),
         "dataset": dataset_page("Data of Smith", fingerprint(), problems, Sample(thumbnails, histograms), names),
-        "training": training_page("Training of Smith", epochs(), settings, receipt, summary(), None, None, names),
+        "training": training_page(
+            "Training of Smith", epochs(), settings, receipt, summary(), None, None, ("liver", "kidney"), names
+        ),
         "results": results_page(
             "Results of /home/smith/x", summary(), pictures(names), pictures(names), confusion, None, names
         ),

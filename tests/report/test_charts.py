@@ -43,7 +43,7 @@ def test_ticks_are_round_and_within(low: float, room: float) -> None:
 def test_ticks_of_a_known_range() -> None:
     assert ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert ticks(-3.0, 7.0) == [-2.0, 0.0, 2.0, 4.0, 6.0]
-    assert label(0.0001) == "1e-4"
+    assert [label(value) for value in (0.0005, 0.00001)] == ["0.0005", "1e-5"]
     assert label(250) == "250"
 
 

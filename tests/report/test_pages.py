@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_builders import CASES, EVIL, all_pages, fingerprint, summary
+from markupsafe import escape
+from report_builders import CASES, EVIL, all_pages, epochs, fingerprint, summary
 
 from autoseg.errors import UsageError
+from autoseg.records import TrainSettings
 from autoseg.report.outliers import far_out, outliers
-from autoseg.report.page import Page, Section, Words, names_for, number, render, table, word, write_page
+from autoseg.report.page import Page, Section, Words, names_for, number, render, table, told, word, write_page
 from autoseg.report.results_csv import as_csv
 from autoseg.report.results_page import results_page, to_look_at
+from autoseg.report.training_page import training_page
 
 KINDS = ("plan", "dataset", "training", "results", "masks")
 
@@ -93,6 +97,26 @@ def test_another_file_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a report of autoseg"):
         write_page(path, page)
     assert path.read_text(encoding="utf-8") == "<html>mine</html>"
+
+
+def test_commands_in_words_are_set_apart_and_the_words_stay_escaped() -> None:
+    assert told("run `autoseg plan <DATA>` & `see`") == (
+        "run <code>autoseg plan &lt;DATA&gt;</code> &amp; <code>see</code>"
+    )
+    assert told(f"`{EVIL}") == f"`{escape(EVIL)}"
+
+
+def test_a_label_has_the_colour_of_its_place_in_the_training_page() -> None:
+    record = epochs(1)[0]
+    turned = [replace(record, patch_dice_per_label={"a": 0.1, "z": 0.9})] * 2
+    settings = TrainSettings(epochs=5, learning_rate=0.01, weight_decay=0.0)
+    page = training_page("t", turned, settings, {}, None, None, None, ("z", "a"), names_for((), False))
+    html = render(page)
+    assert html.index(">z</text>") < html.index(">a</text>") < html.index(">mean</text>")
+
+
+def test_the_page_of_a_dataset_says_how_many_cases_it_leaves_out() -> None:
+    assert "12 cases that can be used, 1 more with errors, 2 labels" in all_pages()["dataset"].subtitle
 
 
 def test_figures_are_sorted_as_figures_and_what_is_absent_says_so() -> None:
