@@ -34,6 +34,9 @@ if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wa
 MOST_ROWS = 20
 WORST_ROWS = 10
 
+#: Findings of one kind that `check` shows.
+MOST_FINDINGS = 6
+
 
 def show_table(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A titled table; columns whose cells are all numbers, or a dash for none, are set flush right."""
@@ -63,23 +66,23 @@ def show_failures(console: Console, failures: Mapping[str, str]) -> None:
         say(console, f"  {case}: {failures[case]}")
 
 
-def show_problems(console: Console, problems: Sequence[Problem], root: Path) -> None:
-    """Every finding with its file and cause, those of one kind together, with the remedy once below them."""
+def show_problems(console: Console, problems: Sequence[Problem], root: Path, most: int | None = None) -> None:
+    """Findings with file and cause, those of one kind together, with the remedy once below them.
 
-    def group(problem: Problem) -> tuple[str, str, str]:
-        return problem.severity, problem.kind, problem.remedy
+    Of each kind at most so many are shown, all with None.
+    """
+    from autoseg.dataset.ranking import grouped, ranked
 
-    rank = list(STYLES)
-    ordered = sorted(problems, key=lambda problem: (rank.index(problem.severity), problem.kind, problem.remedy))
-    for (severity, kind, remedy), members in groupby(ordered, key=group):
-        found = list(members)
-        say(console, f"{severity.upper()} {kind} ({len(found)})", STYLES[severity])
-        for problem in found:
+    for group in grouped(ranked(problems)):
+        say(console, f"{group.severity.upper()} {group.kind} ({len(group.problems)})", STYLES[group.severity])
+        for problem in group.problems[:most]:
             place = [problem.case] if problem.case else []
             if problem.file is not None:
                 place.append(_relative(problem.file, root))
             say(console, "  " + ": ".join([*place, problem.what]))
-        say(console, f"  What to do: {remedy}")
+        if most is not None and len(group.problems) > most:
+            say(console, f"  and {len(group.problems) - most} more (--json lists all)")
+        say(console, f"  What to do: {group.remedy}")
         say(console)
 
 
@@ -94,7 +97,7 @@ def show_check(console: Console, report: CheckReport) -> None:
     for note in dataset.notes:
         say(console, f"Note: {note}")
     say(console)
-    show_problems(console, report.problems, dataset.root)
+    show_problems(console, report.problems, dataset.root, MOST_FINDINGS)
     counts = [sum(problem.severity == kind for problem in report.problems) for kind in STYLES]
     found = ", ".join(_count(number, kind) for number, kind in zip(counts, STYLES, strict=True) if number)
     say(console, f"{report.cases_ok} of {_count(len(dataset.cases), 'case')} can be used; {found or 'nothing found'}.")

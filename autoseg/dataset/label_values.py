@@ -15,6 +15,9 @@ from autoseg.records import LabelMap, Labels
 #: What pictures of one label have where it is: white.
 WHITE = 255
 
+#: How the note on labels of 0 and 255 begins, by which the check knows it.
+WHITE_NOTE = f"its value {WHITE} is taken as label"
+
 #: More distinct values than any anatomical atlas has: such a file is an image, or instance numbers.
 MOST_VALUES = 300
 
@@ -62,7 +65,7 @@ def with_white_as_label(label_map: LabelMap, labels: Labels) -> LabelMap:
     return LabelMap(
         (found == WHITE).astype(smallest_type(0, declared[0])) * declared[0],
         label_map.geometry,
-        (*label_map.notes, f"its value {WHITE} is taken as label {declared[0]} ({name})"),
+        (*label_map.notes, f"{WHITE_NOTE} {declared[0]} ({name})"),
     )
 
 

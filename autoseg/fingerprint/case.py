@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +29,7 @@ class CaseMeasurement:
     fingerprint: CaseFingerprint
     relative_size: float  # voxels in the nonzero box / all voxels
     intensities: tuple[WeightedValues, ...]  # of the foreground, per channel; empty where there is no foreground
+    drawn: str = ""  # hash of the labels; empty where there are none, or where they are but boxes
 
 
 def measure_case(
@@ -84,7 +87,21 @@ def measure_case(
         fingerprint=fingerprint,
         relative_size=(cropped_z * cropped_y * cropped_x) / (z * y * x),
         intensities=_foreground_intensities(image, places, box),
+        drawn="" if encoded is None else _hash_of_drawn(encoded, fingerprint),
     )
+
+
+def _hash_of_drawn(encoded: NDArray[np.int16], fingerprint: CaseFingerprint) -> str:
+    """32 hex digits that equal labels share; "" where all of them fill their bounding boxes.
+
+    No two cases have the same drawing by chance, but boxes and single voxels may be the same.
+    """
+    counts, edges = fingerprint.voxels_per_label, fingerprint.label_extents
+    if all(counts[name] >= math.prod(extent) for name, extent in edges.items()):
+        return ""
+    digest = hashlib.blake2b(repr(encoded.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(encoded).data)
+    return digest.hexdigest()
 
 
 def _intensity_range(case_id: str, image: NDArray[np.float32]) -> tuple[tuple[float, float], ...]:

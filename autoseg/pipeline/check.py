@@ -9,13 +9,15 @@ from pathlib import Path
 from autoseg.dataset.checks import check_case, check_layout
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.layouts import open_dataset
-from autoseg.dataset.leaks import same_image_problems
+from autoseg.dataset.leaks import same_image_problems, same_label_problems
+from autoseg.dataset.ranking import ranked
 from autoseg.dataset.readers import read_image
 from autoseg.errors import AutosegError
 from autoseg.fingerprint.annotation_gaps import annotation_gaps
 from autoseg.fingerprint.case import CaseMeasurement, measure_case
 from autoseg.fingerprint.merge import merge
 from autoseg.fingerprint.odd_sizes import odd_sizes
+from autoseg.fingerprint.unlike_others import unlike_others
 from autoseg.pipeline.reports import CheckReport
 from autoseg.planning.evidence import normalization_doubts
 from autoseg.planning.mirroring import side_doubts
@@ -50,7 +52,7 @@ def check(dataset: Path, *, workers: int | None = None, progress: Progress) -> C
     fingerprint = None
     if any(measurement.intensities for measurement in measurements):
         fingerprint = merge(found, measurements)
-        problems = _ranked([*problems, *normalization_doubts(fingerprint)])
+        problems = ranked([*problems, *normalization_doubts(fingerprint)])
     return CheckReport(found, problems, len(measurements), fingerprint)
 
 
@@ -75,13 +77,17 @@ def examine(
                 if outcome.value.measurement is not None:
                     measurements[outcome.index] = outcome.value.measurement
             advance(1)
-    found = [measurements[index] for index in sorted(measurements)]
-    cases = [measurement.fingerprint for measurement in found]
+    measured = [measurements[index] for index in sorted(measurements)]
+    cases = [measurement.fingerprint for measurement in measured]
     problems += same_image_problems(cases)
-    problems += odd_sizes(cases)
+    problems += same_label_problems([(found.fingerprint.case, found.drawn) for found in measured], cases)
+    odd = odd_sizes(cases)
+    problems += odd
     problems += annotation_gaps(cases, dataset.labels)
-    problems += side_doubts(cases, dataset.labels)
-    return _ranked(problems), found
+    sides = side_doubts(cases, dataset.labels)
+    problems += sides
+    problems += _untold(unlike_others(cases, dataset.channels, dataset.labels), (*odd, *sides))
+    return ranked(problems), measured
 
 
 def examine_case(task: ExamineTask) -> Examination:
@@ -97,6 +103,13 @@ def examine_case(task: ExamineTask) -> Examination:
     return Examination(problems, measure_case(case.id, volume, label_map, task.labels, annotated=case.annotated))
 
 
+def _untold(found: Sequence[Problem], told: Sequence[Problem]) -> list[Problem]:
+    """The findings without those that say less than one which was told of the same case."""
+    covers = {"odd-size": "odd-spacing", "sides-differ": "side-unlike-others"}
+    known = {(covers.get(problem.kind), problem.case) for problem in told}
+    return [problem for problem in found if (problem.kind, problem.case) not in known]
+
+
 def _unreadable(case: Case, error: AutosegError) -> Problem:
     return Problem(
         severity="error",
@@ -105,12 +118,4 @@ def _unreadable(case: Case, error: AutosegError) -> Problem:
         remedy=error.remedy or "Restore the file from its source, or remove the case.",
         case=case.id,
         file=Path(error.where) if error.where else None,
-    )
-
-
-def _ranked(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Errors first, then by kind and case; the order in which workers answer must not show."""
-    rank = {"error": 0, "warning": 1, "note": 2}
-    return tuple(
-        sorted(problems, key=lambda problem: (rank[problem.severity], problem.kind, problem.case or "", problem.what))
     )

@@ -133,3 +133,17 @@ def test_measurements_travel_between_processes(make_case: Make, names: Labels) -
     volume, label_map = make_case()
     measurement = measure_case("case", volume, label_map, names)
     assert statistics(pickle.loads(pickle.dumps(measurement))) == statistics(measurement)
+
+
+def test_equal_drawings_share_a_hash_and_boxes_have_none(make_case: Make, names: Labels) -> None:
+    volume, label_map = make_case()
+    drawn = np.zeros_like(label_map.labels)
+    drawn[5:8, 5:8, 5:8] = 1
+    assert measure_case("box", volume, LabelMap(drawn, label_map.geometry), names).drawn == ""
+    drawn[5, 5, 5] = 0
+    first = measure_case("one", volume, LabelMap(drawn, label_map.geometry), names).drawn
+    brighter = Volume(volume.image + 5, volume.geometry)
+    assert first
+    assert measure_case("two", brighter, LabelMap(drawn, label_map.geometry), names).drawn == first
+    drawn[7, 7, 7] = 0
+    assert measure_case("three", volume, LabelMap(drawn, label_map.geometry), names).drawn not in ("", first)

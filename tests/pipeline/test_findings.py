@@ -111,3 +111,23 @@ def test_the_left_right_axis_is_mirrored_neither_in_training_nor_at_prediction(
     assert trained == {(0, 1)}
     # what predict tells of quicker modes, before it begins, is counted without mirroring
     assert {axes for axes in predicted if axes} == {(0, 1)}
+
+
+def test_the_same_drawing_on_two_images(tmp_path: Path) -> None:
+    root = sides(tmp_path)
+    labels = np.asarray(nibabel.load(root / "labelsTr/case_2.nii.gz").dataobj).copy()
+    labels[3, 6, 5] = 0  # no longer a box
+    for name in ("case_2", "case_4"):
+        nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), root / f"labelsTr/{name}.nii.gz")
+    problem = found(root)["same-labels"]
+    assert problem.severity == "warning"
+    assert "on different images: case_2, case_4" in problem.what
+
+
+def test_a_mirrored_case_is_told_once(tmp_path: Path) -> None:
+    root = sides(tmp_path, cases=10)
+    path = root / "labelsTr/case_4.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj)[::-1], np.eye(4)), path)
+    problems = found(root)
+    assert "case_4" in problems["sides-differ"].what
+    assert "side-unlike-others" not in problems
