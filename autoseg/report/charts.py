@@ -6,7 +6,7 @@ Every drawing has a title for those who do not see it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -37,7 +37,13 @@ MOST_POINTS = 400
 BARS = 24
 
 #: Dots of a chart that tell their names; of more, each is drawn, but a name for each would make the file too large.
-MOST_TITLED = 3000
+MOST_TITLED = 2000
+
+#: Dots of a chart; where there are more, those between the whiskers are left to the boxes.
+MOST_DRAWN = 20_000
+
+#: Dots with names of a scatter plot, of which a page has several.
+MOST_SCATTERED = 500
 
 #: Quartiles are drawn from this many values; fewer are shown as dots only.
 _FEWEST_FOR_A_BOX = 5
@@ -100,7 +106,8 @@ def box_plots(
         colour = f"s{index % COLOURS}"
         parts.append(f'<text x="{frame.left - 10}" y="{middle + 4:.1f}" text-anchor="end">{short(name, left)}</text>')
         parts += _box(frame, [dot.value for dot in dots], middle, row * 0.5, colour)
-        parts += _cloud(frame, dots, middle, row, colour, titled=len(values) <= MOST_TITLED)
+        shown = dots if len(values) <= MOST_DRAWN else _outside(dots)
+        parts += _cloud(frame, shown, middle, row, colour, titled=len(values) <= MOST_TITLED)
     return svg(width, height, f"{value_label} per group: {', '.join(groups)}", parts)
 
 
@@ -149,7 +156,15 @@ def scatter(
     parts = [axes(frame, x_label, y_label)]
     if diagonal:
         parts.append(diagonal_line(frame))
-    parts += [dot_at(frame.at_x(x), frame.at_y(dot.value), dot, f"s{colour % COLOURS}", 3.4) for x, dot in dots]
+    titled = len(dots) <= MOST_SCATTERED
+    plain: dict[str, None] = {}
+    for across, dot in dots:
+        at = frame.at_x(across), frame.at_y(dot.value)
+        if titled:
+            parts.append(dot_at(*at, dot, f"s{colour % COLOURS}", 3.4))
+        else:
+            plain[f"M{at[0]:.0f} {at[1]:.0f}h0"] = None
+    parts += [cloud_path(plain, f"s{colour % COLOURS}")] if plain else []
     return svg(width, height, f"{y_label} against {x_label}", parts)
 
 
@@ -206,25 +221,45 @@ def _percent(share: float) -> str:
 
 def _cloud(frame: Frame, dots: Sequence[Dot], middle: float, row: float, colour: str, *, titled: bool) -> Iterator[str]:
     """A dot per case around the middle of its row; without titles all that are not odd are one path."""
-    plain = []
+    plain: dict[str, None] = {}  # those on the same pixel are seen as one
     for position, dot in enumerate(dots):
         # a fixed pattern sets dots apart that would hide one another
         x, y = frame.at_x(dot.value), middle + ((position * 0.618034) % 1.0 - 0.5) * row * 0.42
         if titled or dot.odd:
             yield dot_at(x, y, dot, colour)
         else:
-            plain.append(f"M{x:.0f} {y:.0f}h0")
+            plain[f"M{x:.0f} {y:.0f}h0"] = None
     if plain:
-        yield f'<path class="cloud {colour}" stroke="currentColor" d="{"".join(plain)}"/>'
+        yield cloud_path(plain, colour)
+
+
+def cloud_path(dots: Iterable[str], colour: str) -> str:
+    """Many dots without names, as one path."""
+    return f'<path class="cloud {colour}" stroke="currentColor" d="{"".join(dots)}"/>'
+
+
+def _whiskers(values: Sequence[float]) -> tuple[float, float, float, float, float]:
+    """Where the lower whisker ends, the quartiles with the median between them, and where the upper whisker ends."""
+    low, median, high = (float(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
+    reach = 1.5 * (high - low)
+    return (
+        min(value for value in values if value >= low - reach), low, median, high,
+        max(value for value in values if value <= high + reach),
+    )  # fmt: skip
+
+
+def _outside(dots: Sequence[Dot]) -> Sequence[Dot]:
+    """Those that a box with whiskers does not stand for."""
+    if len(dots) < _FEWEST_FOR_A_BOX:
+        return dots
+    start, *_, stop = _whiskers([dot.value for dot in dots])
+    return [dot for dot in dots if dot.odd or not start <= dot.value <= stop]
 
 
 def _box(frame: Frame, values: Sequence[float], middle: float, tall: float, colour: str) -> Iterator[str]:
     if len(values) < _FEWEST_FOR_A_BOX:
         return
-    low, median, high = (float(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
-    reach = 1.5 * (high - low)
-    start = min(value for value in values if value >= low - reach)
-    stop = max(value for value in values if value <= high + reach)
+    start, low, median, high, stop = _whiskers(values)
     a, b, m, whisker_low, whisker_high = (frame.at_x(value) for value in (low, high, median, start, stop))
     yield (
         f'<path class="{colour}" stroke="currentColor" d="M{whisker_low:.1f} {middle:.1f}H{a:.1f}M{b:.1f} {middle:.1f}'

@@ -21,6 +21,7 @@ from autoseg.report.page import (
     Pictures,
     Section,
     Words,
+    beginning,
     joined,
     number,
     sections,
@@ -203,7 +204,7 @@ def _outliers(odd: Mapping[str, tuple[str, ...]], cases: int, names: Names) -> t
         return (Words(f"None of the {cases} cases lies far from the others.", "good"),)
     rows = [(word(names(case)), word("; ".join(told), "doubt")) for case, told in sorted(odd.items())]
     rule = "Further than three times the distance of the quartiles from the nearer one, on a logarithmic scale."
-    return (table(("case", "what is far out"), rows, rule),)
+    return (Words(rule), *beginning(("case", "what is far out"), rows, "the table of cases says how many in each."))
 
 
 def _thumbnails(fingerprint: Fingerprint, sample: Sample) -> Section | None:
@@ -228,4 +229,4 @@ def _cases(fingerprint: Fingerprint, odd: Mapping[str, tuple[str, ...]], names: 
         )
         for case in fingerprint.cases
     ]
-    return (table(columns, rows),)
+    return beginning(columns, rows, "fingerprint.json has all.")

@@ -28,6 +28,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 #: By this a file is known to be one of ours, which may be made anew.
 GENERATOR = '<meta name="generator" content="autoseg'
 
+#: Rows of a table at most, so that no page outgrows what can be mailed: a row has some 300 bytes.
+MOST_ROWS = 2000
+
 #: What stands where there is no figure.
 NOTHING = "–"
 
@@ -154,6 +157,14 @@ def joined(values: Sequence[float], digits: int = 0, sign: str = " × ") -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str = "") -> Table:
     """A table of any sequences."""
     return Table(tuple(columns), tuple(tuple(row) for row in rows), caption)
+
+
+def beginning(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell]], rest: str, most: int = MOST_ROWS
+) -> tuple[Block, ...]:
+    """A table of the first rows; where there are more, `rest` says where they are."""
+    shown = table(columns, rows[:most])
+    return (shown,) if len(rows) <= most else (shown, Words(f"{len(rows) - most:,} more rows: {rest}"))
 
 
 def sections(*found: Section | None) -> tuple[Section, ...]:

@@ -20,9 +20,9 @@ from autoseg.report.page import (
     Pictures,
     Section,
     Words,
+    beginning,
     number,
     sections,
-    table,
     word,
 )
 from autoseg.report.pictures import SEEN_FROM, colours_of
@@ -65,7 +65,8 @@ def _review(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:
     doubted = sum(bool(trust.reasons or trust.unlike) for trust in trusts.values())
     facts = Facts((("masks", str(len(trusts))), ("with a reason to look", str(doubted))))
     rows = [_review_row(position, names(case), trust) for position, (case, trust) in enumerate(trusts.items(), start=1)]
-    return (facts, table(("place", "case", "expected Dice", "unlike the training data", "why"), rows)) if rows else ()
+    columns = ("place", "case", "expected Dice", "unlike the training data", "why")
+    return (facts, *beginning(columns, rows, "review.csv has all.")) if rows else ()
 
 
 def _review_row(position: int, case: str, trust: CaseTrust) -> tuple[Cell, ...]:
@@ -110,7 +111,7 @@ def _failures(failures: Mapping[str, str], names: Names) -> tuple[Block, ...]:
     if not failures:
         return (Words("Every case has a mask.", "good"),)
     rows = [(word(names(case)), word(names.words(why, "failed"), "bad")) for case, why in sorted(failures.items())]
-    return (table(("case", "why"), rows),)
+    return beginning(("case", "why"), rows, "failures.json has all.")
 
 
 def _table(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:
@@ -130,4 +131,4 @@ def _table(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:
                 )
             )
     columns = ("case", "label", "volume (ml)", "components", "touches the border", "confidence", "at the boundary")
-    return (table(columns, rows),) if rows else ()
+    return beginning(columns, rows, "volumes.csv has all.") if rows else ()

@@ -12,6 +12,7 @@ from autoseg.records import Calibration, CaseScore, LabelScore, Summary
 from autoseg.report.chart_parts import Dot
 from autoseg.report.charts import box_plots, heat_table, reliability, scatter
 from autoseg.report.page import (
+    MOST_ROWS,
     NOTHING,
     Block,
     Cell,
@@ -24,6 +25,7 @@ from autoseg.report.page import (
     Pictures,
     Section,
     Words,
+    beginning,
     number,
     sections,
     table,
@@ -33,9 +35,6 @@ from autoseg.report.pictures import ERRORS, SEEN_FROM, colours_of
 
 #: Cases that are shown with pictures.
 WORST, BEST = 4, 2
-
-#: Rows of a table of cases and labels; where there are more, a row is a case, and the CSV file has the rest.
-_MOST_ROWS = 3000
 
 #: Labels whose volumes are drawn, and which are set against one another.
 _MOST_CHARTS, _MOST_CONFUSED = 9, 12
@@ -262,16 +261,20 @@ def _failures(summary: Summary, names: Names) -> tuple[Block, ...]:
     rows = [
         (word(names(case)), word(names.words(why, "failed"), "bad")) for case, why in sorted(summary.failures.items())
     ]
-    return (table(("case", "why"), rows),)
+    return beginning(("case", "why"), rows, "summary.json has all.")
 
 
 def _cases(summary: Summary, names: Names) -> tuple[Block, ...]:
     labelled = [(case, label, score) for case in summary.cases for label, score in case.labels.items()]
-    if len(labelled) > _MOST_ROWS:
+    if len(labelled) > MOST_ROWS:
         rows = [
             (word(names(case.case)), number(mean_dice(case)), number(len(case.labels), 0)) for case in summary.cases
         ]
-        return (table(("case", "mean Dice", "labels"), rows, "The CSV file beside this page has every label."),)
+        rows_are_cases = Words("A row is a case: the CSV file beside this page has every label.")
+        return (
+            rows_are_cases,
+            *beginning(("case", "mean Dice", "labels"), rows, "the CSV file beside this page has all."),
+        )
     columns = ("case", "label", "Dice", "NSD", "HD95 (mm)", "ASSD (mm)", "reference (ml)", "mask (ml)", "error (ml)")
     return (table(columns, [_score_row(names(case.case), label, score) for case, label, score in labelled]),)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoseg.report.chart_parts import Dot, Frame, Line, label, ticks
 from autoseg.report.charts import (
+    MOST_DRAWN,
     MOST_POINTS,
+    MOST_SCATTERED,
     box_plots,
     heat_table,
     histogram,
@@ -110,3 +114,19 @@ def test_shares_of_a_heat_table_are_told_in_percent() -> None:
 def test_names_are_escaped(drawn: object) -> None:
     assert "<script" not in str(drawn)
     parsed(drawn)
+
+
+def test_where_dots_would_hide_all_only_those_outside_the_whiskers_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    inside = [Dot(float(value), "inside") for value in rng.uniform(0.4, 0.6, MOST_DRAWN)]
+    drawn = box_plots({"liver": [*inside, Dot(0.05, "low"), Dot(0.95, "high")], "kidney": [Dot(0.5, "only")]}, "Dice")
+    clouds = re.findall(r'class="cloud[^>]*d="([^"]*)"', drawn)
+    assert [cloud.count("h0") for cloud in clouds] == [2, 1]
+    few = box_plots({"liver": [*inside[:-3], Dot(0.05, "low"), Dot(0.95, "high")]}, "Dice")
+    assert few.count("h0") > 100
+
+
+def test_a_scatter_of_many_dots_is_one_path() -> None:
+    dots = [(float(value), Dot(float(value), f"case {value}")) for value in range(MOST_SCATTERED + 1)]
+    assert scatter(dots, "x", "y").count("<circle") == 0
+    assert scatter(dots[:-1], "x", "y").count("<circle") == MOST_SCATTERED

@@ -9,16 +9,21 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from markupsafe import escape
 from report_builders import CASES, EVIL, all_pages, epochs, fingerprint, summary
 
 from autoseg.errors import UsageError
-from autoseg.records import TrainSettings
+from autoseg.pipeline.looks import THUMBNAILS
+from autoseg.records import CaseEvidence, CaseTrust, LabelEvidence, LabelVolume, TrainSettings
+from autoseg.report.dataset_page import Sample, dataset_page
 from autoseg.report.outliers import far_out, outliers
 from autoseg.report.page import Page, Section, Words, names_for, number, render, table, told, word, write_page
+from autoseg.report.pictures import Look, comparison, thumbnail
+from autoseg.report.predictions_page import predictions_page
 from autoseg.report.results_csv import as_csv
-from autoseg.report.results_page import results_page, to_look_at
+from autoseg.report.results_page import BEST, WORST, results_page, to_look_at
 from autoseg.report.training_page import training_page
 
 KINDS = ("plan", "dataset", "training", "results", "masks")
@@ -131,6 +136,33 @@ def test_a_page_of_many_cases_and_labels_stays_small() -> None:
     labels = tuple(f"structure_{number}" for number in range(60))
     page = results_page("many", summary(cases, labels), (), (), None, None, names_for(cases, False))
     assert len(render(page).encode()) < 5_000_000
+
+
+def test_pages_of_thousands_of_cases_with_many_labels_stay_small() -> None:
+    cases = tuple(f"patient_{number:05d}_from_the_other_hospital" for number in range(2500))
+    names = names_for(cases, False)
+    volume = LabelVolume(voxels=900, ml=1.8, components=1, border=("superior", "left"))
+    evidence = LabelEvidence(confidence=0.91234, boundary=0.71234)
+    labels = tuple(f"structure_{number}" for number in range(12))
+    seen = CaseEvidence(evidence=dict.fromkeys(labels, evidence), volumes=dict.fromkeys(labels, volume))
+    why = "low confidence at the boundary of structure_1 (0.52)"
+    trusts = dict.fromkeys(cases, CaseTrust(seen=seen, reasons=(why, why, why)))
+    pages = {
+        "masks": predictions_page("many", trusts, dict.fromkeys(cases, "cannot be read"), (), labels, names),
+        "results": results_page("many", summary(cases, labels), (), (), None, None, names),
+        "dataset": dataset_page("many", fingerprint(cases), (), Sample(), names),
+    }
+    sizes = {kind: len(render(page).encode()) for kind, page in pages.items()}
+    assert max(sizes.values()) < 5_000_000, sizes
+
+
+def test_pictures_of_noise_stay_small() -> None:
+    noise = np.random.default_rng(0).normal(size=(40, 300, 300)).astype(np.float32)
+    drawn = (noise > 1).astype(np.int32)
+    shown = comparison(Look("noise", noise, drawn, (3.0, 1.0, 1.0), np.roll(drawn, 1, axis=2)), {"liver": (1,)})
+    small = thumbnail(Look("noise", noise, drawn, (3.0, 1.0, 1.0)), {"liver": (1,)})
+    assert (WORST + BEST) * len(shown.uri) < 4_000_000
+    assert THUMBNAILS * len(small.uri) < 4_000_000
 
 
 def test_the_worst_and_the_best_are_shown_once() -> None:
