@@ -9,52 +9,19 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from step_builders import make_configuration, make_preparation
 from torch import Tensor
 
 from autoseg.errors import ModelError
 from autoseg.model_file import HEADER_KEY, read_header, read_model, write_model
-from autoseg.records import (
-    Configuration,
-    IntensityStatistics,
-    Labels,
-    Member,
-    ModelHeader,
-    Preparation,
-    TrainingData,
-)
+from autoseg.records import Labels, Member, ModelHeader, TrainingData
 
 LABELS = Labels(names={"background": 0, "head": 1, "tail": 4})
 
 
 def tiny_header(*members: str) -> ModelHeader:
-    statistics = IntensityStatistics(
-        mean=0.1, median=0.2, std=1.5, min=-1.0, max=3.0, percentile_00_5=-0.9, percentile_99_5=2.5
-    )
-    preparation = Preparation(
-        spacing=(1.0, 1.0, 1.0),
-        normalization=("ZScoreNormalization",),
-        use_mask_for_normalization=(False,),
-        intensities=(statistics,),
-        labels=LABELS,
-    )
-    configuration = Configuration(
-        name="3d_fullres",
-        dimensions=3,
-        preparation=preparation,
-        spacing=(1.0, 1.0, 1.0),
-        median_shape=(8.0, 8.0, 8.0),
-        patch_size=(8, 8, 8),
-        batch_size=2,
-        network="unet",
-        strides=((1, 1, 1), (2, 2, 2)),
-        kernel_sizes=((3, 3, 3), (3, 3, 3)),
-        features_per_stage=(2, 4),
-        blocks_per_stage=(1, 1),
-        blocks_per_stage_decoder=(1,),
-        batch_dice=False,
-        steps_per_epoch=1,
-        epochs=1,
-    )
+    preparation = make_preparation(labels=LABELS)
+    configuration = make_configuration(preparation=preparation, features_per_stage=(2, 4), blocks_per_stage=(1, 1))
     return ModelHeader(
         channels=("MRI",),
         labels=LABELS,
@@ -198,7 +165,7 @@ def test_a_flipped_byte_is_noticed(place: str, tmp_path: Path) -> None:
     write_model(path, tiny_header("a"), {"a": {"weight": torch.arange(20.0)}})
     content = bytearray(path.read_bytes())
     end = 8 + int.from_bytes(content[:8], "little")
-    content[content.index(b"2.5") if place == "header" else end + 40] ^= 1  # 2.5 becomes 3.5
+    content[content.index(b"8.5") if place == "header" else end + 40] ^= 1  # 8.5 becomes 9.5
     path.write_bytes(content)
     with pytest.raises(ModelError, match="is damaged: its checksum is"):
         read_model(path)

@@ -45,13 +45,8 @@ VARIANTS = {
     "ContentTime": "time",
 }
 
-_FIELDS = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "Modality",
-    "ImageType",
-    "FrameOfReferenceUID",
+#: What tells how the numbers of the frames are stored.
+PIXEL_FIELDS = (
     "Rows",
     "Columns",
     "SamplesPerPixel",
@@ -61,6 +56,16 @@ _FIELDS = (
     "BitsAllocated",
     "BitsStored",
     "PixelRepresentation",
+)
+
+_FIELDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "ImageType",
+    "FrameOfReferenceUID",
+    *PIXEL_FIELDS,
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",

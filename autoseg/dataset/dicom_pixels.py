@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.dataset.claims import refuse_impossible
-from autoseg.dataset.dicom_files import DicomFile, damaged, load_pydicom, parsing
+from autoseg.dataset.dicom_files import PIXEL_FIELDS, DicomFile, damaged, load_pydicom, parsing
 from autoseg.errors import ReadError
 
 #: Implicit and explicit little endian, deflated, explicit big endian.
@@ -23,18 +23,6 @@ BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _SECONDARY_CAPTURE_FRAMES = "1.2.840.10008.5.1.4.1.1.7.3"
-_PIXEL_FIELDS = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "NumberOfFrames",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-)
 
 
 def stored_frames(file: DicomFile) -> NDArray[np.generic]:
@@ -94,7 +82,7 @@ def _decoded(file: DicomFile) -> NDArray[np.generic]:
     import SimpleITK as sitk
 
     alone = pydicom.Dataset()
-    for name in _PIXEL_FIELDS:
+    for name in PIXEL_FIELDS:
         if name in file.fields:
             setattr(alone, name, getattr(file.fields, name))
     alone.SOPClassUID = _SECONDARY_CAPTURE if file.frames == 1 else _SECONDARY_CAPTURE_FRAMES

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import psutil
+import step_builders
 import torch
 from torch import Tensor, nn
 
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.networks.catalog import build_network
-from autoseg.records import Configuration, IntensityStatistics, Labels, Member, ModelHeader, NetworkSpec, Preparation
+from autoseg.records import Configuration, IntensityStatistics, Labels, Member, ModelHeader, NetworkSpec
 
 LABELS = Labels(names={"background": 0, "grey": 1, "white": 4})
 
@@ -37,30 +38,15 @@ def make_configuration(
     network: str = "threshold",
     labels: Labels = LABELS,
 ) -> Configuration:
-    preparation = Preparation(
-        spacing=spacing,
-        normalization=("NoNormalization",),
-        use_mask_for_normalization=(False,),
-        intensities=(STATISTICS,),
-        labels=labels,
-    )
-    return Configuration(
-        name=f"{dimensions}d",
-        dimensions=dimensions,  # type: ignore[arg-type]
-        preparation=preparation,
-        spacing=(1.0,) * dimensions,
-        median_shape=(8.0,) * dimensions,
+    """Two stages that see intensities as they are, on these patches."""
+    return step_builders.make_configuration(
+        f"{dimensions}d",
+        preparation=step_builders.make_preparation(
+            spacing=spacing, normalization=("NoNormalization",), intensities=(STATISTICS,), labels=labels
+        ),
         patch_size=patch,
-        batch_size=2,
         network=network,
-        strides=((1,) * dimensions, (2,) * dimensions),
-        kernel_sizes=((3,) * dimensions,) * 2,
-        features_per_stage=(4, 8),
         blocks_per_stage=(1, 1),
-        blocks_per_stage_decoder=(1,),
-        batch_dice=False,
-        steps_per_epoch=1,
-        epochs=1,
     )
 
 
