@@ -151,13 +151,13 @@ def untrained(
     return path
 
 
-def quicken(work: Path) -> None:
-    """Edit the plan of a work folder as a person may: a tiny network, four steps an epoch."""
+def quicken(work: Path, steps: int = 4) -> None:
+    """Edit the plan of a work folder as a person may: a tiny network, so many steps an epoch."""
     path = Workspace(work).plan()
     plan = read_record(path, Plan)
     entries = {
         name: entry.model_copy(
-            update={"steps_per_epoch": 4, "features_per_stage": tuple(4 * 2**k for k in range(len(entry.strides)))}
+            update={"steps_per_epoch": steps, "features_per_stage": tuple(4 * 2**k for k in range(len(entry.strides)))}
         )
         for name, entry in plan.configurations.items()
     }

@@ -56,6 +56,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(data / "imagesTs" / f"test_{number}_0000.nii.gz", a_ball(100 + number)[0])
         save(data / "labelsTs" / f"test_{number}.nii.gz", a_ball(100 + number)[1])
     assert main(words("plan --no-probe --workers 1", data, "--work", folder / "work")) == 0
+    quicken(folder / "work", steps=25)
     assert main(words("train --epochs 4 --seed 1 --workers 1 --device cpu --work", folder / "work")) == 0
     return folder
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from autoseg import Predictor
 from autoseg.errors import PredictionError
 
-from .builders import AFFINE, Typed, a_ball, a_dataset, image_of, labels_of, load, save, untrained
+from .builders import AFFINE, Planned, Typed, a_ball, a_dataset, image_of, labels_of, load, save, untrained
 from .catalog import fault
 
 PLAN = "plan data --no-probe --workers 1"
@@ -90,7 +90,7 @@ def test_other_shapes_are_refused(here: Path, typed: Typed) -> None:
     "refused with the distance of the corners in mm, and a picture of both readings; `--trust-voxels` takes them voxel "
     "by voxel",
 )
-def test_labels_elsewhere_are_shown_and_refused(here: Path, typed: Typed) -> None:
+def test_labels_elsewhere_are_shown_and_refused(here: Path, typed: Typed, planned: Planned) -> None:
     data = a_dataset(here / "data")
     far, flipped = AFFINE.copy(), AFFINE.copy()
     far[:3, 3] = (30, 0, -40)
@@ -108,7 +108,7 @@ def test_labels_elsewhere_are_shown_and_refused(here: Path, typed: Typed) -> Non
         assert picture.read_bytes().startswith(b"\x89PNG")
     assert not (here / "autoseg-work" / "plan.json").exists()
 
-    trusted = typed(f"{PLAN} --trust-voxels")
+    trusted = planned(f"{PLAN} --trust-voxels")
     assert trusted.code == 0
     assert "image and labels lie up to 50 mm apart" in trusted.text
     assert typed("train --epochs 1 --workers 1 --fold 0").code == 0
@@ -292,12 +292,12 @@ def test_few_slices_are_padded(here: Path, typed: Typed, model: Path, slices: in
     "an image with thinner slices than the model was trained with",
     "scores are interpolated from slice to slice: neighbouring slices of an oblique tube differ",
 )
-def test_thin_slices_are_no_copies(here: Path, typed: Typed) -> None:
+def test_thin_slices_are_no_copies(here: Path, typed: Typed, planned: Planned) -> None:
     data = a_dataset(here / "data", 3)
     for number in range(3):
         for path in (image_of(data, number), labels_of(data, number)):
             rewrite(path, np.diag([0.5, 0.5, 3.0, 1.0]))
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     by_intensity = untrained(here / "autoseg-work", here / "model.safetensors")
     i, j, k = np.indices((64, 40, 30))
     tube = np.hypot(i - 12 - 1.4 * k, j - 20) < 6  # moves by more than a voxel from slice to slice

@@ -49,7 +49,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_nothing_is_half_written_where_there_is_no_room(
     here: Path, typed: Typed, planned: Planned, model: Path
 ) -> None:
-    a_dataset(here / "data")
+    a_dataset(here / "data", 3)
     assert planned().code == 0
     full = Child(here, "prepare --workers 1", limits=Limits(file_bytes=4000))
     assert full.end() == 1
@@ -79,7 +79,7 @@ def test_nothing_is_half_written_where_there_is_no_room(
     "the state saved before is used by itself, and the run ends as an undisturbed one, bit for bit",
 )
 def test_a_kill_while_saving_loses_nothing(here: Path, typed: Typed, planned: Planned) -> None:
-    a_dataset(here / "data")
+    a_dataset(here / "data", 3)
     assert planned().code == 0
     assert Child(here, f"{TRAIN} --epochs 3").end() == 0
     wanted, wanted_rates = file_hash(run_folder(here) / "model.safetensors"), rates(here)
@@ -131,13 +131,13 @@ def test_flipped_bytes_are_noticed(here: Path, typed: Typed, planned: Planned) -
     "all of them end well; no case is read half-written",
 )
 def test_folds_may_start_together(here: Path, typed: Typed, planned: Planned) -> None:
-    a_dataset(here / "data")
+    a_dataset(here / "data", 3)
     assert planned().code == 0
-    children = [Child(here, f"{TRAIN} --epochs 1 --fold {number}") for number in range(5)]
+    children = [Child(here, f"{TRAIN} --epochs 1 --fold {number}") for number in range(3)]
     for number, child in enumerate(children):
         assert child.end() == 0, child.said
         assert (run_folder(here, number) / "summary.json").exists()
-    assert len(list((here / "autoseg-work" / "prepared").glob("*/case_*/case.json"))) == 5
+    assert len(list((here / "autoseg-work" / "prepared").glob("*/case_*/case.json"))) == 3
     assert not leftovers(here)
 
 
@@ -148,7 +148,7 @@ def test_folds_may_start_together(here: Path, typed: Typed, planned: Planned) ->
     "train first",
 )
 def test_every_way_to_start_again_is_defined(here: Path, typed: Typed, planned: Planned, trained: Path) -> None:
-    a_dataset(here / "data")
+    a_dataset(here / "data", 3)
     assert planned().code == 0
     early = typed("predict data/imagesTr masks")
     assert early.code == 1

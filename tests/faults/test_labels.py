@@ -156,14 +156,14 @@ def test_masks_are_as_wide_as_their_values(here: Path, typed: Typed, planned: Pl
     "regions from which the label values cannot be told again; regions in an ensemble",
     "refused at plan time, with the values; an ensemble writes the same values as each of its models",
 )
-def test_regions_must_be_decodable(here: Path, typed: Typed) -> None:
+def test_regions_must_be_decodable(here: Path, typed: Typed, planned: Planned) -> None:
     regions = {"background": 0, "whole": [1, 2], "core": [2]}
     data = a_dataset(here / "data", labels={"background": 0, "whole": [1, 2]})
     refused = typed(PLAN)
     assert refused.code == 1
     assert "a mask could not tell these values of the label files apart" in refused.text
     declare(data, labels=regions, regions_class_order=[1, 2])
-    assert typed(PLAN).code == 0
+    assert planned().code == 0
     models = [untrained(here / "autoseg-work", here / f"m{seed}.safetensors", seed=seed) for seed in (1, 2)]
     copies = [models[0], untrained(here / "autoseg-work", here / "again.safetensors", seed=1)]
     assert typed("predict data/imagesTr alone --model", models[0]).code == 0
@@ -207,9 +207,9 @@ def test_sparse_slices_are_trained_on(here: Path, typed: Typed, planned: Planned
     "with the largest number",
 )
 @pytest.mark.parametrize("cases", [1, 2, 4])
-def test_few_cases_are_enough(here: Path, typed: Typed, cases: int) -> None:
+def test_few_cases_are_enough(here: Path, typed: Typed, planned: Planned, cases: int) -> None:
     a_dataset(here / "data", cases)
-    said = typed(PLAN)
+    said = planned()
     assert said.code == 0
     folds = json.loads((here / "autoseg-work" / "splits.json").read_text())
     assert len(folds) == cases

@@ -31,7 +31,7 @@ def test_shapes_that_differ_are_listed(here: Path, typed: Typed, planned: Planne
     said = typed("train --epochs 1 --workers 1 --init", model)
     assert said.code == 0
     assert "Loaded in part" in said.text
-    assert "expected 16x2x3x3x3, found 16x1x3x3x3" in said.text
+    assert "expected 4x2x3x3x3, found 4x1x3x3x3" in said.text
 
     broken = here / "broken.safetensors"
     tensors, header = load_file(model), read_header(model)
@@ -41,7 +41,7 @@ def test_shapes_that_differ_are_listed(here: Path, typed: Typed, planned: Planne
     refused = typed("predict data/imagesTr masks --model", broken)
     assert refused.code == 1
     assert "broken.safetensors: the tensors of its member '3d_fullres.fold_0' do not fit the network" in refused.text
-    assert "expected 16x1x3x3x3, found 16x1x1x3x3" in refused.text
+    assert "expected 4x1x3x3x3, found 4x1x1x3x3" in refused.text
     assert not (here / "masks").exists()
 
 

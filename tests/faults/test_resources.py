@@ -43,6 +43,19 @@ READERS[".nii.gz"] = replace(sound, read_image=deadly)
 """
 
 
+#: A program that types commands one after the other, and pays but once for what they load.
+COMMANDS = """
+import sys
+
+from autoseg.cli import main
+
+if __name__ == "__main__":
+    for line in {lines}:
+        if main(line.split()) != 0:
+            sys.exit(f"failed: {{line}}")
+"""
+
+
 def many_labels(count: int) -> Labels:
     return Labels(names={"background": 0, **{f"organ {value}": value for value in range(1, count)}})
 
@@ -134,14 +147,13 @@ def with_small_shared_memory(script: str) -> list[str]:
 @fault(44, "`/dev/shm` of 64 MB, as in a container", "no shared memory is used: it works with 64 kB")
 def test_shared_memory_is_not_needed(here: Path, model: Path) -> None:
     a_dataset(here / "data", 4)
-    program = f"{sys.executable} -m autoseg"
-    script = " && ".join(
-        (
-            f"{program} plan data --no-probe --workers 2",
-            f"{program} prepare --workers 2",
-            f"{program} predict data/imagesTr masks --no-mirror --workers 1 --model {model}",
-        )
+    lines = (
+        "plan data --no-probe --workers 2",
+        "prepare --configuration 3d_fullres --workers 2",
+        f"predict data/imagesTr masks --no-mirror --workers 1 --model {model}",
     )
+    (here / "commands.py").write_text(COMMANDS.format(lines=lines))
+    script = f"{sys.executable} commands.py"
     place = Path("/dev/shm")
     before = psutil.disk_usage(str(place)).used if place.is_dir() else 0
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
