@@ -51,6 +51,12 @@ def finished(process: subprocess.Popen[str]) -> str:
     return words
 
 
+def by_itself(work: Workspace) -> None:
+    """Train an epoch with SETTINGS in this process."""
+    settings = {"overrides": {"optimizer": "sgd"}, "precision": "float32", "device": "cpu"}
+    train(work, epochs=1, workers=0, progress=SilentProgress(), **settings)
+
+
 def weights_differ_by(one: Run, other: Run) -> float:
     ours, theirs = load_file(one.model), load_file(other.model)
     assert ours.keys() == theirs.keys()
@@ -62,9 +68,8 @@ def test_torchrun_gives_the_model_of_one_process_which_goes_on_from_there(planne
     alone = Workspace(planned.root.with_name("alone"))
     shutil.copytree(planned.root, alone.root)
     together = autoseg(planned, "--epochs", "1", *SETTINGS, torchrun=True)
-    by_itself = autoseg(alone, "--epochs", "1", *SETTINGS)
+    by_itself(alone)
     words = finished(together)
-    finished(by_itself)
     assert "2 processes with 1 of 2 samples each" in words
     assert words.count("Model: ") == 1  # one process prints
     runs = [work.run("default", "3d_fullres", "0") for work in (planned, alone)]
@@ -79,7 +84,7 @@ def test_torchrun_gives_the_model_of_one_process_which_goes_on_from_there(planne
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_one_process_that_dies_ends_all_with_its_name(planned: Workspace) -> None:
     with_steps(planned, 4)
-    finished(autoseg(planned, "--epochs", "1", *SETTINGS))
+    by_itself(planned)
     process = autoseg(planned, "--epochs", "5000", "--gpus", "2", *SETTINGS)  # goes on from a state of one process
     metrics = planned.run("default", "3d_fullres", "0").metrics
     deadline = time.monotonic() + 120

@@ -150,9 +150,9 @@ def test_a_damaged_prepared_case_alone_is_rebuilt(quick: Workspace) -> None:
 
 def test_a_budget_is_kept_and_spent(quick: Workspace) -> None:
     began = time.monotonic()
-    report = run(quick, budget_seconds=20.0)
+    report = run(quick, budget_seconds=12.0)
     spent = time.monotonic() - began
-    assert spent < 40  # twice the budget: this machine may be busy
+    assert spent < 30  # more than twice the budget: this machine may be busy
     assert report.steps > 6
     lines = [json.loads(line) for line in report.run.metrics.read_text().splitlines()]
     rates = [line["learning_rate"] for line in lines]
@@ -204,9 +204,8 @@ def test_without_a_model_the_error_tells_how_to_get_one(quick: Workspace, datase
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT] if sys.platform != "win32" else [])
-def test_a_killed_training_goes_on(quick: Workspace, number: int) -> None:
-    command = [sys.executable, "-m", "autoseg", "train", "--work", str(quick.root), "--epochs", "24", "--device", "cpu"]
+def test_a_killed_training_goes_on(quick: Workspace) -> None:
+    command = [sys.executable, "-m", "autoseg", "train", "--work", str(quick.root), "--epochs", "12", "--device", "cpu"]
     entry = quick.run("default", "3d_fullres", "0")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 90
@@ -214,13 +213,9 @@ def test_a_killed_training_goes_on(quick: Workspace, number: int) -> None:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(process.pid, number)
-    if number == signal.SIGINT:  # the first asks for an end, the second insists
-        time.sleep(0.05)
-        os.kill(process.pid, number)
-    code = process.wait(60)
-    assert code == {signal.SIGTERM: 143, signal.SIGINT: 130}[signal.Signals(number)]
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 143
     report = run(quick)
-    assert report.epochs == 24
+    assert report.epochs == 12
     lines = [json.loads(line)["epoch"] for line in entry.metrics.read_text().splitlines()]
-    assert lines == list(range(24))
+    assert lines == list(range(12))
