@@ -490,5 +490,9 @@ def test_a_signal_is_heard_even_where_a_library_makes_an_error_of_it(
             return None
 
     fake("check", Wrapped())
-    assert main(["check", "data"]) == code
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
+    try:
+        assert main(["check", "data"]) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "This is a fault" not in capsys.readouterr().err

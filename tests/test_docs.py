@@ -31,6 +31,21 @@ SHORTER = {"--budget 2min": "--epochs 1"}
 #: Longest that one command of the documentation may take, in seconds, on a busy machine.
 PATIENCE = 600
 
+#: A program that types commands one after the other until one fails, a form feed between their words: each would spend
+#: seconds on loading what all of them use.
+TYPIST = """
+import shlex
+import sys
+
+from autoseg.cli import main
+
+for number, line in enumerate(sys.argv[1:]):
+    print("\\f" * bool(number), end="", flush=True)
+    code = main(shlex.split(line))
+    if code:
+        sys.exit(f"{line} ended with {code}")
+"""
+
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -57,21 +72,24 @@ def shell_commands(text: str) -> list[str]:
 
 
 def run_page(page: Path, folder: Path) -> None:
-    """Run the blocks of a page in a folder that holds example_data; a training that another page did is left out."""
-    done = folder / "trainings-done.txt"
+    """Run the blocks of a page in a folder that holds example_data; a command that another page did is left out."""
+    done = folder / "commands-done.txt"
     done.touch()
     for language, text in runnable(page):
         if language == "python":
             run([sys.executable, "-W", "error", "-c", text], folder)
             continue
-        for line in shell_commands(text):
-            program, command, *words = shlex.split(line)
-            assert program == "autoseg", f"{page_name(page)}: a block marked sh holds autoseg commands only: {line}"
-            if command == "train" and line in done.read_text(encoding="utf-8").splitlines():
-                continue
-            run([sys.executable, "-m", "autoseg", command, *words], folder)
-            if command == "train":
-                done.write_text(done.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
+        before = done.read_text(encoding="utf-8")
+        lines = [line for line in shell_commands(text) if line not in before.splitlines()]
+        for line in lines:
+            assert line.startswith("autoseg "), f"{page_name(page)}: sh is for commands of autoseg only: {line}"
+        type_commands([line.removeprefix("autoseg ") for line in lines], folder)
+        done.write_text("\n".join([before.rstrip(), *lines]), encoding="utf-8")
+
+
+def type_commands(lines: Sequence[str], folder: Path) -> list[str]:
+    """Type commands of ours in a folder; what each of them wrote to stdout."""
+    return run([sys.executable, "-c", TYPIST, *lines], folder).split("\f") if lines else []
 
 
 def run(command: Sequence[str], folder: Path) -> str:
@@ -91,9 +109,9 @@ def reference() -> str:
         "Exit codes: 0 all well; 2 some cases failed, the others are done; 1 nothing done, wrong words included; "
         "130 stopped by Ctrl-C; 143 stopped by SIGTERM.\n",
     ]
-    for command in ("", *COMMANDS):
-        words = [command] if command else []
-        shown = run([sys.executable, "-m", "autoseg", *words, "--help"], REPOSITORY)
+    commands = ("", *COMMANDS)
+    helps = type_commands([f"{name} --help" for name in commands], REPOSITORY)
+    for command, shown in zip(commands, helps, strict=True):
         parts.append(f"## autoseg {command}".rstrip() + f"\n\n```text\n{shown.strip()}\n```\n")
     return "\n".join(parts)
 
