@@ -24,6 +24,7 @@ LEVELS = (
     ("pipeline", "predictor"),
     ("console", "options"),
     ("tables",),
+    ("result_tables",),
     ("cli",),
     ("__main__",),
 )
@@ -44,7 +45,7 @@ FENCES = {
     "highdicom": ("interop",),
     "blosc2": ("preprocessing",),
     "typer": ("cli", "options"),
-    "rich": ("console", "tables", "cli"),
+    "rich": ("console", "tables", "result_tables", "cli"),
     "matplotlib": ("report",),
     "fcntl": ("locks",),
     "msvcrt": ("locks",),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from autoseg import tables
+from autoseg import result_tables
 from autoseg.cli import main
 from autoseg.console import RichProgress
 from autoseg.errors import DatasetError
@@ -405,7 +405,7 @@ def test_of_many_cases_the_worst_are_shown_unless_all_are_asked_for(
     main(["evaluate", "m", "r"])
     short = capsys.readouterr().out
     main(["evaluate", "m", "r", "--every-case"])
-    assert sum(line.startswith("| c") for line in short.splitlines()) == tables.WORST_ROWS + 1  # and the heading
+    assert sum(line.startswith("| c") for line in short.splitlines()) == result_tables.WORST_ROWS + 1  # and the heading
     assert sum(line.startswith("| c") for line in capsys.readouterr().out.splitlines()) == 51
 
 

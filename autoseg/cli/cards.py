@@ -10,6 +10,7 @@ from rich.console import Console
 from autoseg import tables
 from autoseg.console import STYLES, say
 from autoseg.progress import duration
+from autoseg.tables import counted
 
 if TYPE_CHECKING:  # its modules load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.info import InfoReport
@@ -56,7 +57,7 @@ def _facts(report: InfoReport) -> Iterable[tuple[str, str]]:
     for name, (entry, count) in configurations(header).items():
         spacing = " × ".join("own" if size is None else f"{size:.4g}" for size in entry.preparation.spacing)
         patch = " × ".join(map(str, entry.patch_size))
-        yield name, f"{_count(count, 'network')} ({entry.network}), {spacing} mm, patch {patch}"
+        yield name, f"{counted(count, 'network')} ({entry.network}), {spacing} mm, patch {patch}"
     stages = {member.previous_stage for member in header.members}
     averaged = [entry for entry in header.members if not {entry.name, entry.configuration.name} & stages]
     if len(averaged) > 1:
@@ -65,7 +66,7 @@ def _facts(report: InfoReport) -> Iterable[tuple[str, str]]:
     yield "mirroring", "along " + ", ".join("ZYX"[axis] for axis in axes) if axes else "none"
     if seen.cases:
         where = f", stored as {', '.join(seen.orientations)}" if seen.orientations else ""
-        yield "dataset", f"{_count(seen.cases, 'case')}{where}"
+        yield "dataset", f"{counted(seen.cases, 'case')}{where}"
     if header.channel_dropout:
         yield "channel dropout", f"{header.channel_dropout:g}: it does without missing channels"
     if header.plugins:
@@ -98,7 +99,7 @@ def show_card(console: Console, card: Card) -> None:
         for label in card.labels
     ]
     columns = ("label", "Dice", "95 % interval", "HD95 mm", "NSD", "N", "false alarms", "rightly absent")
-    tables.show_table(console, f"How good it is: {_count(card.cases, 'held-out case')}", columns, rows)
+    tables.show_table(console, f"How good it is: {counted(card.cases, 'held-out case')}", columns, rows)
     spread = f" ({_between(card.low, card.high)})" if card.low is not None else ""
     say(
         console,
@@ -163,7 +164,7 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
     tables.show_table(console, "Calibration near the foreground", columns, rows)
     say(
         console,
-        f"Fitted on {_count(calibration.fitted_on, 'held-out case')}, reported on {calibration.reported_on} others. "
+        f"Fitted on {counted(calibration.fitted_on, 'held-out case')}, reported on {calibration.reported_on} others. "
         "ECE: mean distance of confidence and accuracy. Masks are not changed by it.",
     )
 
@@ -172,14 +173,14 @@ def _in_words(step: KeepLargest) -> str:
     what = "all foreground together" if step.label is None else step.label
     return (
         f"the largest component of {what} is kept (Dice {step.dice_before:.4f} to {step.dice_after:.4f}; "
-        f"{step.better} of {_count(step.cases, 'case')} better, {step.worse} worse)"
+        f"{step.better} of {counted(step.cases, 'case')} better, {step.worse} worse)"
     )
 
 
 def _settings(mode: SpeedMode) -> str:
     settings = mode.settings
     words = [f"step {settings.step:g}", "mirrored" if settings.mirror else "not mirrored"]
-    words += [_count(len(settings.members), "network")] if settings.members else []
+    words += [counted(len(settings.members), "network")] if settings.members else []
     words += ["region of interest"] if settings.roi else []
     return ", ".join(words)
 
@@ -190,10 +191,6 @@ def _named(name: str, value: int | tuple[int, ...]) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _score(value: float | None, digits: int = 3) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoseg import console, tables
+from autoseg import console, result_tables
 from autoseg.cli.app import DONE, SOME_FAILED
 from autoseg.errors import UsageError
 from autoseg.options import DEFAULT_WORK, Device, PlanName, Precision, Use, Work, Workers, parse_budget, parse_settings
@@ -207,11 +207,11 @@ def _train(
         from autoseg.pipeline.every import train_every
 
         series = train_every(work, plan=plan, configurations=names, options=options, progress=progress)
-        tables.show_every(results, series)
+        result_tables.show_every(results, series)
         return SOME_FAILED if series.failures else DONE
     from autoseg.pipeline.train import train as run
 
     one = names[0] if names else None
     report = run(work, plan=plan, configuration=one, fold=fold, progress=progress, **options)
-    tables.show_train(results, report)
+    result_tables.show_train(results, report)
     return SOME_FAILED if report.failures else DONE

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from autoseg import console, tables
+from autoseg import console, result_tables, tables
 from autoseg.cli.app import DONE, outcome
 from autoseg.options import DEFAULT_WORK, Work
 
@@ -73,5 +73,5 @@ def demo(
     progress = console.ready_to_compute()
     from autoseg.pipeline.demo import demo as run
 
-    tables.show_demo(console.results_console(), run(folder, progress=progress))
+    result_tables.show_demo(console.results_console(), run(folder, progress=progress))
     return DONE

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoseg import console, tables
+from autoseg import console, result_tables
 from autoseg.cli.app import outcome
 from autoseg.errors import UsageError
 from autoseg.options import (
@@ -25,6 +25,10 @@ from autoseg.options import (
     Workers,
     parse_budget,
 )
+
+if TYPE_CHECKING:
+    from autoseg.pipeline.reports import EvaluateReport
+    from autoseg.workspace import Workspace
 
 #: Panel of the help for what the modes of `predict` decide otherwise.
 BY_HAND = "Speed by hand"
@@ -182,7 +186,7 @@ def predict(
     known = report.labels
     if report.masks and known is not None:
         left(lambda: masks_report(masks, report.images, known), progress)
-    tables.show_predict(console.results_console(), report, masks)
+    result_tables.show_predict(console.results_console(), report, masks)
     return outcome(report.failures, len(report.written) + len(report.skipped))
 
 
@@ -240,30 +244,21 @@ def evaluate(
     """
     from autoseg.workspace import Workspace
 
-    workspace, progress = Workspace(work), console.RichProgress()
-    matched = lesion_iou if lesions else None
+    workspace = Workspace(work)
+    options: dict[str, Any] = {
+        "tolerance_mm": tolerance,
+        "lesion_iou": lesion_iou if lesions else None,
+        "workers": workers,
+        "progress": console.RichProgress(),
+    }
     from autoseg.plugins import load_plugins
 
     load_plugins(use or ())
     if test:
         if masks is not None or labels_from is not None or output is not None:
             raise UsageError("--test takes neither MASKS nor --labels-from nor --output", remedy="Leave them out.")
-        from autoseg.pipeline.held_back import evaluate_test
-        from autoseg.pipeline.pages import left
-        from autoseg.pipeline.result_pages import report_of_tests
-
-        report = evaluate_test(
-            workspace,
-            models=tuple(model or ()),
-            device=device,
-            tolerance_mm=tolerance,
-            lesion_iou=matched,
-            overwrite=overwrite,
-            use=tuple(use or ()),
-            workers=workers,
-            progress=progress,
-        )
-        left(lambda: report_of_tests(workspace), progress)
+        options |= {"models": tuple(model or ()), "device": device, "overwrite": overwrite, "use": tuple(use or ())}
+        report = _evaluated_test(workspace, options)
     else:
         if masks is None or references is None:
             raise UsageError("evaluate needs MASKS and REFERENCES, or --test", remedy="See autoseg evaluate --help.")
@@ -271,23 +266,32 @@ def evaluate(
             raise UsageError(
                 "--model and --overwrite go with --test only", remedy="Masks are scored as they are; leave it out."
             )
-        from autoseg.pipeline.evaluate import evaluate as run
-        from autoseg.pipeline.pages import left
-        from autoseg.pipeline.result_pages import results_report
-
-        if labels_from is None and workspace.dataset.exists():
-            progress.say(f"Labels are named as in {work}; --labels-from names another dataset or model.")
-        report = run(
-            masks,
-            references,
-            work=workspace,
-            labels_from=labels_from,
-            tolerance_mm=tolerance,
-            lesion_iou=matched,
-            output=output,
-            workers=workers,
-            progress=progress,
-        )
-        left(lambda: results_report(masks, references, report.summary, report.output, workspace), progress)
-    tables.show_evaluate(console.results_console(), report, every_case)
+        options |= {"labels_from": labels_from, "output": output}
+        report = _evaluated_masks(masks, references, workspace, options)
+    result_tables.show_evaluate(console.results_console(), report, every_case)
     return outcome(report.summary.failures, len(report.summary.cases))
+
+
+def _evaluated_test(work: Workspace, options: dict[str, Any]) -> EvaluateReport:
+    """The scores of the dataset's own test cases, with their page."""
+    from autoseg.pipeline.held_back import evaluate_test
+    from autoseg.pipeline.pages import left
+    from autoseg.pipeline.result_pages import report_of_tests
+
+    report = evaluate_test(work, **options)
+    left(lambda: report_of_tests(work), options["progress"])
+    return report
+
+
+def _evaluated_masks(masks: Path, references: Path, work: Workspace, options: dict[str, Any]) -> EvaluateReport:
+    """The scores of masks that are there, with their page."""
+    from autoseg.pipeline.evaluate import evaluate as run
+    from autoseg.pipeline.pages import left
+    from autoseg.pipeline.result_pages import results_report
+
+    progress = options["progress"]
+    if options["labels_from"] is None and work.dataset.exists():
+        progress.say(f"Labels are named as in {work.root}; --labels-from names another dataset or model.")
+    report = run(masks, references, work=work, **options)
+    left(lambda: results_report(masks, references, report.summary, report.output, work), progress)
+    return report
