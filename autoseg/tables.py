@@ -85,6 +85,25 @@ def show_check(console: Console, report: CheckReport) -> None:
     counts = [sum(problem.severity == kind for problem in report.problems) for kind in STYLES]
     found = ", ".join(counted(number, kind) for number, kind in zip(counts, STYLES, strict=True) if number)
     say(console, f"{report.cases_ok} of {counted(len(dataset.cases), 'case')} can be used; {found or 'nothing found'}.")
+    for picture in report.pictures:
+        say(console, f"Picture: {picture}")
+    if report.copy is not None:
+        _show_copy(console, report, report.copy)
+
+
+def _show_copy(console: Console, report: CheckReport, copy: Path) -> None:
+    """What the corrected copy does about each finding."""
+    say(console)
+    fixed = sum(repair.fixed for repair in report.repairs)
+    say(console, f"Corrected copy: {copy} ({fixed} of {counted(len(report.repairs), 'finding')} fixed)", "bold")
+    told: dict[tuple[bool, str, str], list[str]] = {}
+    for repair in report.repairs:
+        problem = repair.problem
+        told.setdefault((repair.fixed, problem.kind, repair.why), []).append(problem.case or "the dataset")
+    for (done, kind, why), cases in sorted(told.items(), key=lambda entry: not entry[0][0]):
+        more = f" and {len(cases) - MOST_FINDINGS} more" if len(cases) > MOST_FINDINGS else ""
+        named = ", ".join(cases[:MOST_FINDINGS])
+        say(console, f"  {'fixed' if done else 'not fixed'}: {kind} ({len(cases)}): {why}: {named}{more}")
 
 
 def show_plan(console: Console, report: PlanReport, next_command: str) -> None:

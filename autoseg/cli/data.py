@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,25 +38,56 @@ from autoseg.options import (
 )
 
 
-def check(dataset: DatasetFolder, work: Work = DEFAULT_WORK, workers: Workers = None, use: Use = None) -> int:
+def check(
+    dataset: DatasetFolder,
+    work: Work = DEFAULT_WORK,
+    json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
+    fix: Annotated[
+        Path | None,
+        typer.Option("--fix", metavar="OUT", help="Write a copy of the dataset, corrected where that is safe."),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", metavar="FOLDER", help="Draw the costliest findings into a new folder."),
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(
+            "--splits",
+            metavar="FILE",
+            help="Look for patients in both parts of a fold (default: splits_final.json in the dataset).",
+        ),
+    ] = None,
+    workers: Workers = None,
+    use: Use = None,
+) -> int:
     """Read a dataset and list everything that is wrong with it.
 
-    Every file is read once; each finding names the file, the cause and what to do. Nothing is changed. The
-    work folder gets a report to look at. Exit code 2: some cases have errors; 1: no case can be used.
+    Every file is read once; findings of one kind are told together, the costliest first, with the files, the cause
+    and what to do. The dataset is never changed: --fix writes a corrected copy into a new folder, and tells of every
+    finding what was done. The work folder gets a report to look at. Exit code 2: some cases have errors; 1: no case
+    can be used.
 
-    Example: autoseg check my-dataset
+    Examples: autoseg check my-dataset; autoseg check my-dataset --fix corrected --pictures pictures
     """
     from autoseg.pipeline.check import check as run
     from autoseg.plugins import load_plugins
 
     load_plugins(use or ())
     progress = console.RichProgress()
-    report = run(dataset, workers=workers, progress=progress)
+    report = run(dataset, splits=splits, fix=fix, pictures=pictures, workers=workers, progress=progress)
     from autoseg.pipeline.pages import check_report, left
     from autoseg.workspace import Workspace
 
     left(lambda: check_report(Workspace(work), report.dataset, report.fingerprint, report.problems), progress)
-    tables.show_check(console.results_console(), report)
+    if json:
+        from json import dumps
+
+        from autoseg.pipeline.check_record import check_record
+
+        typer.echo(dumps(check_record(report), indent=2, ensure_ascii=True))
+    else:
+        tables.show_check(console.results_console(), report)
     return outcome([problem for problem in report.problems if problem.severity == "error"], report.cases_ok)
 
 

@@ -76,12 +76,34 @@ def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geom
     header["vox_offset"] = offset
     head = header.binaryblock.ljust(offset, b"\0")
     voxels = np.ascontiguousarray(labels, dtype=labels.dtype.newbyteorder(header.endianness)).tobytes()
+    _write_bytes(path, head + voxels)
+
+
+def replace_not_finite(path: Path, out: Path) -> None:
+    """Write a copy of an image in which each voxel that is NaN or infinite has the smallest value of its channel.
+
+    Header and all other voxels are the same, bit for bit. Raises ReadError for a file that cannot be read or that has
+    a channel without any number.
+    """
+    layout, stored = _load(path)
+    values = stored.copy()
+    for number, channel in enumerate(values):
+        finite = np.isfinite(channel)
+        if not finite.any():
+            raise ReadError(f"channel {number} holds no number at all", where=path)
+        if not finite.all():
+            known = channel[finite]
+            channel[~finite] = known.min() if layout.slope >= 0 else known.max()
+    head = _content(path, layout.offset)[0][: layout.offset]
+    _write_bytes(out, head + np.ascontiguousarray(values).tobytes())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     with written_aside(path) as aside:
         if path.name.lower().endswith(".gz"):
             # no name and no time in it: equal masks are equal bytes
-            aside.write_bytes(gzip.compress(head + voxels, compresslevel=COMPRESSION, mtime=0))
-        else:
-            aside.write_bytes(head + voxels)
+            content = gzip.compress(content, compresslevel=COMPRESSION, mtime=0)
+        aside.write_bytes(content)
 
 
 # ------------------------------------------------------------------------------------------------------- reading

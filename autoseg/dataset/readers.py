@@ -35,12 +35,20 @@ class Reader:
     )
     parts_of_images: bool = False  # whether a file is a part of an image, as a slice of a DICOM series is
     read_named: ReadNamed | None = None  # for files that hold several named labels
+    # (file, copy): an image without NaN and infinite voxels, where the format can be written again without loss
+    replace_not_finite: Callable[[Path, Path], None] | None = None
 
 
 #: (file, names of labels in it, grid of the image or None) -> each name with its binary label map.
 ReadNamed = Callable[[Path, Sequence[str], Geometry | None], Iterator[tuple[str, LabelMap]]]
 
-NIFTI = Reader(nifti.read_image, nifti.read_labels, nifti.read_geometry, nifti.write_labels)
+NIFTI = Reader(
+    nifti.read_image,
+    nifti.read_labels,
+    nifti.read_geometry,
+    nifti.write_labels,
+    replace_not_finite=nifti.replace_not_finite,
+)
 ITK = Reader(itk.read_image, itk.read_labels, itk.read_geometry, itk.write_labels)
 PICTURE = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.write_labels)
 # JPEG changes values, BMP has no room for more than 255: their masks are PNG
@@ -150,6 +158,17 @@ def write_labels(path: Path, labels: NDArray[np.generic], geometry: Geometry, li
     if labels.shape != geometry.shape:
         raise ValueError(f"labels of shape {labels.shape} do not fit a grid of {geometry.shape}")
     reader_of(path).write_labels(path, fitting_type(labels), geometry, like)
+
+
+def replace_not_finite(path: Path, out: Path) -> None:
+    """Write a copy of an image in which each voxel that is NaN or infinite has the smallest value of its channel.
+
+    Raises ReadError for a format that is not written again, or a channel without any number.
+    """
+    reader = reader_of(path)
+    if reader.replace_not_finite is None:
+        raise ReadError("images of this format are not written again", where=path)
+    reader.replace_not_finite(path, out)
 
 
 def fitting_type(labels: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:

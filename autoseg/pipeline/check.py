@@ -7,23 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.dataset.checks import check_case, check_layout
+from autoseg.dataset.groups import patient_groups
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.layouts import open_dataset
-from autoseg.dataset.leaks import same_image_problems, same_label_problems
+from autoseg.dataset.leaks import patient_problems, same_image_problems, same_label_problems
 from autoseg.dataset.ranking import ranked
 from autoseg.dataset.readers import read_image
+from autoseg.dataset.split_files import read_fixed_folds
 from autoseg.errors import AutosegError
 from autoseg.fingerprint.annotation_gaps import annotation_gaps
 from autoseg.fingerprint.case import CaseMeasurement, measure_case
 from autoseg.fingerprint.merge import merge
 from autoseg.fingerprint.odd_sizes import odd_sizes
 from autoseg.fingerprint.unlike_others import unlike_others
+from autoseg.pipeline.finding_pictures import draw_findings
+from autoseg.pipeline.repair import corrected_copy, require_new
 from autoseg.pipeline.reports import CheckReport
 from autoseg.planning.evidence import normalization_doubts
 from autoseg.planning.mirroring import side_doubts
 from autoseg.progress import Progress
-from autoseg.records import Case, Dataset, Labels, Problem
+from autoseg.records import Case, Dataset, Fold, Labels, Problem
 from autoseg.workers import WorkerPool, default_workers
+
+#: Where nnU-Net keeps the folds of a dataset.
+NNUNET_SPLITS = "splits_final.json"
 
 
 @dataclass(frozen=True)
@@ -43,17 +50,65 @@ class ExamineTask:
     channels: int
 
 
-def check(dataset: Path, *, workers: int | None = None, progress: Progress) -> CheckReport:
-    """Everything that is wrong with a dataset folder, at once."""
+def check(
+    dataset: Path,
+    *,
+    splits: Path | None = None,
+    fix: Path | None = None,
+    pictures: Path | None = None,
+    workers: int | None = None,
+    progress: Progress,
+) -> CheckReport:
+    """Everything that is wrong with a dataset folder, at once.
+
+    Args:
+        dataset: its folder, which is only read.
+        splits: folds to look for patients in; None takes nnU-Net's splits_final.json in the folder, if there is one.
+        fix: a new folder for a corrected copy.
+        pictures: a new folder for pictures of the costliest findings.
+        workers: processes that read.
+        progress: what shows how far it is.
+    """
+    if fix is not None:
+        require_new(fix, dataset)
+    if pictures is not None:
+        require_new(pictures)
     found = open_dataset(dataset)
     with WorkerPool(default_workers(len(found.cases)) if workers is None else workers) as pool:
         problems, measurements = examine(found, pool, progress)
-    # what planning finds in the intensities is said here as well
-    fingerprint = None
-    if any(measurement.intensities for measurement in measurements):
-        fingerprint = merge(found, measurements)
-        problems = ranked([*problems, *normalization_doubts(fingerprint)])
-    return CheckReport(found, problems, len(measurements), fingerprint)
+        # what planning finds in the intensities is said here as well
+        fingerprint = None
+        if any(measurement.intensities for measurement in measurements):
+            fingerprint = merge(found, measurements)
+            problems = (*problems, *normalization_doubts(fingerprint))
+        problems = ranked([*problems, *_patients(found, splits)])
+        repairs = () if fix is None else corrected_copy(found, problems, fix, pool, progress)
+    drawn = () if pictures is None else draw_findings(found, problems, pictures)
+    return CheckReport(found, problems, len(measurements), fingerprint, fix, repairs, drawn)
+
+
+def _patients(dataset: Dataset, splits: Path | None) -> tuple[Problem, ...]:
+    """Patients in both parts of a fold, or in training and test; a split file of the dataset that does not fit it."""
+    ids, test = [case.id for case in dataset.cases], [case.id for case in dataset.test_cases]
+    groups = patient_groups(dataset.root, sorted({*ids, *test}))
+    path = splits or dataset.root / NNUNET_SPLITS
+    folds: tuple[Fold, ...] = ()
+    found: tuple[Problem, ...] = ()
+    if splits is not None or path.is_file():
+        try:
+            folds = read_fixed_folds(path, ids)[0]
+        except AutosegError as error:
+            if splits is not None:
+                raise
+            found = (_unusable(path, error),)
+    if groups is None:
+        return found
+    return (*found, *patient_problems(groups.shared, folds, set(test) - set(ids), groups.rule))
+
+
+def _unusable(path: Path, error: AutosegError) -> Problem:
+    remedy = error.remedy or "Correct it, or take it out of the folder."
+    return Problem(severity="warning", kind="unusable-splits", what=error.what, remedy=remedy, file=path)
 
 
 def examine(

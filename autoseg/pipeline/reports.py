@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autoseg.pipeline.repair import Repair
 from autoseg.pipeline.trust import ReviewRow
 from autoseg.planning.costs import ConfigurationCost
 from autoseg.records import Dataset, Fingerprint, Labels, ModelHeader, Plan, Probe, Problem, Selection, Summary
@@ -20,6 +21,9 @@ class CheckReport:
     problems: tuple[Problem, ...]
     cases_ok: int
     fingerprint: Fingerprint | None = None  # of the cases without errors
+    copy: Path | None = None  # the corrected copy
+    repairs: tuple[Repair, ...] = ()  # of each finding, where there is a copy
+    pictures: tuple[Path, ...] = ()
 
     @property
     def errors(self) -> int:
