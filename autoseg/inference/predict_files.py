@@ -24,6 +24,7 @@ from autoseg.errors import AutosegError, WorkerDied
 from autoseg.fingerprint.likeness import Unlike
 from autoseg.inference.maps import open_maps
 from autoseg.inference.memory import UNKNOWN, CaseMemory, budget, case_memory
+from autoseg.inference.memory_watch import MemoryWatch
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.reading import CaseReader, Killed, LoadedCase, guarded, named
@@ -152,6 +153,7 @@ class _Lanes:
         self._ahead = max(1, readers)
         self._reading: dict[int, Future[LoadedCase | AutosegError | Killed]] = {}
         self._pending: deque[tuple[int, Future[CaseOutcome]]] = deque()
+        self._watch = MemoryWatch(model.device)
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -225,7 +227,9 @@ class _Lanes:
         notes = list(loaded.notes)
         scored = guarded(case, lambda: self._scored(index, loaded, notes))
         seconds = {"read": loaded.seconds, "network": time.perf_counter() - began}
-        known = CaseOutcome(case, unlike=loaded.unlike, seconds=seconds, notes=tuple(notes))
+        known = CaseOutcome(
+            case, unlike=loaded.unlike, seconds=seconds, peak_bytes=self._watch.take(), notes=tuple(notes)
+        )
         if isinstance(scored, AutosegError):
             self._pending.append((index, _finished(replace(known, error=scored))))
             return
@@ -270,6 +274,7 @@ class _Lanes:
 
     def close(self) -> None:
         """End the lanes; masks being written come to their end."""
+        self._watch.close()
         self._reader.close()
         self._writer.shutdown(wait=True, cancel_futures=True)
         for _, future in self._pending:  # nobody asks for these any more

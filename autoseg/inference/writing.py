@@ -33,6 +33,7 @@ class CaseOutcome:
     unnamed: Path | None = None  # where the mask lies until it gets its name
     error: AutosegError | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # read, network, write
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)  # main, device; see `inference.memory_watch`
     notes: tuple[str, ...] = ()  # what the reader found odd, and what was spared
     unlike: tuple[Unlike, ...] = ()  # what sets its image apart from those of the training
     seen: CaseEvidence = field(default_factory=CaseEvidence)  # how far its mask can be trusted

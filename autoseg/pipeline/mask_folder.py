@@ -19,7 +19,7 @@ from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.maps import map_path, map_paths
 from autoseg.inference.writing import CaseOutcome
 from autoseg.locks import HeldByAnother, locked
-from autoseg.records import NO_MAPS, Case, CaseTrust, Labels, MapKinds, Record
+from autoseg.records import NO_MAPS, Case, CaseCost, CaseTrust, Labels, MapKinds, Record
 
 #: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
 PREDICTIONS = "predictions.json"
@@ -36,7 +36,7 @@ COLOURS = "labels.ctbl"
 
 
 class MadeMask(Record):
-    """How one mask was made: equal entries mean equal masks."""
+    """How one mask was made: equal entries mean equal masks (what it cost apart)."""
 
     model: str  # hash of the model files
     options: str  # of what decides the mask beside model and input
@@ -46,6 +46,7 @@ class MadeMask(Record):
     formats: dict[str, str] = Field(default_factory=dict)  # name -> hash of all its files, in whichever format
     maps: dict[str, str] = Field(default_factory=dict)  # kind -> hash of the file
     trust: CaseTrust | None = None  # None: made by a version that did not ask
+    cost: CaseCost | None = None  # the same
 
 
 class Predictions(Record):
@@ -161,6 +162,10 @@ def note_mask(
         formats=formats if mask is None else {**formats, mask.name: own},
         maps={kind: file_hash(found, 16) for kind, found in outcome.maps.items()},
         trust=trust,
+        cost=CaseCost(
+            seconds={stage: round(seconds, 3) for stage, seconds in outcome.seconds.items()},
+            peak_bytes=dict(outcome.peak_bytes),
+        ),
     )
     write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
 

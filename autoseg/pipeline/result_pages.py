@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from autoseg.dataset.label_files import with_drawn
-from autoseg.errors import UsageError
+from autoseg.errors import AutosegError, UsageError
 from autoseg.evaluation.summary import read_summary
 from autoseg.files import read_record, write_text
 from autoseg.model_file import read_header
@@ -21,6 +21,7 @@ from autoseg.records import (
     AccelerationTrial,
     Calibration,
     Case,
+    CaseCost,
     Dataset,
     EpochRecord,
     Labels,
@@ -33,6 +34,9 @@ from autoseg.report.results_csv import COLUMNS, as_csv
 from autoseg.report.results_page import mean_dice, results_page, to_look_at
 from autoseg.report.training_page import training_page
 from autoseg.workspace import Run, Workspace
+
+#: Of masks that another program made.
+NOTHING_KNOWN: Mapping[str, CaseCost] = {}
 
 #: Masks of a folder that are shown.
 _LOOKS = 6
@@ -100,7 +104,8 @@ def results_report(masks: Path, references: Path, summary: Summary, output: Path
         for mask, case in pairs
     }
     path = output.with_suffix(".html")
-    return _write_results(path, f"Results of {masks.name}", summary, found, labels, None, anonymous=False)
+    title = f"Results of {masks.name}"
+    return _write_results(path, title, summary, found, labels, None, False, costs=costs_of(masks))
 
 
 def report_of_tests(work: Workspace, *, anonymous: bool = False) -> Path:
@@ -113,9 +118,8 @@ def report_of_tests(work: Workspace, *, anonymous: bool = False) -> Path:
         if score.case in by_id
     }
     path = page_path(work, work.test / "summary.html", anonymous)
-    return _write_results(
-        path, "Results of the test cases", summary, found, dataset.labels, _calibration(work), anonymous
-    )
+    title, known = "Results of the test cases", _calibration(work)
+    return _write_results(path, title, summary, found, dataset.labels, known, anonymous, costs=costs_of(work.test))
 
 
 def _write_results(
@@ -127,6 +131,7 @@ def _write_results(
     calibration: Calibration | None,
     anonymous: bool,
     cases: Sequence[str] = (),
+    costs: Mapping[str, CaseCost] = NOTHING_KNOWN,
 ) -> Path:
     table = path.with_suffix(".csv")
     require_own(path)
@@ -137,7 +142,9 @@ def _write_results(
         compared_all(found, {score.case: f"mean Dice {mean_dice(score):.3f}" for score in scores}, labels, names)
         for scores in to_look_at(summary)
     )
-    page = results_page(title, summary, worst, best, confusion_of(list(found.values()), labels), calibration, names)
+    own = {score.case: costs[score.case] for score in summary.cases if score.case in costs}
+    confusion = confusion_of(list(found.values()), labels)
+    page = results_page(title, summary, worst, best, confusion, calibration, own, names)
     write_page(path, page)
     write_text(table, as_csv(summary, names))
     return path
@@ -168,16 +175,27 @@ def _scored_labels(summary: Summary, work: Workspace | None) -> Labels:
 
 def masks_report(masks: Path, images: Mapping[str, tuple[Path, ...]], labels: Labels) -> Path:
     """The page of a folder of masks; with the images of cases that are known it shows those to look at first."""
-    trusts = {case: made.trust for case, made in made_before(masks).items() if made.trust is not None}
+    made = made_before(masks)
+    trusts = {case: entry.trust for case, entry in made.items() if entry.trust is not None}
     ordered = {row.case: trusts[row.case] for row in review_rows(trusts)}
     names = names_for(list(trusts), anonymous=False)
     found = {case: scored for case in ordered if (scored := _mask_of(masks, case, images.get(case, ()))) is not None}
     shown = dict.fromkeys(list(found)[:_LOOKS], "")
     failures = json.loads((masks / FAILURES).read_text(encoding="utf-8")) if (masks / FAILURES).exists() else {}
     pictures = compared_all(found, shown, labels, names)
-    page = predictions_page(f"Masks in {masks.name}", ordered, failures, pictures, tuple(labels.foreground), names)
+    known = tuple(labels.foreground)
+    page = predictions_page(f"Masks in {masks.name}", ordered, failures, pictures, known, costs_of(masks), names)
     write_page(masks / "report.html", page)
     return masks / "report.html"
+
+
+def costs_of(masks: Path) -> dict[str, CaseCost]:
+    """Time and memory of each mask of a folder, where that was kept."""
+    try:
+        made = made_before(masks)
+    except AutosegError:  # another program's file of that name
+        return {}
+    return {case: entry.cost for case, entry in made.items() if entry.cost is not None}
 
 
 def _mask_of(masks: Path, case: str, images: tuple[Path, ...]) -> Scored | None:

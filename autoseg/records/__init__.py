@@ -82,6 +82,7 @@ from autoseg.records.selection import (
 from autoseg.records.training_data import ChannelRange, LabelRange, TrainingData
 from autoseg.records.trust import (
     NO_MAPS,
+    CaseCost,
     CaseEvidence,
     CaseTrust,
     DiceRegression,
@@ -104,6 +105,7 @@ __all__ = [
     "Calibration",
     "Card",
     "Case",
+    "CaseCost",
     "CaseEvidence",
     "CaseFingerprint",
     "CaseScore",

@@ -80,6 +80,13 @@ class Expectation(Record):
         return f"{self.dice:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
+class CaseCost(Record):
+    """What it took to make one mask."""
+
+    seconds: dict[str, float] = Field(default_factory=dict)  # read, network, write
+    peak_bytes: dict[str, int] = Field(default_factory=dict)  # main, device: while it was worked on, its neighbours too
+
+
 class CaseTrust(Record):
     """How far one mask can be trusted, as it was known when the mask was made."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autoseg.records import CaseTrust
+from autoseg.records import CaseCost, CaseTrust
 from autoseg.report.chart_parts import Dot
 from autoseg.report.charts import box_plots, histogram
+from autoseg.report.cost_section import cost_section
 from autoseg.report.page import (
     NOTHING,
     Block,
@@ -34,6 +35,7 @@ def predictions_page(
     failures: Mapping[str, str],
     pictures: Sequence[Picture],
     labels: Sequence[str],
+    costs: Mapping[str, CaseCost],
     names: Names,
 ) -> Page:
     """The page of a folder of masks.
@@ -44,6 +46,7 @@ def predictions_page(
         failures: why other cases have no mask.
         pictures: of the masks to look at first.
         labels: that the masks hold.
+        costs: time and memory of each mask, where that is known.
         names: how to call the cases.
     """
     return Page(
@@ -56,6 +59,7 @@ def predictions_page(
             Section("Volumes", _volumes(trusts, names), "A dot is a case."),
             Section("Expected quality", _expected(trusts)),
             Section("Failures", _failures(failures, names)),
+            cost_section(costs, names),
             Section("Table of labels", _table(trusts, names)),
         ),
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.records import Calibration, CaseScore, LabelScore, Summary
+from autoseg.records import Calibration, CaseCost, CaseScore, LabelScore, Summary
 from autoseg.report.chart_parts import Dot
 from autoseg.report.charts import box_plots, heat_table, reliability, scatter
+from autoseg.report.cost_section import cost_section
 from autoseg.report.page import (
     MOST_ROWS,
     NOTHING,
@@ -80,6 +81,7 @@ def results_page(
     best: Sequence[Picture],
     confusion: Confusion | None,
     calibration: Calibration | None,
+    costs: Mapping[str, CaseCost],
     names: Names,
 ) -> Page:
     """The page of scores.
@@ -90,6 +92,7 @@ def results_page(
         worst, best: pictures of cases (`pictures.comparison`).
         confusion: what is taken for what.
         calibration: of the model that made the masks, where it is known.
+        costs: time and memory of each mask, where that is known.
         names: how to call the cases.
     """
     return Page(
@@ -109,6 +112,7 @@ def results_page(
             _confused(confusion),
             _calibrated(calibration),
             _lesions(summary),
+            cost_section(costs, names),
             Section("Failures", _failures(summary, names)),
             Section("Table of cases", _cases(summary, names)),
         ),

@@ -12,9 +12,11 @@ import pytest
 
 from autoseg.errors import PredictionError
 from autoseg.evaluation.expected_dice import fit_expected_dice
+from autoseg.files import read_record
 from autoseg.model_file import read_header, read_model, write_model
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.predict import predict
+from autoseg.pipeline.result_pages import costs_of, masks_report
 from autoseg.pipeline.train import train
 from autoseg.pipeline.trust import Knowledge, TrustFiles, case_trust, review_rows
 from autoseg.progress import SilentProgress
@@ -22,6 +24,7 @@ from autoseg.records import (
     CaseEvidence,
     CaseScore,
     CaseTrust,
+    Dataset,
     Expectation,
     LabelEvidence,
     LabelRange,
@@ -157,6 +160,20 @@ def test_a_model_file_knows_its_training_data_and_no_case(trained: Workspace) ->
     assert header.fingerprint.spacing_max == (1.5, 1.0, 1.0)
     assert header.fingerprint.labels["ball"].cases == 6
     assert "case_0" not in header.model_dump_json()
+
+
+def test_what_a_mask_cost_is_kept_and_shown(trained: Workspace, images: Path, tmp_path: Path) -> None:
+    predicted(trained, images, tmp_path)
+    costs = costs_of(tmp_path)
+    assert len(costs) == 6
+    for cost in costs.values():
+        assert set(cost.seconds) == {"read", "network", "write"}
+        assert cost.seconds["network"] > 0
+        assert 50_000_000 < cost.peak_bytes["main"] < 100_000_000_000
+    page = masks_report(tmp_path, {}, read_record(trained.dataset, Dataset).labels).read_text(encoding="utf-8")
+    assert "Time and memory" in page
+    (tmp_path / "predictions.json").write_text('{"theirs": 1}', encoding="utf-8")
+    assert costs_of(tmp_path) == {}
 
 
 def test_files_of_a_folder_grow_with_it(trained: Workspace, images: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
 from autoseg.records import (
+    CaseCost,
     CaseFingerprint,
     CaseScore,
     CaseTrust,
@@ -122,6 +123,12 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
     histograms = {"CT": {"liver": ([0.0, 1.0, 2.0], [0.2, 0.5, 0.3]), "kidney": ([0.0, 1.0, 2.0], [0.1, 0.1, 0.8])}}
     volumes = {"liver": LabelVolume(voxels=900, ml=1.8, components=1, border=("superior",))}
     trusts = {case: CaseTrust(seen=CaseEvidence(volumes=volumes), reasons=("low confidence",)) for case in CASES}
+    costs = {
+        case: CaseCost(
+            seconds={"read": 1.0, "network": 2.0 + number, "write": 0.25}, peak_bytes={"main": 1_500_000_000}
+        )
+        for number, case in enumerate(CASES)
+    }
     confusion = Confusion(("background", "liver", "kidney"), np.array([[90, 5, 5], [1, 8, 1], [2, 2, 6]]), 12)
     settings = TrainSettings(epochs=5, learning_rate=0.01, weight_decay=0.0)
     receipt = {"seconds": {"train": 12.0}, "device": "cpu", "versions": {"torch": "2.6"}, "skipped_steps": 2}
@@ -132,9 +139,9 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
             "Training of Smith", epochs(), settings, receipt, summary(), None, None, ("liver", "kidney"), names
         ),
         "results": results_page(
-            "Results of /home/smith/x", summary(), pictures(names), pictures(names), confusion, None, names
+            "Results of /home/smith/x", summary(), pictures(names), pictures(names), confusion, None, costs, names
         ),
         "masks": predictions_page(
-            "Masks of Smith", trusts, {"lost-Smith": "/home/smith"}, pictures(names), ("liver",), names
+            "Masks of Smith", trusts, {"lost-Smith": "/home/smith"}, pictures(names), ("liver",), costs, names
         ),
     }

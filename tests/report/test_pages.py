@@ -16,10 +16,24 @@ from report_builders import CASES, EVIL, all_pages, epochs, fingerprint, summary
 
 from autoseg.errors import UsageError
 from autoseg.pipeline.looks import THUMBNAILS
-from autoseg.records import CaseEvidence, CaseTrust, LabelEvidence, LabelVolume, TrainSettings
+from autoseg.records import CaseCost, CaseEvidence, CaseTrust, LabelEvidence, LabelVolume, TrainSettings
+from autoseg.report.cost_section import cost_section
 from autoseg.report.dataset_page import Sample, dataset_page
 from autoseg.report.outliers import far_out, outliers
-from autoseg.report.page import Page, Section, Words, names_for, number, render, table, told, word, write_page
+from autoseg.report.page import (
+    Facts,
+    Page,
+    Section,
+    Table,
+    Words,
+    names_for,
+    number,
+    render,
+    table,
+    told,
+    word,
+    write_page,
+)
 from autoseg.report.pictures import Look, comparison, thumbnail
 from autoseg.report.predictions_page import predictions_page
 from autoseg.report.results_csv import as_csv
@@ -134,7 +148,7 @@ def test_figures_are_sorted_as_figures_and_what_is_absent_says_so() -> None:
 def test_a_page_of_many_cases_and_labels_stays_small() -> None:
     cases = tuple(f"case_{number:04d}" for number in range(300))
     labels = tuple(f"structure_{number}" for number in range(60))
-    page = results_page("many", summary(cases, labels), (), (), None, None, names_for(cases, False))
+    page = results_page("many", summary(cases, labels), (), (), None, None, {}, names_for(cases, False))
     assert len(render(page).encode()) < 5_000_000
 
 
@@ -147,9 +161,11 @@ def test_pages_of_thousands_of_cases_with_many_labels_stay_small() -> None:
     seen = CaseEvidence(evidence=dict.fromkeys(labels, evidence), volumes=dict.fromkeys(labels, volume))
     why = "low confidence at the boundary of structure_1 (0.52)"
     trusts = dict.fromkeys(cases, CaseTrust(seen=seen, reasons=(why, why, why)))
+    spent = CaseCost(seconds={"read": 1.25, "network": 2.5, "write": 0.5}, peak_bytes={"main": 10**9, "device": 10**9})
+    costs = dict.fromkeys(cases, spent)
     pages = {
-        "masks": predictions_page("many", trusts, dict.fromkeys(cases, "cannot be read"), (), labels, names),
-        "results": results_page("many", summary(cases, labels), (), (), None, None, names),
+        "masks": predictions_page("many", trusts, dict.fromkeys(cases, "cannot be read"), (), labels, costs, names),
+        "results": results_page("many", summary(cases, labels), (), (), None, None, costs, names),
         "dataset": dataset_page("many", fingerprint(cases), (), Sample(), names),
     }
     sizes = {kind: len(render(page).encode()) for kind, page in pages.items()}
@@ -163,6 +179,24 @@ def test_pictures_of_noise_stay_small() -> None:
     small = thumbnail(Look("noise", noise, drawn, (3.0, 1.0, 1.0)), {"liver": (1,)})
     assert (WORST + BEST) * len(shown.uri) < 4_000_000
     assert THUMBNAILS * len(small.uri) < 4_000_000
+
+
+def test_time_and_memory_of_each_case_are_told() -> None:
+    for kind in ("masks", "results"):
+        (section,) = (section for section in all_pages()[kind].sections if section.title == "Time and memory")
+        facts, rows = section.blocks
+        assert isinstance(facts, Facts)
+        assert isinstance(rows, Table)
+        told = {"seconds per case, median": "9.25", "slowest case (s)": "14.25", "largest peak memory (GB)": "1.50"}
+        assert dict(facts.members) == told
+        assert [cell.text for cell in rows.rows[1]] == [CASES[1], "1.00", "3.00", "0.25", "4.25", "1.50"]
+        assert "GPU (GB)" not in rows.columns
+    gpu = {"a": CaseCost(seconds={"network": 1.0}, peak_bytes={"main": 10**9, "device": 2 * 10**9}), "b": CaseCost()}
+    section = cost_section(gpu, names_for((), False))
+    assert section is not None
+    (rows,) = (block for block in section.blocks if isinstance(block, Table))
+    assert [[cell.text for cell in row][-2:] for row in rows.rows] == [["1.00", "2.00"], ["–", "–"]]
+    assert cost_section({}, names_for((), False)) is None
 
 
 def test_the_worst_and_the_best_are_shown_once() -> None:
