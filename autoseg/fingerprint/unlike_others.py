@@ -7,7 +7,7 @@ They are findings to look at: unusual patients are unlike the rest too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,8 @@ def _orientations(cases: Sequence[CaseFingerprint]) -> Iterator[Problem]:
 def _spacings(cases: Sequence[CaseFingerprint]) -> Iterator[Problem]:
     spacings = np.array([case.spacing for case in cases])
     far = _beyond(np.log(spacings), float(np.log(LEAST_FACTOR))) > 0
+    if far.any(axis=1).sum() > (1 - NEARLY_ALL) * len(cases):
+        return  # scans of several kinds
     usual = " x ".join(f"{size:.3g}" for size in np.median(spacings, axis=0))
     for index in np.flatnonzero(far.any(axis=1)).tolist():
         own = " x ".join(f"{size:.3g}" for size in spacings[index])
@@ -110,17 +112,40 @@ def _intensities(cases: Sequence[CaseFingerprint], channels: Sequence[str]) -> I
             remedy="Look at its files: most likely they were named the wrong way round.",
             case=measured[index].case,
         )
-    for number, name in enumerate(channels):
+    odd = _odd(measured, swapped)
+    if len(odd) > (1 - NEARLY_ALL) * len(measured):
+        yield _several_kinds(measured, odd)
+        return
+    for index, number in odd.items():
+        yield _odd_intensities(measured[index], number, channels[number], values[:, number])
+
+
+def _odd(measured: Sequence[CaseFingerprint], swapped: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+    """The cases (by index) of which a channel is far out, and the channel that is furthest."""
+    furthest: dict[int, tuple[float, int]] = {}
+    for number in range(len(measured[0].quantiles)):
         # contrast and brightness are the scanner's choice; how the values spread is not
         shapes = [shape_of(case.quantiles[number]) for case in measured]
         present = [index for index, shape in enumerate(shapes) if shape]
         if len(present) < FEWEST_CASES:
             continue
         beyond = _beyond(np.array([shapes[index] for index in present]), LEAST_WIDTH).max(axis=1)
-        for place in np.flatnonzero(beyond):
-            index = present[place]
-            if number not in swapped.get(index, ()):
-                yield _odd_intensities(measured[index], number, name, values[:, number])
+        for index, distance in zip(present, beyond.tolist(), strict=True):
+            if distance > furthest.get(index, (0.0, 0))[0] and number not in swapped.get(index, ()):
+                furthest[index] = (distance, number)
+    return {index: number for index, (_, number) in sorted(furthest.items())}
+
+
+def _several_kinds(measured: Sequence[CaseFingerprint], odd: Mapping[int, int]) -> Problem:
+    examples = ", ".join(measured[index].case for index in list(odd)[:4])
+    return Problem(
+        severity="note",
+        kind="several-kinds",
+        what=f"the intensities of {len(odd)} of {len(measured)} cases spread unlike those of the others, for example "
+        f"{examples}: the images are of several kinds",
+        remedy="Nothing to do if one model is to segment all of them. Otherwise make a dataset of each kind.",
+        case=measured[next(iter(odd))].case,
+    )
 
 
 def _odd_intensities(case: CaseFingerprint, number: int, name: str, values: Values) -> Problem:

@@ -79,6 +79,17 @@ def test_intensities_that_spread_otherwise_are_a_note() -> None:
     assert "channel 0 (T1)" in problem.what
 
 
+def test_many_cases_unlike_the_others_are_another_kind() -> None:
+    """One note, not one for each of them."""
+    random = np.random.default_rng(0)
+    others = [
+        a_case(20 + seed, quantiles=(channel_quantiles(random.exponential(1, (1, 9, 9, 9)))[0], quantiles(7, True)))
+        for seed in range(3)
+    ]
+    assert found(*others) == [("several-kinds", "c20")]
+    assert "3 of 15 cases" in unlike_others([*USUAL, *others], CHANNELS, LABELS)[0].what
+
+
 def test_brightness_and_contrast_are_the_scanners_choice() -> None:
     one, other = quantiles(7), quantiles(8, skewed=True)
     bright = (tuple(5 * value + 90 for value in one), tuple(0.1 * value for value in other))
