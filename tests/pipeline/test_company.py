@@ -13,26 +13,19 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from volume_builders import quicken
 
 from autoseg.errors import UsageError
-from autoseg.files import read_record, write_record
+from autoseg.files import read_record
 from autoseg.pipeline.company import company, device_of
-from autoseg.pipeline.plans import signed
 from autoseg.pipeline.train import train
 from autoseg.progress import SilentProgress
-from autoseg.records import Plan, TrainSettings
+from autoseg.records import TrainSettings
 from autoseg.torchrun import Place, launched_place
 from autoseg.training.ranks import ALONE, Ranks
 from autoseg.workspace import Run, Workspace
 
 SETTINGS = ("--set", "optimizer=sgd", "--precision", "float32", "--device", "cpu")
-
-
-def with_steps(work: Workspace, steps: int) -> None:
-    """Give the plan short epochs."""
-    made = read_record(work.plan(), Plan)
-    entries = {name: entry.model_copy(update={"steps_per_epoch": steps}) for name, entry in made.configurations.items()}
-    write_record(work.plan(), signed(made.model_copy(update={"configurations": entries})))
 
 
 def autoseg(work: Workspace, *words: str, torchrun: bool = False) -> subprocess.Popen[str]:
@@ -64,7 +57,7 @@ def weights_differ_by(one: Run, other: Run) -> float:
 
 
 def test_torchrun_gives_the_model_of_one_process_which_goes_on_from_there(planned: Workspace) -> None:
-    with_steps(planned, 4)
+    quicken(planned, 4)
     alone = Workspace(planned.root.with_name("alone"))
     shutil.copytree(planned.root, alone.root)
     together = autoseg(planned, "--epochs", "1", *SETTINGS, torchrun=True)
@@ -83,7 +76,7 @@ def test_torchrun_gives_the_model_of_one_process_which_goes_on_from_there(planne
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_one_process_that_dies_ends_all_with_its_name(planned: Workspace) -> None:
-    with_steps(planned, 4)
+    quicken(planned, 4)
     by_itself(planned)
     process = autoseg(planned, "--epochs", "5000", "--gpus", "2", *SETTINGS)  # goes on from a state of one process
     metrics = planned.run("default", "3d_fullres", "0").metrics

@@ -10,18 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from volume_builders import quicken
 
 from autoseg import interrupts
-from autoseg.files import read_record, write_record
 from autoseg.model_file import read_header
 from autoseg.pipeline import epochs as epochs_module
 from autoseg.pipeline.epochs import Curves, add_record, epoch_line, kept_records
-from autoseg.pipeline.plans import signed
 from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
 from autoseg.progress import SilentProgress
-from autoseg.records import EpochRecord, Plan
+from autoseg.records import EpochRecord
 from autoseg.training.checkpoint import read_state
 from autoseg.training.loop import Training
 from autoseg.workspace import Run, Workspace
@@ -43,9 +42,7 @@ class Told(SilentProgress):
 @pytest.fixture
 def work(planned: Workspace) -> Workspace:
     """A plan with twelve steps an epoch."""
-    made = read_record(planned.plan(), Plan)
-    entries = {name: entry.model_copy(update={"steps_per_epoch": 12}) for name, entry in made.configurations.items()}
-    write_record(planned.plan(), signed(made.model_copy(update={"configurations": entries})))
+    quicken(planned, 12)
     return planned
 
 

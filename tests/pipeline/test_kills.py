@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from volume_builders import quicken
 
-from autoseg.files import read_record, write_record
-from autoseg.pipeline.plans import signed
-from autoseg.records import Plan
 from autoseg.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forked processes and SIGKILL")
@@ -20,9 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forked processe
 @pytest.fixture
 def work(planned: Workspace) -> Workspace:
     """A plan with four steps an epoch, so that many states are saved."""
-    made = read_record(planned.plan(), Plan)
-    entries = {name: entry.model_copy(update={"steps_per_epoch": 4}) for name, entry in made.configurations.items()}
-    write_record(planned.plan(), signed(made.model_copy(update={"configurations": entries})))
+    quicken(planned, 4)
     return planned
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from volume_builders import quicken
 
 from autoseg.errors import ModelError, PredictionError, UsageError, WorkspaceError
-from autoseg.files import read_record, write_record
+from autoseg.files import read_record
 from autoseg.locks import locked
 from autoseg.pipeline import train as train_module
 from autoseg.pipeline.evaluate import evaluate
 from autoseg.pipeline.held_back import evaluate_test
-from autoseg.pipeline.plans import signed
 from autoseg.pipeline.predict import predict
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
@@ -34,12 +34,8 @@ QUIET = SilentProgress()
 
 @pytest.fixture
 def quick(planned: Workspace) -> Workspace:
-    """The plan with six steps an epoch."""
-    made = read_record(planned.plan(), Plan)
-    configurations = {
-        name: entry.model_copy(update={"steps_per_epoch": 6}) for name, entry in made.configurations.items()
-    }
-    write_record(planned.plan(), signed(made.model_copy(update={"configurations": configurations})))
+    """A plan with six steps an epoch."""
+    quicken(planned, 6)
     return planned
 
 

@@ -67,13 +67,24 @@ def write_volumes(
 
 
 def planned_quickly(data: Path, folder: Path, **changes: object) -> Workspace:
-    """A work folder whose plan has five steps an epoch, and other values of every configuration."""
+    """A work folder whose plan has five steps an epoch, narrow networks, and other values of the 3D configurations."""
     work = Workspace(folder)
     plan(data, work, device="cpu", probe=False, workers=0, progress=SilentProgress())
+    quicken(work, 5, **changes)
+    return work
+
+
+def quicken(work: Workspace, steps: int, **changes: object) -> None:
+    """Edit the plan: so many steps an epoch, narrow networks, and other values of the 3D configurations."""
     made = read_record(work.plan(), Plan)
     configurations = {
-        name: entry.model_copy(update={"steps_per_epoch": 5, **(changes if entry.dimensions == 3 else {})})
+        name: entry.model_copy(
+            update={
+                "steps_per_epoch": steps,
+                "features_per_stage": tuple(4 * 2**stage for stage in range(len(entry.strides))),
+                **(changes if entry.dimensions == 3 else {}),
+            }
+        )
         for name, entry in made.configurations.items()
     }
     write_record(work.plan(), signed(made.model_copy(update={"configurations": configurations})))
-    return work
