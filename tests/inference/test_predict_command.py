@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import SimpleITK as sitk
 from inference_builders import FATAL_READER, readers_of, real_model
 
 from autoseg.model_file import write_model
@@ -149,3 +150,36 @@ def test_two_commands_do_not_write_into_one_folder(model_file: Path, write_image
     assert run.returncode == 1, output
     assert "is writing masks here" in output
     assert not list((tmp_path / "masks").glob("*.nii.gz"))
+
+
+#: What a notebook's kernel is to a program: a main module without a file, and a loop of events that runs already.
+NOTEBOOK = """
+import asyncio
+from pathlib import Path
+
+from autoseg import Predictor
+from autoseg.pipeline.predict import predict
+from autoseg.progress import SilentProgress
+from autoseg.records import PredictLimits
+
+model = Path("model.safetensors")
+
+async def cell():
+    limits = PredictLimits(workers=1)
+    report = predict(Path("images"), Path("masks"), models=(model,), limits=limits, progress=SilentProgress())
+    assert list(report.written) == ["case"], report.failures
+    Predictor(model).predict_file("images/case.nii.gz", "again.nii.gz")
+
+asyncio.run(cell())
+"""
+
+
+def test_it_works_from_a_notebook(model_file: Path, write_image: WriteImage, tmp_path: Path) -> None:
+    write_image("case.nii.gz")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_WAIT_POLICY": "passive"}
+    run = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    one, other = (sitk.ReadImage(str(tmp_path / name)) for name in ("masks/case.nii.gz", "again.nii.gz"))
+    assert (sitk.GetArrayFromImage(one) == sitk.GetArrayFromImage(other)).all()
