@@ -113,7 +113,7 @@ def _upgraded(text: str) -> str:
         return text
     if not isinstance(record, dict):
         return text
-    while (number := record.get("format")) in _UPGRADES:
+    while isinstance(number := record.get("format"), int) and number in _UPGRADES:
         record = {**_UPGRADES[number](record), "format": number + 1}
     return json.dumps(unsealed(record))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autoseg.dataset.geometry import affine_rows
+from autoseg.dataset.geometry import affine_rows, spans_space
 from autoseg.dataset.itk import mask_like_image, volume_of_image
 from autoseg.dataset.readers import read_image, write_labels
 from autoseg.errors import PredictionError
@@ -92,7 +92,7 @@ class Predictor:
         if image.ndim != 4:
             raise PredictionError(f"the array has {image.ndim} axes", remedy="Give (i, j, k) or (channels, i, j, k).")
         matrix = np.asarray(affine, dtype=np.float64)
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) == 0:
+        if matrix.shape != (4, 4) or not spans_space(matrix):
             raise PredictionError("the affine is no 4x4 matrix that maps voxels to millimetres", remedy="Correct it.")
         stored = np.ascontiguousarray(image.transpose(0, 3, 2, 1), dtype=np.float32)
         _, z, y, x = stored.shape

@@ -6,6 +6,7 @@ the checksums of the others. So the stream is unpacked here once, keeping nothin
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,9 @@ from autoseg.errors import ReadError
 
 #: Headers are text of a few lines; nothing that is longer is one.
 _LONGEST_HEADER = 1 << 20
+
+#: Files of slices in MetaImage, "slice%03d.raw 1 40 1". ITK hands it to printf, which any other pattern crashes.
+_FILE_PATTERN = re.compile(r"[^%]*%(0?\d{1,2})?d[^%]*")
 
 _ZLIB, _GZIP = 15, 31  # zlib's names for the two wrappings
 _BLOCK = 1 << 20
@@ -46,6 +50,8 @@ def _check_meta_image(file: BinaryIO, path: Path, expected: int) -> None:
             return  # no header that ends: ITK says so
         key, _, value = line.decode("utf-8", "replace").partition("=")
         fields[key.strip()] = value.strip()
+    if "%" in fields["ElementDataFile"] and not _FILE_PATTERN.fullmatch(fields["ElementDataFile"]):
+        raise ReadError("its ElementDataFile names no file", where=path, remedy="Correct the header, or remove it.")
     if fields.get("CompressedData", "False").lower() != "true":
         return
     if "CompressedDataSize" not in fields:

@@ -108,7 +108,7 @@ def _list(record: dict[str, Any], field: str, path: Path) -> tuple[Listed, ...]:
         image = entry.get("image") if isinstance(entry, dict) else None
         images = tuple(image) if isinstance(image, list) else (image,)
         label = entry.get("label") if isinstance(entry, dict) else None
-        if not all(isinstance(part, str) for part in images) or not isinstance(label, str | None):
+        if not images or not all(isinstance(part, str) for part in images) or not isinstance(label, str | None):
             raise bad_field(path, f"{field}.{position}", "it should be a path, or an object with image and label")
         found.append(Listed(tuple(str(part) for part in images), label))
     return tuple(found)

@@ -24,6 +24,21 @@ DIFFERENT_GRID_VOXELS = 0.5
 SKEW_DEGREES = 0.05
 
 
+#: Voxel edges in mm that something real may have (a thousandth of a nanometre to a kilometre), and how far away it is.
+VOXEL_EDGES_MM = (1e-9, 1e6)
+FARTHEST_MM = 1e9
+
+
+def spans_space(matrix: NDArray[np.float64]) -> bool:
+    """Whether a 4x4 affine places voxels in space: finite, of possible lengths, its axes not nearly in one plane."""
+    least, most = VOXEL_EDGES_MM
+    # false for NaN as well
+    if not (np.abs(matrix[:3, :3]) <= most).all() or not (np.abs(matrix[:3, 3]) <= FARTHEST_MM).all():
+        return False
+    edges = np.linalg.norm(matrix[:3, :3], axis=0)
+    return bool(edges.min() >= least) and abs(float(np.linalg.det(matrix[:3, :3] / edges))) > 1e-3
+
+
 def skew_degrees(geometry: Geometry) -> float:
     """By how many degrees the axes of a grid are off right angles, at most."""
     directions = geometry.matrix[:3, :3] / np.linalg.norm(geometry.matrix[:3, :3], axis=0)

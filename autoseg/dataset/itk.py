@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autoseg.dataset.claims import refuse_impossible, refuse_too_large
 from autoseg.dataset.compressed import check_compressed
-from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows, skew_notes
+from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows, skew_notes, spans_space
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import DatasetError, ReadError
 from autoseg.files import disk_full, is_disk_full, why_not_written, written_aside
@@ -181,7 +181,7 @@ def _geometry(
     matrix = np.eye(4)
     matrix[:space, :space] = cosines * np.asarray(spacing[:space])
     matrix[:space, 3] = origin[:space]
-    if not np.isfinite(matrix).all() or np.linalg.norm(matrix[:3, :3], axis=0).min() <= 0:
+    if not spans_space(matrix):
         raise ReadError(f"its header gives no usable voxel size ({spacing})", where=path, remedy="Correct the header.")
     shape = (int(size[2]) if space == 3 else 1, int(size[1]), int(size[0]))
     return Geometry(shape=shape, affine=affine_rows(LPS_TO_RAS @ matrix), flat=count == 2)

@@ -67,12 +67,13 @@ class _Table:
     def __init__(self, entries: Mapping[str, Any], path: Path) -> None:
         self._entries = entries
         self._path = path
+        self._found: dict[str, Sequence[int]] = {}  # else entries that name others twice, many deep, take for ever
 
     def value(self, name: str) -> Value:
         """The value of an entry, or its values without repetition in the order in which they are named."""
         entry = self._entries[name]
         if isinstance(entry, list) or (isinstance(entry, str) and not _is_number(entry)):
-            return tuple(dict.fromkeys(self._members(name, ())))
+            return tuple(self._members(name, ()))
         return self._number(name, entry)
 
     def _members(self, name: str, chain: tuple[str, ...]) -> Sequence[int]:
@@ -80,6 +81,8 @@ class _Table:
         if name in chain:
             told = " → ".join((*chain[chain.index(name) :], name))
             raise bad_field(self._path, f"labels.{chain[0]}", f"it is made of itself: {told}")
+        if name in self._found:
+            return self._found[name]
         entry = self._entries[name]
         parts = entry if isinstance(entry, list) else [entry]
         if not parts:
@@ -91,7 +94,8 @@ class _Table:
                     found.extend(self._members(word, (*chain, name)))
                 else:
                     found.append(self._number(name, word))
-        return found
+        self._found[name] = tuple(dict.fromkeys(found))
+        return self._found[name]
 
     def _words(self, part: object) -> Sequence[object]:
         """What a part of an entry names: one number or name, or those joined by +."""
@@ -106,6 +110,8 @@ class _Table:
             raise bad_field(self._path, f"labels.{name}", what)
         if not isinstance(value, int | float | str) or isinstance(value, bool):
             raise bad_field(self._path, f"labels.{name}", f"{value!r} is neither a number nor a list of numbers")
+        if isinstance(value, int):
+            return value
         number = float(value)
         if not number.is_integer():
             raise bad_field(self._path, f"labels.{name}", f"{value!r} is not a whole number")

@@ -6,6 +6,7 @@ A new layout is a function that returns the dataset, or None where the folder is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,7 @@ def decathlon(root: Path) -> Dataset | None:
     if declaration is None or not declaration.training:
         return None
     present = _Present()
-    if not any(present(root / listed.images[0]) for listed in declaration.training):
+    if not any(present(_inside(root, listed.images[0])) for listed in declaration.training):
         return None  # version 1 of nnU-Net lists names without the channel number: the folders tell
     if all(listed.id is None and CHANNEL_NUMBER.match(stem_of(listed.images[0])) for listed in declaration.training):
         return None  # a list of nnU-Net's own file names, which nnU-Net ignores
@@ -144,12 +145,24 @@ class _Present:
 
 
 def _listed_case(root: Path, listed: Listed, present: _Present, test: bool = False) -> Case:
-    images = tuple(root / image for image in listed.images)
-    labels = None if listed.labels is None else root / listed.labels
+    images = tuple(_inside(root, image) for image in listed.images)
+    labels = None if listed.labels is None else _inside(root, listed.labels)
     if test and labels is None:
         labels = next((root / name / images[0].name for name in TEST_LABEL_FOLDERS), None)
     case_id = safe_id(listed.id or stem_of(images[0]), root / FILE_NAME)
     return Case(id=case_id, images=images, labels=labels if labels is not None and present(labels) else None)
+
+
+def _inside(root: Path, name: str) -> Path:
+    """The file of that name in the dataset; what lies elsewhere is not read at the word of somebody's dataset.json."""
+    path = Path(os.path.normpath(root / name))
+    if not path.is_relative_to(os.path.normpath(root)):
+        raise DatasetError(
+            f"names {name!r}, which lies outside the dataset's folder",
+            where=root / FILE_NAME,
+            remedy="Put the file, or a link to it, into the folder.",
+        )
+    return path
 
 
 def _pair(root: Path, images: Sequence[str], labels: Sequence[str]) -> tuple[Path, Path | None] | None:

@@ -13,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from autoseg.dataset.geometry import affine_rows, corner_distance_mm, smallest_voxel_edge
+from autoseg.dataset.geometry import VOXEL_EDGES_MM, affine_rows, corner_distance_mm, smallest_voxel_edge, spans_space
 from autoseg.errors import ReadError
 from autoseg.records import Geometry, Shape
 
@@ -149,7 +149,7 @@ def _affine(header: Header, shape: Shape, path: Path) -> tuple[NDArray[np.float6
     for name, form in candidates:
         found = form(header)
         matrix = None if found is None else _with_slice_axis(found, shape)
-        if matrix is not None and _usable(matrix):
+        if matrix is not None and spans_space(matrix):
             if name == "voxel sizes":
                 notes += ("it has no position in space (no sform, no qform): its axes are taken as R, A, S",)
             return _in_mm(matrix, header, notes)
@@ -175,20 +175,12 @@ def _in_mm(
 
 def _with_slice_axis(matrix: NDArray[np.float64], shape: Shape) -> NDArray[np.float64]:
     """The affine of a single slice, given a slice axis (1 unit, along the normal) where the header has none."""
-    if shape[0] != 1 or np.any(matrix[:3, 2]):
+    if shape[0] != 1 or np.any(matrix[:3, 2]) or not (np.abs(matrix[:3, :2]) <= VOXEL_EDGES_MM[1]).all():
         return matrix
     completed = matrix.copy()
     normal = np.cross(matrix[:3, 0], matrix[:3, 1])
     completed[:3, 2] = normal / max(float(np.linalg.norm(normal)), 1e-12)
     return completed
-
-
-def _usable(matrix: NDArray[np.float64]) -> bool:
-    """Whether an affine is finite and spans space."""
-    sizes = np.linalg.norm(matrix[:3, :3], axis=0)
-    if not np.isfinite(matrix).all() or sizes.min() <= 0:
-        return False
-    return abs(float(np.linalg.det(matrix[:3, :3] / sizes))) > 1e-3  # axes that are not nearly in one plane
 
 
 def _sform(header: Header) -> NDArray[np.float64]:
@@ -211,7 +203,7 @@ def _form_notes(header: Header, geometry: Geometry) -> tuple[str, ...]:
     if int(header["sform_code"]) <= 0 or int(header["qform_code"]) <= 0:
         return ()
     qform = _qform(header)
-    if qform is None or not _usable(qform):
+    if qform is None or not spans_space(qform):
         return ()
     in_mm, _ = _in_mm(qform, header, ())
     other = geometry.model_copy(update={"affine": affine_rows(in_mm)})

@@ -10,6 +10,9 @@ from pydantic import field_serializer, field_validator, model_validator
 
 from autoseg.records.base import MOST_LABELS, Record
 
+#: Values of labels are below: what every file format and array type can hold.
+LARGEST_VALUE = 2**31
+
 
 class Labels(Record):
     """Names and values of the labels.
@@ -30,7 +33,12 @@ class Labels(Record):
     @field_validator("names", mode="before")
     @classmethod
     def _from_pairs(cls, names: object) -> object:
-        return dict(names) if isinstance(names, (list, tuple)) else names
+        if not isinstance(names, (list, tuple)):
+            return names
+        try:
+            return dict(names)
+        except (TypeError, ValueError):
+            raise ValueError("labels are pairs of a name and a value") from None
 
     @field_serializer("names", when_used="json")
     def _as_pairs(self, names: dict[str, int | tuple[int, ...]]) -> list[tuple[str, int | tuple[int, ...]]]:
@@ -43,6 +51,9 @@ class Labels(Record):
             raise ValueError("labels need an entry background: 0")
         if self.ignore is not None and self.ignore in self.values:
             raise ValueError(f"the ignore label {self.ignore} is also the value of another label")
+        told = (*self.values, *(self.regions_class_order or ()), *(() if self.ignore is None else (self.ignore,)))
+        if max(map(abs, told)) >= LARGEST_VALUE:
+            raise ValueError(f"a label's value must be below {LARGEST_VALUE}")
         if self.regions_class_order is not None and len(self.regions_class_order) != len(self.foreground):
             raise ValueError("regions_class_order needs exactly one value per region")
         if len(self.values) > MOST_LABELS:

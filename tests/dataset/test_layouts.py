@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -360,3 +361,16 @@ def test_every_layout_is_reached(shared: Path, tmp_path: Path) -> None:
         assert [case.id for case in dataset.cases] == [case.id for case in wanted]
         assert dataset.labels.values == (0, 1, 2)
         assert nib.load(dataset.cases[1].images[0]).shape == nib.load(wanted[1].images[0]).shape
+
+
+@pytest.mark.parametrize("where", ["../elsewhere/a.nii.gz", "imagesTr/../../a.nii.gz", "/etc/passwd"])
+def test_files_outside_of_the_folder_are_not_read_at_the_word_of_its_json(tmp_path: Path, where: str) -> None:
+    root = tmp_path / "data"
+    (root / "imagesTr").mkdir(parents=True)
+    (root / "imagesTr" / "b.nii.gz").touch()
+    (tmp_path / "a.nii.gz").touch()
+    listed = [{"image": "imagesTr/b.nii.gz", "label": None}, {"image": where, "label": None}]
+    record = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "organ"}, "training": listed}
+    (root / "dataset.json").write_text(json.dumps(record))
+    with pytest.raises(DatasetError, match="outside the dataset's folder"):
+        open_dataset(root)
