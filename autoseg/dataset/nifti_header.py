@@ -23,6 +23,7 @@ NIFTI_2: Any = nib.Nifti2Header
 
 HEADER_BYTES = 540  # of version 2
 LEAST_BYTES = 348  # of version 1
+FARTHEST_OFFSET = 1 << 40  # bytes, before the voxels
 #: Millimetres in NIfTI's spatial units (codes 1 metre, 2 mm, 3 micrometre); 0 is unknown and taken as mm.
 UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 UNIT_NAMES = {1: "metres", 3: "micrometres"}
@@ -90,8 +91,16 @@ def read_layout(head: bytes, path: Path) -> Layout:
     notes += _form_notes(header, geometry)
     dtype = _dtype(header, path)
     slope, inter = _scaling(header)
-    offset = max(int(header["vox_offset"]), 544 if isinstance(header, NIFTI_2) else 352)
+    offset = _offset(header, path)
     return Layout(header, geometry, channels, dtype, offset, slope, inter, notes)
+
+
+def _offset(header: Header, path: Path) -> int:
+    """Where the voxels begin, in bytes; a float in version 1."""
+    told = float(header["vox_offset"])
+    if not 0 <= told < FARTHEST_OFFSET:  # nor NaN
+        raise ReadError(f"its header puts the voxels at byte {told:g}", where=path, remedy="Correct the header.")
+    return max(int(told), 544 if isinstance(header, NIFTI_2) else 352)
 
 
 def colour_components(header: Header) -> int:
