@@ -160,12 +160,12 @@ def _costs(plan: Plan, costs: Sequence[ConfigurationCost]) -> tuple[Block, ...]:
             word(cost.configuration),
             number(cost.seconds_per_epoch, 1),
             word(NOTHING) if cost.hours is None else Cell(duration(cost.hours * 3600), cost.hours),
-            number(cost.disk_bytes / _GB, 2),
+            number(cost.disk_bytes / 1e6, 0 if cost.disk_bytes >= 1e7 else 1),
             number(None if cost.peak_bytes is None else cost.peak_bytes / _GB, 2),
         )
         for cost in costs
     ]
-    columns = ("configuration", "seconds per epoch", "one training", "prepared cases (GB)", "main memory (GB)")
+    columns = ("configuration", "seconds per epoch", "one training", "prepared cases (MB)", "main memory (GB)")
     lead = "Times follow from the steps that were tried; preparing and scoring come on top."
     budget = plan.training.budget_seconds
     facts = () if budget is None else (Facts((("budget", duration(budget)),)),)

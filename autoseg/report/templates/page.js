@@ -5,6 +5,7 @@ for (const table of document.querySelectorAll("table")) {
   if (body.rows.length < 2) continue;
   const key = (row, index) => row.cells[index].dataset.order ?? row.cells[index].textContent;
   [...table.tHead.rows[0].cells].forEach((head, index) => {
+    if (!head.textContent.trim()) return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
