@@ -270,11 +270,11 @@ def _check_grid(report: _Report, volume: Volume, label_map: LabelMap) -> None:
 
 def _check_values(report: _Report, found: NDArray[np.generic], labels: Labels) -> None:
     file = report.labels
+    declared = {*labels.values, *(() if labels.ignore is None else (labels.ignore,))}
     if found.dtype.kind == "f":
-        _check_fractions(report, found)
+        _check_fractions(report, found, declared)
         return
     counts = whole_values(found)
-    declared = {*labels.values, *(() if labels.ignore is None else (labels.ignore,))}
     undeclared = {value: count for value, count in counts.items() if value not in declared}
     if undeclared and (min(counts) < -1 or len(counts) > MOST_VALUES):
         what = f"the labels look like an image: {len(counts)} distinct values from {min(counts)} to {max(counts)}"
@@ -308,7 +308,7 @@ def _check_drawn(report: _Report, found: NDArray[np.generic], labels: Labels) ->
         report.add("error", "not-annotated", what, remedy, report.labels)
 
 
-def _check_fractions(report: _Report, found: NDArray[np.generic]) -> None:
+def _check_fractions(report: _Report, found: NDArray[np.generic], declared: set[int]) -> None:
     values = found.astype(np.float64)
     finite = np.isfinite(values)
     file = report.labels
@@ -316,7 +316,13 @@ def _check_fractions(report: _Report, found: NDArray[np.generic]) -> None:
         what = f"the labels have {int(found.size - finite.sum())} voxels that are not numbers (NaN or infinite)"
         report.add("error", "not-finite", what, "Replace them by a label value.", file)
     fractional = finite & (values != np.rint(values))
-    if fractional.any():
+    # interpolation stays between the labels that it mixes
+    beyond = np.rint(values[finite & ((values < -0.5) | (values > max(declared) + 0.5))])
+    if fractional.any() and np.unique(beyond).size > MANY_UNDECLARED:
+        low, high = values[finite].min(), values[finite].max()
+        what = f"the labels look like an image: fractions between {low:.4g} and {high:.4g}"
+        report.add("error", "label-looks-like-image", what, "Check that the right file was saved as the labels.", file)
+    elif fractional.any():
         example = float(values[fractional][0])
         what = f"{int(fractional.sum())} voxels of the labels hold fractions such as {example:.4g}"
         remedy = "Export the labels again without interpolation; check that it is not an image or a probability map."

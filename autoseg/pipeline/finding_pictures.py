@@ -31,10 +31,14 @@ def draw_findings(dataset: Dataset, problems: Sequence[Problem], folder: Path) -
     by_id = {case.id: case for case in dataset.cases}
     drawn: list[Path] = []
     seen: Counter[str] = Counter()
+    done: set[tuple[str, str]] = set()
     for problem in problems:
         case = by_id.get(problem.case or "")
         if case is None or seen[problem.kind] == MOST_OF_A_KIND or len(drawn) == MOST_PICTURES:
             continue
+        if (problem.kind, case.id) in done:
+            continue  # two labels, one picture
+        done.add((problem.kind, case.id))
         path = folder / f"{len(drawn) + 1:02d}-{problem.kind}-{case.id}.png"
         if _draw(path, case, dataset.labels, problem):
             drawn.append(path)

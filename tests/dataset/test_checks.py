@@ -107,6 +107,15 @@ def test_an_image_as_labels_is_recognized() -> None:
     assert only(check(labels=labels)).kind == "label-looks-like-image"
 
 
+def test_an_image_of_fractions_as_labels_is_recognized() -> None:
+    shape = (8, 8, 8)
+    volume = Volume(np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32), grid(shape=shape))
+    labels = LabelMap(np.linspace(-10.3, 900.7, 512).reshape(shape), grid(shape=shape))
+    problem = only(check_case(CASE, volume, labels, LABELS, 2))
+    assert problem.kind == "label-looks-like-image"
+    assert "fractions between -10.3 and 900.7" in problem.what
+
+
 def test_interpolated_labels_are_recognized() -> None:
     assert only(check(labels=(np.arange(120) * 2).reshape(SHAPE).astype(np.uint8))).kind == "interpolated-labels"
 
