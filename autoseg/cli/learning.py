@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,9 +162,7 @@ def train(
     Examples: autoseg train --fold 0 --budget 10min; autoseg train --fold 0 --configuration 2d --epochs 50; autoseg
     train --fold every
     """
-    overrides = parse_settings(setting or ())
-    overrides |= {} if channel_dropout is None else {"channel_dropout": str(channel_dropout)}
-    overrides |= {} if focus is None else {"sampling": focus}
+    overrides = _overrides(setting or (), channel_dropout, focus)
     names = tuple(configuration or ())
     if fold != "every" and len(names) > 1:
         raise UsageError("several configurations are trained with --fold every", remedy="Or give --configuration once.")
@@ -197,6 +196,13 @@ def train(
             return DONE  # it has followed the first process to the end
         options |= {"ranks": ranks, "device": own_device}
         return _train(Workspace(work), plan, names, fold, options, progress)
+
+
+def _overrides(settings: Sequence[str], channel_dropout: float | None, focus: str | None) -> dict[str, str]:
+    """Training settings by name: those of --set, and those that have an option of their own."""
+    overrides = parse_settings(settings)
+    overrides |= {} if channel_dropout is None else {"channel_dropout": str(channel_dropout)}
+    return overrides | ({} if focus is None else {"sampling": focus})
 
 
 def _train(
