@@ -76,6 +76,15 @@ PlanValues = Annotated[
         "training setting; what follows from it is derived anew. May be given several times.",
     ),
 ]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help="Train this network instead of the preset's: unet, resenc, unetpp, deeplabv3plus, attention-unet, "
+        "segresnet, mednext, unetr or swin-unetr, or one of a module named by --use. The same as --set network=NAME.",
+    ),
+]
 MemoryGb = Annotated[
     float | None,
     typer.Option(

@@ -19,6 +19,7 @@ from autoseg.options import (
     Folds,
     FromFingerprint,
     MemoryGb,
+    Network,
     NewPlanName,
     NnunetPlans,
     NoGroups,
@@ -98,6 +99,7 @@ def plan(
     name: NewPlanName = "default",
     device: Device = "auto",
     memory_gb: MemoryGb = None,
+    network: Network = None,
     setting: PlanValues = None,
     probe: Probe = True,
     explain: Explain = None,
@@ -143,7 +145,10 @@ def plan(
     from autoseg.pipeline.pages import dataset_report, left, plan_report
     from autoseg.planning.overrides import parse_overrides
 
-    overrides = replace(parse_overrides(split_settings(setting or ())), memory_gb=positive(memory_gb, "--memory-gb"))
+    asked = [*split_settings(setting or ()), *([] if network is None else [("network", network)])]
+    if sum(value_name == "network" for value_name, _ in asked) > 1:
+        raise UsageError("--network and --set network=… say the same", remedy="Give one of them.")
+    overrides = replace(parse_overrides(asked), memory_gb=positive(memory_gb, "--memory-gb"))
     progress = console.RichProgress()
     if from_fingerprint is not None:
         from autoseg.pipeline.plan import plan_from_fingerprint

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from autoseg.devices import PRECISIONS, Precision, choose_device, choose_precision
 from autoseg.errors import UsageError
 from autoseg.inference.predictor import LoadedModel, MemberGroup
+from autoseg.networks.linear_head import LinearHead
 from autoseg.networks.onnx_graph import IMAGE, Features, network_graph
-from autoseg.networks.unet import UNet
 
 #: Images (B, C, *patch) to scores (B, K, *patch), both float32.
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -194,9 +194,9 @@ def _by_engine(
     """A module in the network's place."""
     if graph is not None:
         return EngineNetwork(Sessions(start, lambda: graph))
-    if isinstance(network, UNet) and network.feature_channels < heads:
+    if isinstance(network, LinearHead) and network.feature_channels < heads:
         # fewer numbers to sum over tiles: only what comes before the scores is for the engine
-        return EngineUNet(network, Sessions(start, lambda: network_graph(Features(network), channels, patch_size)))
+        return EngineFeatures(network, Sessions(start, lambda: network_graph(Features(network), channels, patch_size)))
     return EngineNetwork(Sessions(start, lambda: network_graph(network, channels, patch_size)))
 
 
@@ -239,12 +239,22 @@ class EngineNetwork(nn.Module):
         return self.sessions.scores(image)
 
 
-class EngineUNet(UNet):
-    """A U-Net whose features come from an engine; their linear map to scores stays torch's."""
+class EngineFeatures(nn.Module):
+    """A network whose features come from an engine; their linear map to scores stays torch's."""
 
-    def __init__(self, unet: UNet, sessions: Sessions) -> None:
-        super().__init__(nn.Identity(), unet.decoder, deep_supervision=False)
+    def __init__(self, network: LinearHead, sessions: Sessions) -> None:
+        super().__init__()
+        self.network = network
         self.sessions = sessions
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels F of what `features` gives."""
+        return self.network.feature_channels
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Scores (B, K, *space) of `features`."""
+        return self.network.scores(features)
 
     def features(self, image: Tensor) -> Tensor:
         """Features (B, F, *space)."""

@@ -21,8 +21,8 @@ from autoseg.inference.region import Region, in_whole
 from autoseg.inference.sliding_window import PLENTY, Room, score_slabs
 from autoseg.inference.tile_grid import TileGrid, tile_grid
 from autoseg.inference.window_memory import patch_bytes, room_on, sums_bytes
+from autoseg.networks.linear_head import LinearHead
 from autoseg.networks.second_stage import with_one_hot
-from autoseg.networks.unet import UNet
 from autoseg.records import BEST_PREDICTION, PredictSettings
 
 #: Voxels of the patches (tiles or mirrored copies) that go through the network together. On a CPU pairs of 40x56x40 are
@@ -152,7 +152,7 @@ def _forward(
     def features(batch: Tensor) -> Tensor:
         batch = seen(batch)
         with autocast(model.device, precision):
-            return torch.cat([cast("UNet", network).features(batch) for network in group.networks], dim=1)
+            return torch.cat([cast("LinearHead", network).features(batch) for network in group.networks], dim=1)
 
     def scores_of_each(batch: Tensor) -> Tensor:
         batch = seen(batch)
@@ -189,9 +189,10 @@ def _forward_with_log_sum(
             batch = with_one_hot(batch, first_labels)
         with autocast(model.device, precision):
             if summed.what == "features":
-                parts = [cast("UNet", network).features(batch) for network in group.networks]
+                parts = [cast("LinearHead", network).features(batch) for network in group.networks]
                 scores = [
-                    cast("UNet", network).scores(part) for network, part in zip(group.networks, parts, strict=True)
+                    cast("LinearHead", network).scores(part)
+                    for network, part in zip(group.networks, parts, strict=True)
                 ]
             else:
                 parts = scores = [network(batch) for network in group.networks]
@@ -206,8 +207,8 @@ def _forward_with_log_sum(
 
 def _features(group: MemberGroup) -> int | None:
     """Channels of the features of all networks; None where one of them has no linear last layer to be put off."""
-    unets = [network for network in group.networks if isinstance(network, UNet)]
-    return sum(unet.feature_channels for unet in unets) if len(unets) == len(group.networks) else None
+    linear = [network for network in group.networks if isinstance(network, LinearHead)]
+    return sum(network.feature_channels for network in linear) if len(linear) == len(group.networks) else None
 
 
 def _scores_of_features(group: MemberGroup, slab: Tensor) -> Tensor:
@@ -219,9 +220,9 @@ def _scores_of_features(group: MemberGroup, slab: Tensor) -> Tensor:
     total, start = None, 0
     with torch.inference_mode():
         for network in group.networks:
-            unet = cast("UNet", network)
-            part = unet.scores(flat[:, start : start + unet.feature_channels])
-            start += unet.feature_channels
+            linear = cast("LinearHead", network)
+            part = linear.scores(flat[:, start : start + linear.feature_channels])
+            start += linear.feature_channels
             total = part if total is None else total + part
         if total is None:
             raise ValueError("a group without networks")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.errors import ModelError
-from autoseg.networks.unet import UNet
+from autoseg.networks.linear_head import LinearHead
 
 #: Names of the graph's one input (B, C, *patch) and one output (B, K, *patch), float32; B is free.
 IMAGE, SCORES = "image", "scores"
@@ -63,15 +63,15 @@ def network_graph(network: nn.Module, channels: int, patch_size: Sequence[int]) 
 
 
 class Features(nn.Module):
-    """A U-Net up to the features of which its scores are a linear map."""
+    """A network up to the features of which its scores are a linear map."""
 
-    def __init__(self, unet: UNet) -> None:
+    def __init__(self, network: LinearHead) -> None:
         super().__init__()
-        self.unet = unet
+        self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
         """Features (B, F, *space)."""
-        return self.unet.features(image)
+        return self.network.features(image)
 
 
 def _first_line(error: Exception) -> str:

@@ -127,9 +127,8 @@ class Decoder(nn.Module):
         return scores[::-1]
 
 
-def unet(spec: NetworkSpec) -> nn.Module:
-    """The plain U-Net: every stage a row of convolution units, the first of which strides (nnU-Net's PlainConvUNet)."""
-    _check(spec)
+def plain_encoder(spec: NetworkSpec) -> Encoder:
+    """Stages of convolution units, the first of each strides."""
     stages = []
     channels = spec.channels
     for features, kernel_size, stride, blocks in zip(
@@ -139,12 +138,11 @@ def unet(spec: NetworkSpec) -> nn.Module:
         units += [ConvolutionUnit(spec.dimensions, features, features, kernel_size) for _ in range(blocks - 1)]
         stages.append(nn.Sequential(*units))
         channels = features
-    return _initialized(UNet(Encoder(nn.Identity(), stages), Decoder(spec), deep_supervision=spec.deep_supervision))
+    return Encoder(nn.Identity(), stages)
 
 
-def residual_encoder_unet(spec: NetworkSpec) -> nn.Module:
-    """The U-Net whose encoder is a stem and stages of residual blocks (nnU-Net's ResidualEncoderUNet)."""
-    _check(spec)
+def residual_encoder(spec: NetworkSpec) -> Encoder:
+    """A stem and stages of residual blocks, the first of each strides."""
     channels = spec.features_per_stage[0]
     stem = ConvolutionUnit(spec.dimensions, spec.channels, channels, spec.kernel_sizes[0])
     stages = []
@@ -156,10 +154,22 @@ def residual_encoder_unet(spec: NetworkSpec) -> nn.Module:
         blocks += [ResidualBlock(spec.dimensions, features, features, kernel_size, one) for _ in range(count - 1)]
         stages.append(nn.Sequential(*blocks))
         channels = features
-    return _initialized(UNet(Encoder(stem, stages), Decoder(spec), deep_supervision=spec.deep_supervision))
+    return Encoder(stem, stages)
 
 
-def _initialized(network: nn.Module) -> nn.Module:
+def unet(spec: NetworkSpec) -> nn.Module:
+    """The plain U-Net: every stage a row of convolution units, the first of which strides (nnU-Net's PlainConvUNet)."""
+    checked(spec)
+    return initialized(UNet(plain_encoder(spec), Decoder(spec), deep_supervision=spec.deep_supervision))
+
+
+def residual_encoder_unet(spec: NetworkSpec) -> nn.Module:
+    """The U-Net whose encoder is a stem and stages of residual blocks (nnU-Net's ResidualEncoderUNet)."""
+    checked(spec)
+    return initialized(UNet(residual_encoder(spec), Decoder(spec), deep_supervision=spec.deep_supervision))
+
+
+def initialized(network: nn.Module) -> nn.Module:
     """The network with He et al.'s (2015) weights for leaky ReLU; residual blocks begin as their shortcut."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
@@ -173,7 +183,7 @@ def _initialized(network: nn.Module) -> nn.Module:
     return network
 
 
-def _check(spec: NetworkSpec) -> None:
+def checked(spec: NetworkSpec) -> None:
     """Raise PlanError for entries that do not fit one another: plans may be edited by hand."""
     stages = len(spec.strides)
     if stages < 2:

@@ -23,6 +23,7 @@ from autoseg.pipeline.reports import PlanReport
 from autoseg.pipeline.splits import SplitOptions, planned_splits
 from autoseg.planning.costs import preview
 from autoseg.planning.evidence import normalization_doubts
+from autoseg.planning.network_doubts import network_doubts
 from autoseg.planning.overrides import Overrides
 from autoseg.planning.planner import NONE_GIVEN, make_plan
 from autoseg.plugins import load_plugins
@@ -93,7 +94,7 @@ def plan(
     path = write_plan(work, measured.fingerprint, made, probe_record)
     return PlanReport(
         dataset=measured.usable,
-        problems=problems,
+        problems=(*problems, *network_doubts(made, measured.fingerprint)),  # of this plan, not of the data
         fingerprint=measured.fingerprint,
         plan=made,
         path=path,
@@ -136,7 +137,7 @@ def plan_from_fingerprint(
     path = write_plan(work, fingerprint, made, None)
     return PlanReport(
         dataset=None,
-        problems=normalization_doubts(fingerprint),
+        problems=(*normalization_doubts(fingerprint), *network_doubts(made, fingerprint)),
         fingerprint=fingerprint,
         plan=made,
         path=path,

@@ -12,7 +12,6 @@ from autoseg.planning.decision import Decision, given
 from autoseg.planning.divisibility import require_divisible
 from autoseg.planning.exposure import exposures
 from autoseg.planning.frame import Frame
-from autoseg.planning.memory import features_per_stage
 from autoseg.planning.patch import Fitted, batch_size
 from autoseg.planning.preparation import slice_preparation
 from autoseg.planning.reasons import Draft, cascade_reasons, configuration_reasons
@@ -36,19 +35,38 @@ def plan_configurations(frame: Frame) -> list[Planned]:
     """All configurations that the data call for, in the order in which people read them."""
     has_volumes = frame.median_shape[0] != 1
     full_preparation = frame.preparation(frame.spacing)
-    flat = _planned(frame, _draft_2d(frame, full_preparation, has_volumes))
+    refused = frame.family.refusal(2, frame.median_shape[1:])
+    flat = [] if refused else [_planned(frame, _draft_2d(frame, full_preparation, has_volumes))]
     if not has_volumes:
         if frame.overrides.patch_size_3d is not None:
             raise PlanError("a patch of three numbers was given, but the images are single slices")
-        because = "The images are single slices."
-        absent = Reason(field="3d_fullres", value="not planned", because=because, instead="There is no third axis.")
-        return [Planned(flat.configuration, (*flat.reasons, absent))]
+        return _without_volumes(flat, "The images are single slices.", "There is no third axis.", refused)
+    solid_refused = frame.family.refusal(3, frame.median_shape)
+    if solid_refused:
+        return _without_volumes(flat, solid_refused, "Other networks take these volumes: --network.", refused)
+    volumes = _plan_volumes(frame, full_preparation)
+    if not flat:
+        absent = Reason(field="2d", value="not planned", because=refused, instead="Other networks have one: --network.")
+        volumes[0] = Planned(volumes[0].configuration, (absent, *volumes[0].reasons))
+    return [*flat, *volumes]
+
+
+def _without_volumes(flat: list[Planned], because: str, instead: str, refused: str) -> list[Planned]:
+    """The 2D configuration alone, with the reason. Raises PlanError where that was refused as well."""
+    if not flat:
+        raise PlanError(f"{because} {refused}".strip(), where="network", remedy="Choose another --network.")
+    absent = Reason(field="3d_fullres", value="not planned", because=because, instead=instead)
+    return [Planned(flat[0].configuration, (*flat[0].reasons, absent))]
+
+
+def _plan_volumes(frame: Frame, full_preparation: Preparation) -> list[Planned]:
+    """The 3D configurations."""
     fitter = frame.fitter(3)
     full = fitter.fit(frame.spacing, frame.median_shape)
     low = coarsen(frame.spacing, frame.median_shape, full, fitter.fit, lambda fitted: fitted.patch_voxels)
     whole = _planned(frame, _draft_fullres(frame, full_preparation, full, has_lowres=low.value is not None))
     if low.value is None:
-        return [flat, Planned(whole.configuration, (*whole.reasons, low.reason("3d_lowres", "not planned")))]
+        return [Planned(whole.configuration, (*whole.reasons, low.reason("3d_lowres", "not planned")))]
     if not frame.variant.lowres:
         absent = Reason(
             field="3d_lowres",
@@ -58,9 +76,9 @@ def plan_configurations(frame: Frame) -> list[Planned]:
             instead="Presets named after nnU-Net plan a low-resolution stage and the cascade for every device, auto "
             f"for GPUs. {low.because}",
         )
-        return [flat, Planned(whole.configuration, (*whole.reasons, absent))]
+        return [Planned(whole.configuration, (*whole.reasons, absent))]
     lowres = _planned(frame, _draft_lowres(frame, low.value, low))
-    return [flat, lowres, whole, _cascade(whole)]
+    return [lowres, whole, _cascade(whole)]
 
 
 def _draft_2d(frame: Frame, volume: Preparation, has_volumes: bool) -> Draft:
@@ -141,7 +159,7 @@ def _planned(frame: Frame, draft: Draft) -> Planned:
     variant, fitted = frame.variant, draft.fitted
     fitter = frame.fitter(draft.dimensions)
     if fitter.given is not None:
-        require_divisible(draft.name, draft.spacing.value, fitter.given, fitted.topology)
+        require_divisible(draft.name, draft.spacing.value, fitter.given, fitted.topology, frame.family.topology)
     stages = fitted.topology.stages
     batch = _batch(frame, draft)
     parts = max(draft.dataset_voxels / fitted.patch_voxels, 1.0)
@@ -155,12 +173,12 @@ def _planned(frame: Frame, draft: Draft) -> Planned:
         median_shape=draft.median_shape,
         patch_size=fitted.patch_size,
         batch_size=batch.value,
-        network=frame.overrides.network or variant.architecture.network,
+        network=frame.family.network,
         strides=fitted.topology.strides,
         kernel_sizes=fitted.topology.kernel_sizes,
-        features_per_stage=features_per_stage(variant.architecture.base_features, fitter.limits.max_features, stages),
-        blocks_per_stage=variant.architecture.blocks_per_stage(stages),
-        blocks_per_stage_decoder=(variant.architecture.decoder_blocks,) * (stages - 1),
+        features_per_stage=frame.family.features(fitter.limits.max_features, stages),
+        blocks_per_stage=frame.family.architecture.blocks_per_stage(stages),
+        blocks_per_stage_decoder=(frame.family.architecture.decoder_blocks,) * (stages - 1),
         batch_dice=draft.batch_dice.value,
         steps_per_epoch=steps.value,
         epochs=length.value,

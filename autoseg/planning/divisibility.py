@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from autoseg.errors import PlanError
 from autoseg.planning.decision import times
 from autoseg.planning.topology import Topology, derive_topology
+
+#: Spacing and size to the stages for a patch of that size, padded.
+TopologyRule = Callable[[Sequence[float], Sequence[float]], Topology]
 
 
 def divisors(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
@@ -15,7 +18,9 @@ def divisors(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
     return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
 
-def require_divisible(configuration: str, spacing: Sequence[float], patch: Sequence[int], topology: Topology) -> None:
+def require_divisible(
+    configuration: str, spacing: Sequence[float], patch: Sequence[int], topology: Topology, rule: TopologyRule
+) -> None:
     """Refuse a given patch that the network derived from it would have to pad.
 
     Raises PlanError with the rule for each axis and the nearest patches that work.
@@ -26,7 +31,7 @@ def require_divisible(configuration: str, spacing: Sequence[float], patch: Seque
     rules = ", ".join(
         f"{axis} by {divisor} (here {size})" for axis, divisor, size in zip(axes, topology.divisor, patch, strict=True)
     )
-    fitting = [times(size) for size in nearest_patches(spacing, patch)]
+    fitting = [times(size) for size in nearest_patches(spacing, patch, rule)]
     raise PlanError(
         f"patch_size {times(patch)} cannot be used for {configuration}: each axis must be divisible by the product of "
         f"its strides, {rules}",
@@ -34,12 +39,17 @@ def require_divisible(configuration: str, spacing: Sequence[float], patch: Seque
     )
 
 
-def nearest_patches(spacing: Sequence[float], patch: Sequence[int]) -> list[tuple[int, ...]]:
+def nearest_patches(
+    spacing: Sequence[float], patch: Sequence[int], rule: TopologyRule = derive_topology
+) -> list[tuple[int, ...]]:
     """The next smaller patch (where there is one) and the next larger one that need no padding."""
-    larger = derive_topology(spacing, patch).patch_size
+    larger = rule(spacing, patch).patch_size
     smaller = tuple(patch)
     # a shorter patch may be halved less often, and then has another divisor
-    while min(smaller) > 0 and derive_topology(spacing, smaller).patch_size != smaller:
-        divisor = derive_topology(spacing, smaller).divisor
-        smaller = tuple(size // cell * cell for size, cell in zip(smaller, divisor, strict=True))
+    while min(smaller) > 0 and rule(spacing, smaller).patch_size != smaller:
+        divisor = rule(spacing, smaller).divisor
+        shorter = tuple(size // cell * cell for size, cell in zip(smaller, divisor, strict=True))
+        if shorter == smaller:  # divisible, but too small for the network
+            return [larger]
+        smaller = shorter
     return [smaller, larger] if min(smaller) > 0 else [larger]

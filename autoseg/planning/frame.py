@@ -8,8 +8,9 @@ from typing import Literal
 
 from autoseg.planning.decision import Decision
 from autoseg.planning.exposure import LabelBox, label_boxes
+from autoseg.planning.families import Family, family_of
 from autoseg.planning.overrides import Overrides
-from autoseg.planning.patch import Fitter, work_factor
+from autoseg.planning.patch import Fitter, memory_elements, work_factor
 from autoseg.planning.preparation import volume_preparation
 from autoseg.planning.presets import DeviceBudget, Preset, Variant
 from autoseg.records import Fingerprint, Preparation, Spacing, TrainSettings
@@ -41,6 +42,11 @@ class Frame:
         """Where the labels lie, the background first."""
         return label_boxes(self.fingerprint, self.order, self.image_mm)
 
+    @cached_property
+    def family(self) -> Family:
+        """The network, as far as it does not depend on the data."""
+        return family_of(self.variant.architecture, self.overrides.network)
+
     def preparation(self, spacing: Spacing) -> Preparation:
         """The preparation of a 3D configuration at this spacing."""
         slice_order = self.variant.slice_order
@@ -54,8 +60,11 @@ class Frame:
             dimensions=dimensions,
             factor=factor,
             outputs=self.fingerprint.labels_with_entries,
+            family=self.family,
+            channels=len(self.fingerprint.channels),
             given=self.overrides.patch_size(dimensions),
             batch_factor=min(factor, 1.0) if self.variant.work.per == "memory" else None,
+            largest_step=memory_elements(self.variant.work, self.device),
         )
 
     def work(self, dimensions: Literal[2, 3]) -> Decision[float]:

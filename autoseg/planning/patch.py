@@ -11,9 +11,9 @@ import numpy as np
 
 from autoseg.errors import PlanError
 from autoseg.planning.decision import Decision, millions, times
-from autoseg.planning.memory import feature_map_elements
+from autoseg.planning.families import Family
 from autoseg.planning.presets import DeviceBudget, Limits, Variant, Work
-from autoseg.planning.topology import Topology, in_classes, stages_of
+from autoseg.planning.topology import Topology
 
 #: A patch is not cut below this edge merely because it covers much of the image.
 SMALLEST_COVERING_EDGE = 16
@@ -50,8 +50,11 @@ class Fitter:
     dimensions: Literal[2, 3]
     factor: float  # what the preset's elements are multiplied by on this device
     outputs: int
+    family: Family  # of the network
     given: tuple[int, ...] | None = None  # a patch that a person chose
+    channels: int = 1  # of the images
     batch_factor: float | None = None  # the same for the batch, where memory beyond the reference is for patches only
+    largest_step: float | None = None  # elements of a step for which there is memory, where the budget is of time
 
     @property
     def limits(self) -> Limits:
@@ -76,7 +79,7 @@ class Fitter:
 
     def elements(self, topology: Topology) -> int:
         """Elements of convolution outputs of one sample."""
-        return feature_map_elements(self.variant.architecture, topology, self.limits.max_features, self.outputs)
+        return self.family.elements(topology, self.limits.max_features, self.channels, self.outputs)
 
     def fits(self, elements: int) -> bool:
         """Whether as many samples of this size as must fit, do."""
@@ -96,22 +99,77 @@ class Fitter:
         taken as it is (padded, where it is not divisible: who calls looks at that).
         """
         if self.given is not None:
-            chosen = stages_of(in_classes(spacing), tuple(float(length) for length in self.given))
+            chosen = self.family.topology(spacing, tuple(float(length) for length in self.given))
             size = self.elements(chosen)
             return Fitted(chosen, size, chosen, size, cuts=0)
         start = np.minimum(_isotropic_box(spacing, self.limits.edge), np.asarray(median_shape, dtype=np.float64))
-        classes = in_classes(spacing)
-        first = topology = stages_of(classes, tuple(float(length) for length in start))
+        first = topology = self.family.topology(spacing, tuple(float(length) for length in start))
+        if self.family.entry is not None:
+            return self._counted(first, spacing, median_shape, tuple(float(length) for length in start))
         first_elements = elements = self.elements(topology)
         cuts, larger = 0, None
         while not self.fits(elements) or (
             self.covers_too_much(topology, median_shape) and min(topology.patch_size) > SMALLEST_COVERING_EDGE
         ):
             larger = (topology, elements)
-            topology = _cut(topology, classes, median_shape)
+            topology = _cut(topology, spacing, median_shape, self.family)
             elements = self.elements(topology)
             cuts += 1
         return Fitted(topology, elements, first, first_elements, cuts, larger, tuple(float(length) for length in start))
+
+    def _counted(
+        self, first: Topology, spacing: Sequence[float], median_shape: Sequence[float], start: tuple[float, ...]
+    ) -> Fitted:
+        """The same rule for a network that has to be counted, which takes a moment: the cuts are searched by halves."""
+        row = _cuts(first, spacing, median_shape, self.family)
+        low = next(
+            (
+                number
+                for number, topology in enumerate(row)
+                if not self.covers_too_much(topology, median_shape)
+                or min(topology.patch_size) <= SMALLEST_COVERING_EDGE
+            ),
+            len(row) - 1,
+        )
+        high = len(row) - 1
+        while low < high:  # the first of the row that fits lies within [low, high]
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.fits(self.elements(row[middle])) else (middle + 1, high)
+        while low < len(row) - 1 and not self.fits(self.elements(row[low])):
+            low += 1  # a shallower network can hold more than a deeper one
+        chosen, elements = row[low], self.elements(row[low])
+        if not self.fits(elements):
+            self._require_memory(chosen, elements)
+        larger = (row[low - 1], self.elements(row[low - 1])) if low else None
+        return Fitted(chosen, elements, first, self.elements(first), low, larger, start)
+
+    def _require_memory(self, smallest: Topology, elements: int) -> None:
+        """Raise PlanError where not even the smallest patch fits; a budget of time alone may be passed."""
+        if self.largest_step is not None and elements * self.limits.fitted_samples <= self.largest_step:
+            return
+        raise PlanError(
+            f"network {self.family.network!r} is too large for this budget: its smallest patch, "
+            f"{times(smallest.patch_size)}, holds {millions(elements)} elements a sample, and "
+            f"{millions(self.largest_sample)} fit",
+            remedy="Choose another --network, or give the plan more memory.",
+        )
+
+
+def _cuts(first: Topology, spacing: Sequence[float], median_shape: Sequence[float], family: Family) -> list[Topology]:
+    """The patch and all smaller ones: the axis that covers most of the median image loses one divisor each time."""
+    row = [first]
+    while True:
+        last = row[-1]
+        by_coverage = sorted(
+            range(len(last.patch_size)),
+            key=lambda axis: (last.patch_size[axis] / median_shape[axis], axis),
+            reverse=True,
+        )
+        smaller = (family.shorter(last, spacing, axis) for axis in by_coverage)
+        following = next((topology for topology in smaller if topology is not None), None)
+        if following is None:
+            return row
+        row.append(following)
 
 
 def _isotropic_box(spacing: Sequence[float], edge: int) -> list[int]:
@@ -120,14 +178,14 @@ def _isotropic_box(spacing: Sequence[float], edge: int) -> list[int]:
     return [round(float(length)) for length in inverse * scale]
 
 
-def _cut(topology: Topology, classes: tuple[float, ...], median_shape: Sequence[float]) -> Topology:
+def _cut(topology: Topology, spacing: Sequence[float], median_shape: Sequence[float], family: Family) -> Topology:
     """A smaller patch: the axis that covers most of the median image loses one divisor."""
     patch = list(topology.patch_size)
     coverage = [size / length for size, length in zip(patch, median_shape, strict=True)]
     axis = max(range(len(patch)), key=lambda a: (coverage[a], a))
     trial = list(patch)
     trial[axis] -= topology.divisor[axis]
-    shorter = stages_of(classes, tuple(trial))
+    shorter = family.topology(spacing, trial)
     if shorter.divisor[axis] == topology.divisor[axis] and trial[axis] > 0:
         return shorter
     # the shorter patch is halved less often: then less than the old divisor has to go
@@ -137,7 +195,7 @@ def _cut(topology: Topology, classes: tuple[float, ...], median_shape: Sequence[
             f"no patch is small enough for this budget (reached {times(topology.patch_size)})",
             remedy="Give the plan more memory, or merge labels: each costs a full-resolution output.",
         )
-    return stages_of(classes, tuple(patch))
+    return family.topology(spacing, patch)
 
 
 def batch_size(fitter: Fitter, fitted: Fitted, dataset_voxels: float) -> Decision[int]:
@@ -180,6 +238,11 @@ def _upper(words: str) -> str:
     return words[0].upper() + words[1:]
 
 
+def memory_elements(work: Work, device: DeviceBudget) -> float | None:
+    """Elements of a step for which a CPU has memory, where the budget is of time; None where it is of memory."""
+    return max(device.memory_gb, 1) / work.reference_gb * work.step_elements if work.per == "core" else None
+
+
 def work_factor(work: Work, limits: Limits, device: DeviceBudget, memory_gb: float | None = None) -> Decision[float]:
     """What the preset's elements are multiplied by, and why.
 
@@ -198,7 +261,7 @@ def work_factor(work: Work, limits: Limits, device: DeviceBudget, memory_gb: flo
         return Decision(counted / work.reference_gb, f"{counted:g} GB of device memory{more}")
     cores = min(device.cores, work.largest_cores)
     step = limits.elements * limits.reference_batch
-    by_memory = max(device.memory_gb, 1) / work.reference_gb * work.step_elements / step
+    by_memory = (memory_elements(work, device) or 0.0) / step
     if by_memory < cores:
         return Decision(by_memory, f"{device.memory_gb:g} GB of memory, less than {cores} cores could use")
     return Decision(float(cores), f"{millions(step)} a step for each of {cores} CPU cores, so that it stays short")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,8 +10,9 @@ from typing import Literal
 from autoseg.planning.decision import Decision, given, millimetres, millions, times
 from autoseg.planning.divisibility import divisors
 from autoseg.planning.frame import Frame
+from autoseg.planning.memory import features_per_stage
 from autoseg.planning.patch import Fitted
-from autoseg.planning.topology import SMALLEST_EDGE
+from autoseg.planning.topology import SIMILAR_SPACING, SMALLEST_EDGE
 from autoseg.records import Configuration, Preparation, Reason
 
 
@@ -129,6 +131,8 @@ def _ruled_patch(frame: Frame, draft: Draft) -> tuple[str, str]:
         f"From {begin}, cut {count} along the axis that covers most of the image, to {millions(fitted.elements)} "
         f"feature-map elements a sample; {budget}."
     )
+    if not fitter.fits(fitted.elements):
+        because += " It is the smallest that the network takes: there is memory for it, but a step takes longer."
     if not fitter.fits(elements):
         return because, f"{times(larger.patch_size)}, the next larger, needs {millions(elements)}."
     share = fitter.limits.largest_coverage or 1.0
@@ -139,13 +143,16 @@ def _ruled_patch(frame: Frame, draft: Draft) -> tuple[str, str]:
 
 
 def _network(frame: Frame, draft: Draft, configuration: Configuration) -> Mapping[str, Told]:
-    architecture, topology = frame.variant.architecture, draft.fitted.topology
+    architecture, topology = frame.family.architecture, draft.fitted.topology
     largest = frame.variant.limits(draft.dimensions).max_features
     bottom = [size // cell for size, cell in zip(topology.patch_size, divisors(topology.strides), strict=True)]
     preset = frame.preset
     kind = "a CPU" if frame.variant is preset.cpu else "an accelerator"
     source = f"preset {preset.name!r}" + ("" if preset.cpu == preset.accelerator else f" on {kind}")
     unbounded = architecture.base_features * 2 ** (topology.stages - 1)
+    doubled = configuration.features_per_stage == features_per_stage(
+        architecture.base_features, largest, topology.stages
+    )
     waiting = any(1 in kernel for kernel in topology.kernel_sizes)
     measured = "lighter networks learned more in the same time on CPUs, heavier ones gain a little on large images"
     return {
@@ -153,17 +160,14 @@ def _network(frame: Frame, draft: Draft, configuration: Configuration) -> Mappin
             configuration.network,
             f"Constant of {source}."
             if frame.overrides.network is None
-            else f"Given by --set network={configuration.network}.",
+            else f"Given by --network {configuration.network}.{_sized(frame, configuration)}",
             f"Of the two families, {measured}."
             if frame.overrides.network is None
-            else f"{source[0].upper()}{source[1:]} has {architecture.network!r}.",
+            else f"{source[0].upper()}{source[1:]} has {frame.variant.architecture.network!r}.",
         ),
         "strides": (
             " ".join("x".join(map(str, stride)) for stride in configuration.strides),
-            f"Each stage halves the axes that keep at least {SMALLEST_EDGE} voxels and are less than twice as coarse "
-            f"as the finest of them: {topology.stages} stages.",
-            f"One stage more would halve {times(bottom)} voxels: an axis keeps at least {SMALLEST_EDGE}, and a single "
-            "short axis is not halved alone.",
+            *_strides(frame, configuration, bottom),
         ),
         "kernel_sizes": (
             " ".join("x".join(map(str, kernel)) for kernel in configuration.kernel_sizes),
@@ -176,8 +180,13 @@ def _network(frame: Frame, draft: Draft, configuration: Configuration) -> Mappin
         ),
         "features_per_stage": (
             ", ".join(map(str, configuration.features_per_stage)),
-            f"{architecture.base_features}, doubled with each halving up to {largest}: constants of {source}.",
-            f"Without that bound the last stage would have {unbounded}, and hold nearly all weights."
+            f"{architecture.base_features}, doubled with each halving up to {largest}: constants of {source}."
+            if doubled
+            else f"The network's own widths, in proportion to the {architecture.base_features} with which {source} "
+            "begins.",
+            f"The U-Nets double up to {largest}."
+            if not doubled
+            else f"Without that bound the last stage would have {unbounded}, and hold nearly all weights."
             if unbounded > largest
             else f"The bound is not reached: the last stage has {unbounded}.",
         ),
@@ -192,6 +201,41 @@ def _network(frame: Frame, draft: Draft, configuration: Configuration) -> Mappin
             f"Other presets have another number; {measured}.",
         ),
     }
+
+
+def _strides(frame: Frame, configuration: Configuration, bottom: Sequence[int]) -> tuple[str, str]:
+    """Because and instead of the strides."""
+    entry, stages = frame.family.entry, len(configuration.strides)
+    if entry is None or entry.uneven_strides:
+        bounded = entry is not None and entry.most_stages is not None and stages == entry.most_stages
+        return (
+            f"Each stage halves the axes that keep at least {SMALLEST_EDGE} voxels and are less than twice as coarse "
+            f"as the finest of them: {stages} stages.",
+            f"{configuration.network} has at most {entry.most_stages} stages."
+            if bounded and entry is not None
+            else f"One stage more would halve {times(bottom)} voxels: an axis keeps at least {SMALLEST_EDGE}, and a "
+            "single short axis is not halved alone.",
+        )
+    divisor = math.prod(stride[0] for stride in configuration.strides)
+    uneven = max(configuration.spacing) >= SIMILAR_SPACING * min(configuration.spacing)
+    return (
+        f"{configuration.network} halves all axes alike: {stages} stages, so every axis of a patch is a multiple of "
+        f"{divisor}.",
+        f"The U-Nets would let an axis of {max(configuration.spacing):.3g} mm wait for those of "
+        f"{min(configuration.spacing):.3g} mm; {configuration.network} cannot, and pads it to multiples of {divisor}."
+        if uneven
+        else "Strides that differ per axis are for spacings that differ by a factor of two.",
+    )
+
+
+def _sized(frame: Frame, configuration: Configuration) -> str:
+    """What else of the network follows from the patch, as a sentence."""
+    entry = frame.family.entry
+    if entry is None:
+        return ""
+    words = entry.sized(configuration.network_spec(len(frame.fingerprint.channels), 2))
+    about = f" {entry.about}." if entry.about else ""
+    return f"{about} {words}".rstrip()
 
 
 def _prepared_spacing(preparation: Preparation) -> str:

@@ -1,7 +1,7 @@
-"""What one training step of a configuration needs, in closed form: elements, weights, operations, bytes.
+"""What one training step of a configuration needs: elements, weights, operations, bytes.
 
 The probe measures; these figures tell beforehand whether measuring would be safe, and stand in where nothing could be
-measured. Nothing is built or allocated.
+measured. nnU-Net's networks have closed forms; nothing is allocated for the others either (`networks.counting`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from autoseg.planning.families import CLOSED_FORM
 from autoseg.records import Configuration, Labels, NetworkSpec
 
 #: Tensors that stay in memory for every feature map until its gradient: the convolution's output and what
@@ -99,14 +100,39 @@ def weights(spec: NetworkSpec) -> int:
     return total
 
 
+@dataclass(frozen=True)
+class _Totals:
+    """What a network's step is made of, for one sample."""
+
+    kept: float  # elements that are kept for the backward pass
+    largest: float  # of the largest feature map
+    weights: int
+    operations: float  # of a forward pass
+
+
+def _totals(spec: NetworkSpec, patch_size: tuple[int, ...]) -> _Totals:
+    """In closed form for nnU-Net's networks; any other is counted in itself."""
+    if spec.network not in CLOSED_FORM:
+        from autoseg.networks.counting import network_size  # loads torch
+
+        size = network_size(spec, patch_size)
+        return _Totals(size.kept, size.largest, size.weights, size.operations)
+    found = list(layers(spec, patch_size))
+    maps = [layer.outputs * layer.voxels for layer in found if layer.outputs != spec.heads or layer.normalized]
+    operations = sum(2.0 * layer.inputs * layer.outputs * layer.taps * layer.voxels for layer in found)
+    return _Totals(_KEPT_PER_FEATURE * sum(maps), max(maps), weights(spec), operations)
+
+
+def weights_of(configuration: Configuration, channels: int, labels: Labels) -> int:
+    """Trained numbers of a configuration's network, for so many image channels."""
+    spec = configuration.network_spec(network_channels(configuration, channels, labels), labels.heads)
+    return _totals(spec, configuration.patch_size).weights
+
+
 def step_operations(configuration: Configuration, channels: int, labels: Labels) -> float:
     """Multiplications and additions of one training step with the whole batch."""
     spec = configuration.network_spec(network_channels(configuration, channels, labels), labels.heads)
-    forward = sum(
-        2.0 * layer.inputs * layer.outputs * layer.taps * layer.voxels
-        for layer in layers(spec, configuration.patch_size)
-    )
-    return _PASSES_PER_STEP * forward * configuration.batch_size
+    return _PASSES_PER_STEP * _totals(spec, configuration.patch_size).operations * configuration.batch_size
 
 
 def step_bytes(
@@ -119,9 +145,8 @@ def step_bytes(
     """
     spec = configuration.network_spec(network_channels(configuration, channels, labels), labels.heads)
     size = 2 if half_precision else 4
-    found = list(layers(spec, configuration.patch_size))
-    maps = [layer.outputs * layer.voxels for layer in found if layer.outputs != spec.heads or layer.normalized]
-    kept = _KEPT_PER_FEATURE * sum(maps) + _TRANSIENT_COPIES * max(maps)
+    totals = _totals(spec, configuration.patch_size)
+    kept = totals.kept + _TRANSIENT_COPIES * totals.largest
     beside = math.prod(configuration.patch_size) * (_SCORE_COPIES * 4 * spec.heads + _BYTES_PER_VOXEL)
     copies = _COPIES_OF_WEIGHTS + _OPTIMIZER_STATE.get(optimizer, 2)
-    return round(configuration.batch_size * (kept * size + beside) + 4 * copies * weights(spec) + _FIXED_BYTES)
+    return round(configuration.batch_size * (kept * size + beside) + 4 * copies * totals.weights + _FIXED_BYTES)

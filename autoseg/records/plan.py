@@ -55,6 +55,7 @@ class NetworkSpec(Record):
     blocks_per_stage: tuple[int, ...]  # convolutions (unet) or residual blocks (resenc)
     blocks_per_stage_decoder: tuple[int, ...]
     deep_supervision: bool = True
+    patch_size: tuple[int, ...] = ()  # for networks with positions or windows; empty where nothing depends on it
 
 
 class Configuration(Record):
@@ -92,6 +93,7 @@ class Configuration(Record):
             blocks_per_stage=self.blocks_per_stage,
             blocks_per_stage_decoder=self.blocks_per_stage_decoder,
             deep_supervision=deep_supervision,
+            patch_size=self.patch_size,
         )
 
 

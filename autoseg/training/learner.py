@@ -149,8 +149,11 @@ class Learner:
         if decay > 0 and self.setup.ranks.is_first:
             # a short memory at the beginning, or the average would hold the random weights for long
             keep = min(decay, (1 + number) / (10 + number))
+            state = self.network.state_dict()
+            # what is whole numbers, like positions within a window, is no weight and stays
+            names = [name for name, tensor in self.average.items() if tensor.is_floating_point()]
             with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.values()), list(self.network.state_dict().values()), 1 - keep)
+                torch._foreach_lerp_([self.average[name] for name in names], [state[name] for name in names], 1 - keep)
 
     @torch.no_grad()
     def online_dice(self) -> PatchDice:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from autoseg.devices import autocast
 from autoseg.errors import ModelError, UsageError
-from autoseg.inference.engines import ENGINES, EngineUNet, engine_device, engine_precision, with_engine
+from autoseg.inference.engines import ENGINES, EngineFeatures, engine_device, engine_precision, with_engine
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.inference.volume import predict_volume, prepare_volume, score_prepared
@@ -92,8 +92,8 @@ def test_scores_and_masks_are_those_of_torch(case: str, engine: str) -> None:
 
 def test_features_alone_come_from_the_engine_where_there_are_fewer(engine: str) -> None:
     few, many = with_engine(CASES["3D"](), engine), with_engine(CASES["more labels than features"](), engine)
-    assert not isinstance(few.groups[0].networks[0], EngineUNet)
-    assert isinstance(many.groups[0].networks[0], EngineUNet)
+    assert not isinstance(few.groups[0].networks[0], EngineFeatures)
+    assert isinstance(many.groups[0].networks[0], EngineFeatures)
 
 
 def test_both_stages_of_a_cascade(engine: str) -> None:
