@@ -285,8 +285,9 @@ def test_plan(fake: Fake, capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     )
     report = PlanReport(a_dataset(tmp_path), (), fingerprint, a_plan(), tmp_path / "plan.json", (), {"plan": 0.1})
     called = fake("plan", report)
-    assert main(["plan", str(tmp_path), "--work", "my work", "--preset", "nnunet"]) == 0
+    assert main(["plan", str(tmp_path), "--work", "my work", "--preset", "nnunet", "--network", "unetpp"]) == 0
     shown = capsys.readouterr().out
+    assert called["overrides"].network == "unetpp"  # type: ignore[attr-defined]
     assert called["words"] == (tmp_path, Workspace(Path("my work")))
     assert called["preset"] == "nnunet"
     assert shown.isascii()
@@ -295,6 +296,11 @@ def test_plan(fake: Fake, capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert "median shape - padded to 8" in shown
     assert "kidney [left] = 1" in shown
     assert 'autoseg train --fold 0 --work "my work"' in shown
+
+
+def test_the_network_is_given_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["plan", str(tmp_path), "--network", "unetpp", "--set", "network=unet"]) == 1
+    assert "--network and --set network=" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("prepared", "failures", "code"), [(2, {}, 0), (1, {"b": "bad"}, 2), (0, {"b": "bad"}, 1)])
