@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autoseg.networks.blocks import ConvolutionUnit, convolution
+from autoseg.networks.blocks import ConvolutionUnit, convolution, scores_of
 from autoseg.networks.normalization import SLOPE
 from autoseg.networks.unet import checked, initialized, residual_encoder
 from autoseg.records import NetworkSpec
@@ -63,7 +63,7 @@ class Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, *space) to (B, features, *space)."""
-        mean = functional.leaky_relu(self.whole(x.mean(dim=tuple(range(2, x.ndim)), keepdim=True)), SLOPE)
+        mean = functional.leaky_relu(scores_of(self.whole, x.mean(dim=tuple(range(2, x.ndim)), keepdim=True)), SLOPE)
         parts = [branch(x) for branch in self.branches]
         joined: Tensor = self.project(torch.cat((*parts, mean.expand_as(parts[0])), dim=1))
         return joined
@@ -94,7 +94,7 @@ class DeepLab(nn.Module):
         low = self.reduce(maps[self.low_level])
         x = _interpolated(self.pyramid(maps[-1]), low.shape[2:])
         x = self.units(torch.cat((x, low), dim=1))
-        return _interpolated(self.head(x), image.shape[2:])
+        return _interpolated(scores_of(self.head, x), image.shape[2:])
 
 
 def _interpolated(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -26,11 +26,15 @@ SMALL = Architecture("unet", blocks=(1, 2), decoder_blocks=1, base_features=8)
 
 #: Every network in every number of dimensions that it declares.
 CASES = [(name, dimensions) for name in NETWORKS for dimensions in find_network(name).dimensions]
-every = pytest.mark.parametrize(("name", "dimensions"), CASES)
-#: The same; of Swin UNETR the smallest volume is large, so that it takes seconds for each test.
-SLOW = [("swin-unetr", 3)]
+#: Of Swin UNETR the smallest volume is large.
+every = pytest.mark.parametrize(
+    ("name", "dimensions"),
+    [pytest.param(*case, marks=pytest.mark.slow if case == ("swin-unetr", 3) else ()) for case in CASES],
+)
+#: The same; transformers have millions of weights, so that each test takes seconds. In 2D they go through some of them.
 each = pytest.mark.parametrize(
-    ("name", "dimensions"), [pytest.param(*case, marks=pytest.mark.slow if case in SLOW else ()) for case in CASES]
+    ("name", "dimensions"),
+    [pytest.param(*case, marks=pytest.mark.slow if find_network(case[0]).transformer else ()) for case in CASES],
 )
 
 

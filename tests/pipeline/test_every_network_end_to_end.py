@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import nibabel as nib
@@ -25,14 +26,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_volumes(tmp_path_factory.mktemp("volumes"), ["MR"], {"background": 0, "ball": 1})
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
-@pytest.mark.parametrize("configuration", ["2d", pytest.param("3d_fullres", marks=pytest.mark.slow)])
+#: One of ours and one of MONAI's; the others take seconds each.
+QUICK = {("unetpp", "2d"), ("segresnet", "2d")}
+
+
+@pytest.mark.parametrize(
+    ("name", "configuration"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in product(NETWORKS, ("2d", "3d_fullres"))
+    ],
+)
 def test_from_plan_to_masks(name: str, configuration: str, data: Path, tmp_path: Path) -> None:
     work, quiet = Workspace(tmp_path / "work"), SilentProgress()
     asked = parse_overrides({"network": name, "batch_size": "2"})
     report = plan(data, work, device="cpu", overrides=asked, probe=False, workers=0, progress=quiet)
     assert {entry.network for entry in report.plan.configurations.values()} == {name}
-    warned = [problem.what for problem in report.problems if problem.kind == "few-cases-for-network"]
+    warned = [problem.what for problem in report.problems if problem.kind == "transformer"]
     assert bool(warned) == find_network(name).transformer
     assert all("million weights" in words for words in warned)
     entry = report.plan.configurations[configuration]

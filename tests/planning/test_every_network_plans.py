@@ -10,7 +10,7 @@ import pytest
 from autoseg.errors import PlanError
 from autoseg.networks.catalog import NETWORKS, find_network
 from autoseg.networks.entry import NetworkEntry
-from autoseg.planning.network_doubts import FEW_CASES, network_doubts
+from autoseg.planning.network_doubts import network_doubts
 from autoseg.planning.overrides import Overrides
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
@@ -26,8 +26,24 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
-@pytest.mark.parametrize(("data", "device"), [("cubes", CPU), ("thick", CPU), ("flat", CPU), ("cubes", GPU)])
+#: Of each kind one, so that it takes seconds; the others are slow.
+QUICK = {
+    *(("unet", data, device) for data in DATA for device in (CPU, GPU)),
+    ("segresnet", "cubes", CPU),
+    ("unetpp", "flat", CPU),
+    ("swin-unetr", "cubes", GPU),
+    ("attention-unet", "thick", CPU),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "device"),
+    [
+        pytest.param(name, data, device, marks=() if (name, data, device) in QUICK else pytest.mark.slow)
+        for name in NETWORKS
+        for data, device in [("cubes", CPU), ("thick", CPU), ("flat", CPU), ("cubes", GPU)]
+    ],
+)
 def test_every_size_follows(name: str, data: str, device: DeviceBudget, make_fingerprint: Any) -> None:
     spacing, shape = DATA[data]
     entry = find_network(name)
@@ -85,13 +101,11 @@ def test_what_no_budget_holds_is_refused_by_name(make_fingerprint: Any) -> None:
         make_plan(make_fingerprint([spacing] * 20, [shape] * 20), "nnunet", CPU, overrides=asked)
 
 
-def test_transformers_are_warned_of_where_cases_are_few(make_fingerprint: Any) -> None:
+def test_transformers_are_warned_of(make_fingerprint: Any) -> None:
     spacing, shape = DATA["cubes"]
-    few = make_fingerprint([spacing] * 20, [shape] * 20)
-    many = make_fingerprint([spacing] * 20, [shape] * 20, cases_declared=FEW_CASES)
-    for name in ("unetr", "mednext"):
-        plan = make_plan(few, "auto", CPU, overrides=Overrides(network=name))
-        found = network_doubts(plan, few)
-        assert [problem.kind for problem in found] == (["few-cases-for-network"] if name == "unetr" else [])
-        assert network_doubts(plan, many) == ()
-    assert "20 cases" in network_doubts(make_plan(few, "auto", CPU, overrides=Overrides(network="unetr")), few)[0].what
+    measured = make_fingerprint([spacing] * 20, [shape] * 20)
+    for name in ("unetr", "segresnet", None):
+        plan = make_plan(measured, "auto", CPU, overrides=Overrides(network=name))
+        found = network_doubts(plan, measured)
+        assert [problem.kind for problem in found] == (["transformer"] if name == "unetr" else [])
+        assert all("million weights, and there are 20 cases" in problem.what for problem in found)
