@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import psutil
 import torch
 
 from autoseg.errors import UsageError
+from autoseg.networks.catalog import half_on_cpu
 from autoseg.workers import available_cores, usable_memory
 
 #: Memory of an accelerator that training leaves alone: for the driver's own needs, libraries and the screen.
@@ -111,9 +113,11 @@ def _cpu_has_bfloat16() -> bool:
     )
 
 
-def choose_precision(name: str, device: torch.device) -> Precision:
-    """`auto` gives the best precision of the device; a name is taken at its word."""
+def choose_precision(name: str, device: torch.device, networks: Iterable[str] = ()) -> Precision:
+    """`auto` gives the best precision of the device for these networks; a name is taken at its word."""
     if name == "auto":
+        if device.type == "cpu" and not all(half_on_cpu(network) for network in networks):
+            return "float32"
         return best_precision(device)
     if name not in PRECISIONS:
         raise UsageError(f"unknown precision {name!r}", remedy=f"Use auto, {', '.join(PRECISIONS)}.")

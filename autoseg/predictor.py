@@ -16,7 +16,7 @@ from autoseg.dataset.readers import read_image, write_labels
 from autoseg.errors import PredictionError
 from autoseg.inference.engines import TORCH, engine_device, engine_precision
 from autoseg.inference.narrowing import narrowed
-from autoseg.inference.predictor import asked_precision, load_models
+from autoseg.inference.predictor import asked_precision, load_models, networks_of
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode
 from autoseg.inference.volume import predict_volume
 from autoseg.model_file import read_header
@@ -60,7 +60,7 @@ class Predictor:
         given = {"mirror": mirror, "step": step, "labels": only and tuple(only), "roi": roi or None, "engine": engine}
         mode = overridden(speed_mode(headers, speed), headers, given, precision)
         asked = asked_precision(mode.precision, headers)
-        loaded = load_models(files, target, engine_precision(engine, asked, target))
+        loaded = load_models(files, target, engine_precision(engine, asked, target, networks_of(headers)))
         self._model = narrowed(loaded, mode.settings)
         self._settings = mode.settings
         # one volume at a time: two would only wait for each other's cores and hold twice the memory

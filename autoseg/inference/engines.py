@@ -11,7 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
@@ -124,12 +124,12 @@ def engine_device(name: str, device: str) -> torch.device:
     return target
 
 
-def engine_precision(name: str, precision: str, device: torch.device) -> Precision:
-    """The precision in which an engine computes on a device; `auto` is the fastest of both.
+def engine_precision(name: str, precision: str, device: torch.device, networks: Iterable[str] = ()) -> Precision:
+    """The precision in which an engine computes on a device; `auto` is the fastest of both, for these networks.
 
     Raises UsageError for one that the engine does not have.
     """
-    chosen = choose_precision(precision, device)
+    chosen = choose_precision(precision, device, networks if name == TORCH else ())
     if name == TORCH or chosen in ENGINES[name].precisions:
         return chosen
     if precision == "auto":

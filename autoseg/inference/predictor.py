@@ -150,6 +150,11 @@ def asked_precision(precision: str, headers: Sequence[ModelHeader]) -> str:
     return next((name for name in PRECISIONS if name in wanted), "auto")
 
 
+def networks_of(headers: Sequence[ModelHeader]) -> tuple[str, ...]:
+    """Names of the networks of all members."""
+    return tuple(dict.fromkeys(member.configuration.network for header in headers for member in header.members))
+
+
 # ---------------------------------------------------------------------------------------------------------- details
 
 

@@ -37,15 +37,16 @@ def sums_bytes(grid: TileGrid, channels: int, *, half: bool) -> int:
 def patch_bytes(configuration: Configuration, inputs: int, summed: int, precision: Precision) -> int:
     """One patch on its way through one network, without keeping anything for a gradient.
 
-    `inputs` are the channels that the network reads, `summed` those of what it gives.
+    `inputs` are the channels that the network reads, `summed` those of what it gives. Of other networks than nnU-Net's
+    float32 is taken for granted: not all compute in half precision where they are asked to.
     """
     patch = math.prod(configuration.patch_size)
     if configuration.network in CLOSED_FORM:
-        maps = _unet_maps(configuration)
+        maps = PRECISIONS[precision].itemsize * _unet_maps(configuration)
     else:
         spec = configuration.network_spec(inputs, summed, deep_supervision=False)
-        maps = LIVING_COPIES * passing_elements(spec, configuration.patch_size)
-    return round(PRECISIONS[precision].itemsize * maps + 4 * patch * (2 * inputs + SCORE_COPIES * summed))
+        maps = 4 * LIVING_COPIES * passing_elements(spec, configuration.patch_size)
+    return round(maps + 4 * patch * (2 * inputs + SCORE_COPIES * summed))
 
 
 def _unet_maps(configuration: Configuration) -> float:

@@ -21,14 +21,15 @@ _RESIDUAL = (1, 3, 4, 6)
 
 #: A bare builder counts as an entry that declares nothing: see `NetworkEntry` for what is then taken for granted.
 NETWORKS: dict[str, NetworkEntry | NetworkBuilder] = {
-    "unet": NetworkEntry(unet, "the plain U-Net, as nnU-Net plans it"),
+    "unet": NetworkEntry(unet, "the plain U-Net, as nnU-Net plans it", half_on_cpu=True),
     "resenc": NetworkEntry(
         residual_encoder_unet,
         "the U-Net with a residual encoder, as nnU-Net plans it",
         blocks=_RESIDUAL,
         decoder_blocks=1,
+        half_on_cpu=True,
     ),
-    "unetpp": NetworkEntry(unet_plus_plus, "U-Net++: nested skips, a head per depth"),
+    "unetpp": NetworkEntry(unet_plus_plus, "U-Net++: nested skips, a head per depth", half_on_cpu=True),
     "deeplabv3plus": NetworkEntry(
         deeplab_v3_plus,
         "DeepLab v3+: an atrous pyramid over a residual encoder",
@@ -37,6 +38,7 @@ NETWORKS: dict[str, NetworkEntry | NetworkBuilder] = {
         sized=told_rates,
         blocks=_RESIDUAL,
         decoder_blocks=1,
+        half_on_cpu=True,
     ),
     "attention-unet": NetworkEntry(
         monai.attention_unet,
@@ -112,6 +114,12 @@ def find_network(name: str) -> NetworkEntry:
     entry = found if isinstance(found, NetworkEntry) else NetworkEntry(found)
     require_packages(name, entry)
     return entry
+
+
+def half_on_cpu(name: str) -> bool:
+    """Whether a CPU may compute the network in bfloat16, whose convolutions are not sound everywhere (`blocks`)."""
+    found = NETWORKS.get(name)
+    return isinstance(found, NetworkEntry) and found.half_on_cpu
 
 
 def build_network(spec: NetworkSpec) -> nn.Module:

@@ -43,6 +43,7 @@ class NetworkEntry:
     blocks: tuple[int, ...] | None = None  # per stage, deeper ones repeat the last; None: the preset's
     decoder_blocks: int | None = None  # None: the preset's
     transformer: bool = False  # mostly attention, which has to learn from data what convolutions have built in
+    half_on_cpu: bool = False  # whether a CPU may compute it in bfloat16: its convolutions are those of `blocks`
     sized: Callable[[NetworkSpec], str] = lambda _spec: ""  # what else follows from the patch, in a sentence
     packages: tuple[str, ...] = ()  # that have to be installed
     extra: str = ""  # of ours that installs them

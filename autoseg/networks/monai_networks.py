@@ -6,6 +6,7 @@ import importlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ class MonaiNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Scores (B, K, *space) of an image (B, C, *space)."""
-        scores: Tensor = self.network(image)
+        with _exact_on_cpu(image):
+            scores: Tensor = self.network(image)
         return scores
 
 
@@ -51,8 +53,14 @@ class DeeplySupervised(nn.Module):
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Scores (B, K, *space) of every resolution, finest first, or of the finest alone."""
         self.network.training = self.deep_supervision  # all that MedNeXt's own flag decides is what it gives
-        scores = self.network(image)
+        with _exact_on_cpu(image):
+            scores = self.network(image)
         return list(scores) if self.deep_supervision else scores
+
+
+def _exact_on_cpu(image: Tensor) -> AbstractContextManager[Any]:
+    """Float32 on a CPU, whatever autocast says: these convolutions are not guarded where its bfloat16 is not sound."""
+    return torch.autocast("cpu", enabled=False) if image.device.type == "cpu" else nullcontext()
 
 
 def attention_unet(spec: NetworkSpec) -> nn.Module:

@@ -13,7 +13,7 @@ from autoseg.dataset.readers import read_geometry
 from autoseg.errors import AutosegError, UsageError
 from autoseg.inference.engines import engine_precision
 from autoseg.inference.forecast import CaseForecast, forecast, measured_on, time_passes, together
-from autoseg.inference.predictor import LoadedModel, asked_precision
+from autoseg.inference.predictor import LoadedModel, asked_precision, networks_of
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode, speed_modes
 from autoseg.progress import Progress, duration
 from autoseg.records import Case, Geometry, ModelHeader, PredictSettings, SpeedMode
@@ -72,7 +72,8 @@ def all_modes(headers: Sequence[ModelHeader], settings: PredictSettings, precisi
 
 def mode_precision(mode: SpeedMode, headers: Sequence[ModelHeader], device: torch.device) -> devices.Precision:
     """The precision in which a mode computes on a device."""
-    return engine_precision(mode.settings.engine, asked_precision(mode.precision, headers), device)
+    asked = asked_precision(mode.precision, headers)
+    return engine_precision(mode.settings.engine, asked, device, networks_of(headers))
 
 
 def foretold(

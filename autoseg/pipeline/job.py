@@ -49,15 +49,17 @@ def stages_of(job: Job, stop: StopSwitch, mirror: bool = True) -> Stages:
     """The cascade that the job is one of the stages of."""
     entry = job.configuration
     second = entry if entry.previous_stage is not None else next_configuration(job.plan, entry) or entry
+    first = previous_configuration(job.plan, second)
+    networks = [second.network, *([] if first is None else [first.network])]
     target = devices.choose_device(job.device)
     return Stages(
         work=job.work,
         dataset=job.dataset,
         plan=job.plan,
-        first=previous_configuration(job.plan, second),
+        first=first,
         second=second,
         device=target,
-        precision=devices.choose_precision(job.precision, target),
+        precision=devices.choose_precision(job.precision, target, networks),
         mirror=mirror,
         workers=job.workers,
         stop=stop,
@@ -87,7 +89,7 @@ def training_setup(job: Job, split: Fold, first_stage: Mapping[str, Path] | None
         train_cases=cases(split.train),
         validation_cases=cases(split.val),
         device=target,
-        precision=devices.choose_precision(job.precision, target),
+        precision=devices.choose_precision(job.precision, target, [job.configuration.network]),
         annotated={case.id: case.annotated for case in job.dataset.cases if case.annotated is not None},
         initial=initial_weights(job.plan, job.configuration, job.source, job.progress)
         if fresh and job.source is not None

@@ -100,7 +100,7 @@ def _bytes(job: Job, samples: int, measured: int | None) -> int:
 
 
 def _precision(job: Job) -> devices.Precision:
-    return devices.choose_precision(job.precision, devices.choose_device(job.device))
+    return devices.choose_precision(job.precision, devices.choose_device(job.device), [job.configuration.network])
 
 
 # ---------------------------------------------------------------------------------------------------- acceleration

@@ -12,7 +12,7 @@ from autoseg.evaluation.calibration import FEWEST_CASES as CALIBRATION_CASES
 from autoseg.evaluation.calibration import calibrate
 from autoseg.evaluation.comparison import Choice, choose
 from autoseg.evaluation.expected_dice import FEWEST_CASES, fit_expected_dice
-from autoseg.inference.predictor import asked_precision
+from autoseg.inference.predictor import asked_precision, networks_of
 from autoseg.inference.speeds import SPEEDS
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.pipeline.bundle import Bundle, bundled, make_card, write_bundle
@@ -97,7 +97,8 @@ def select(
     _require_some(found, work)
     cases = {case.id: case for case in dataset.cases}
     target = devices.choose_device(device)
-    asked = asked_precision(precision, [fold.header for part in found.configured for fold in part.folds.values()])
+    headers = [fold.header for part in found.configured for fold in part.folds.values()]
+    asked = asked_precision(precision, headers)
     mirror = all(fold.mirrored for part in found.configured for fold in part.folds.values())
     with stop_switch() as stop:
         trials = Trials(
@@ -105,7 +106,7 @@ def select(
             cases=cases,
             labels=dataset.labels,
             device=target,
-            precision=devices.choose_precision(asked, target),
+            precision=devices.choose_precision(asked, target, networks_of(headers)),
             settings=PredictSettings(mirror=mirror),
             workers=workers,
             stop=stop,

@@ -75,7 +75,8 @@ class StepTask:
     @property
     def precision(self) -> devices.Precision:
         """The precision in which a training on this device computes unless told otherwise."""
-        return self.chosen_precision or devices.best_precision(devices.choose_device(self.device))
+        target = devices.choose_device(self.device)
+        return self.chosen_precision or devices.choose_precision("auto", target, [self.configuration.network])
 
     @property
     def estimated_bytes(self) -> int:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from autoseg.devices import best_precision, choose_precision
 from autoseg.errors import PlanError
+from autoseg.networks.blocks import SOUND_EDGE
 from autoseg.networks.catalog import NETWORKS, build_network, find_network, prepare_for_device
 from autoseg.networks.counting import network_size
 from autoseg.networks.linear_head import LinearHead
@@ -210,6 +214,33 @@ def test_a_linear_head_is_one(name: str, dimensions: int) -> None:
         torch.testing.assert_close(network.scores(features), network(image), atol=1e-5, rtol=1e-4)
         mean = network.scores(features.mean(0, keepdim=True))
         torch.testing.assert_close(mean, network(image).mean(0, keepdim=True), atol=1e-4, rtol=1e-3)
+
+
+class _Convolutions(TorchDispatchMode):
+    """Notes precision and shortest edge of what every convolution reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[torch.dtype, int]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "convolution" in str(func):
+            self.seen.add((args[0].dtype, min(args[0].shape[2:])))
+        return func(*args, **(kwargs or {}))
+
+
+@each
+def test_no_short_edge_is_convolved_in_half_precision_on_a_cpu(name: str, dimensions: int) -> None:
+    spec = planned(name, (16, 16, 16)[:dimensions])
+    network = built(spec)
+    with _Convolutions() as convolutions, torch.autocast("cpu", dtype=torch.bfloat16):
+        levels = network(noise(spec, 2))
+        (levels if isinstance(levels, list) else [levels])[-1].float().square().mean().backward()
+    assert convolutions.seen
+    assert {edge for dtype, edge in convolutions.seen if dtype != torch.float32 and edge < SOUND_EDGE} == set()
+    assert any(dtype == torch.bfloat16 for dtype, _ in convolutions.seen) == find_network(name).half_on_cpu
+    asked = choose_precision("auto", CPU, [name])
+    assert asked == (best_precision(CPU) if find_network(name).half_on_cpu else "float32")
 
 
 def test_a_bare_builder_counts_as_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,6 +273,26 @@ def test_one_file_holds_both_stages_and_predicts_anywhere(bare: Workspace, train
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {*beside, "test_00.nii.gz"}
 
 
+@pytest.mark.parametrize("name", ["unetpp", pytest.param("segresnet", marks=pytest.mark.slow)])
+def test_other_networks_can_be_both_stages(name: str, bare: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(bare.root, tmp_path / "work")
+    work = Workspace(tmp_path / "work")
+    made = read_plan(work)
+    entries = {
+        key: entry.model_copy(update={"network": name, "steps_per_epoch": 2})
+        for key, entry in made.configurations.items()
+    }
+    write_record(work.plan(), signed(made.model_copy(update={"configurations": entries})))
+    report, _ = run_every(work, SECOND)
+    assert report.failures == {}
+    images = bare.root.parent / "data" / "imagesTs"
+    found = predict(images, tmp_path / "masks", models=(model_of(work, SECOND, "0"),), device="cpu", progress=QUIET)
+    assert list(found.written) == ["test_00"]
+    model = load_models([model_of(work, SECOND, "0")], CPU, "float32")
+    weights = [tensor for tensor in model.groups[0].networks[0].state_dict().values() if tensor.ndim == 5]
+    assert weights[0].shape[1] == 2  # the image, and the one label that the first stage may find
+
+
 def test_the_first_stage_decides_what_the_second_sees(trained: Workspace) -> None:
     """With another first stage the second gets other channels: they are not ignored on the way."""
     model = load_models([model_of(trained, SECOND, "0")], CPU, "float32")
