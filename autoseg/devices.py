@@ -86,6 +86,12 @@ def release_memory(device: torch.device) -> None:
         torch.mps.empty_cache()
 
 
+def use_threads(count: int | None) -> None:
+    """Compute with so many threads on the CPU; None leaves the library's own number, one per core."""
+    if count is not None:
+        torch.set_num_threads(count)
+
+
 def describe(device: torch.device) -> str:
     """One line for plans and receipts."""
     if device.type == "cuda":

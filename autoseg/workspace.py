@@ -181,6 +181,10 @@ class Workspace:
         """What was measured when a plan was made; `default` is probe.json."""
         return self.root / ("probe.json" if name == DEFAULT_PLAN else f"probe-{name}.json")
 
+    def receipt(self, name: str = DEFAULT_PLAN) -> Path:
+        """What a plan was made with; `default` is receipt.json."""
+        return self.root / ("receipt.json" if name == DEFAULT_PLAN else f"receipt-{name}.json")
+
     def plan_names(self) -> list[str]:
         """Names of the plans that exist, `default` first."""
         others = sorted(path.stem.removeprefix("plan-") for path in self.root.glob("plan-*.json"))
@@ -189,6 +193,10 @@ class Workspace:
     def prepared_folder(self, preparation: Preparation) -> Path:
         """The folder of one preparation, named by its hash."""
         return self.prepared / preparation_hash(preparation)
+
+    def prepared_receipt(self, preparation: Preparation) -> Path:
+        """What the cases of one preparation were prepared with; beside their folder, which holds cases only."""
+        return self.prepared / f"{preparation_hash(preparation)}.json"
 
     def run(self, plan: str, configuration: str, fold: int | str) -> Run:
         """The folder of one training."""

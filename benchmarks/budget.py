@@ -42,8 +42,9 @@ def main() -> None:
     for stage, seconds in receipt["seconds"].items():
         print(f"train: {stage:17s} {seconds:8.1f} s")
     print(f"all                      {planning + training:8.1f} s   (budget {options.budget:.0f} s)")
-    print(f"steps {receipt['steps']}, device {receipt['device']}, {receipt['precision']}, seed {receipt['seed']}")
-    print(f"mirroring when scored: {receipt['scored_with_mirroring']}")
+    print(f"steps {receipt['course']['steps']}")
+    print(f"device {receipt['device']}, {receipt['precision']}, seed {receipt['seed']}")
+    print(f"mirroring when scored: {receipt['course']['scored_with_mirroring']}")
     for name, entry in summary["labels"].items():
         print(f"Dice {name:20s} {entry['dice']!s:22} N = {entry['cases']}")
     print(f"mean Dice                 {summary['mean_dice']:.4f}")

@@ -51,9 +51,9 @@ def ours(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     last = (run / "metrics.jsonl").read_text().splitlines()[-1]
     return {
         "seconds": planning + training,
-        "steps": receipt["steps"],
+        "steps": receipt["course"]["steps"],
         "precision": receipt["precision"],
-        "mirroring": receipt["scored_with_mirroring"],
+        "mirroring": receipt["course"]["scored_with_mirroring"],
         "data_wait": json.loads(last)["data_wait"],
         "stages": receipt["seconds"],
         **dice_of(run / "summary.json"),

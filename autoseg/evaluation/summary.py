@@ -17,6 +17,9 @@ from autoseg.records import CaseScore, Labels, LabelScore, LabelSummary, Summary
 #: Fields of nnU-Net's summary.json that stand beside ours.
 NNUNET_FIELDS = ("foreground_mean", "mean", "metric_per_case")
 
+#: What it was made with, beside the scores in summary.json.
+RECEIPT = "receipt"
+
 
 def summarize(
     scores: Sequence[CaseScore],
@@ -105,7 +108,11 @@ def read_summary(path: Path) -> Summary:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RecordError(f"cannot be read ({error})", where=path, remedy="Evaluate again.") from error
-    ours = {key: value for key, value in raw.items() if key not in NNUNET_FIELDS} if isinstance(raw, dict) else raw
+    ours = (
+        {key: value for key, value in raw.items() if key not in (*NNUNET_FIELDS, RECEIPT)}
+        if isinstance(raw, dict)
+        else raw
+    )
     return parse_record(json.dumps(ours), Summary, where=path)
 
 

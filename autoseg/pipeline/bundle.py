@@ -12,7 +12,7 @@ from autoseg.files import file_hash, write_record, written_aside
 from autoseg.inference.predictor import joined_model
 from autoseg.model_file import write_model
 from autoseg.pipeline.candidates import Candidate
-from autoseg.pipeline.runs import versions
+from autoseg.pipeline.receipts import versions
 from autoseg.pipeline.selected import DIGITS
 from autoseg.records import (
     Card,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from autoseg.dataset.mask_writers import mask_path
 from autoseg.errors import AutosegError
 from autoseg.evaluation.comparison import Entrant
 from autoseg.evaluation.summary import read_summary
+from autoseg.files import read_record
 from autoseg.model_file import read_header
-from autoseg.records import Case, CaseScore, Dataset, ModelHeader
+from autoseg.records import Case, CaseScore, Dataset, ModelHeader, Receipt
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
 
@@ -152,11 +152,11 @@ def _read_fold(run: Run, dataset: Dataset) -> tuple[Fold, dict[str, CaseScore]]:
 def _told_by_receipt(run: Run, cases: int) -> tuple[bool, float | None]:
     """Whether held-out cases were mirrored, and seconds per case; a receipt that cannot be read tells nothing."""
     try:
-        told = json.loads(run.receipt.read_text(encoding="utf-8"))
-        seconds = told.get("seconds", {}).get("score")
-        return bool(told.get("scored_with_mirroring", True)), None if seconds is None else float(seconds) / cases
-    except (OSError, ValueError, AttributeError, TypeError):
+        told = read_record(run.receipt, Receipt)
+    except AutosegError:
         return True, None
+    seconds = told.seconds.get("score")
+    return bool(told.course.get("scored_with_mirroring", True)), None if seconds is None else seconds / cases
 
 
 def _names(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -21,12 +21,13 @@ from autoseg.dataset.naming import data_files
 from autoseg.dataset.readers import read_labels, stem_of
 from autoseg.errors import DatasetError, UsageError
 from autoseg.evaluation.metrics import score_case
-from autoseg.evaluation.summary import as_nnunet_summary, summarize
+from autoseg.evaluation.summary import RECEIPT, as_nnunet_summary, summarize
 from autoseg.files import read_record, write_json
 from autoseg.model_file import read_header
+from autoseg.pipeline.receipts import GONE, files_hash, joint_hash, plain, short_hash, versions
 from autoseg.pipeline.reports import EvaluateReport
 from autoseg.progress import Progress
-from autoseg.records import Case, CaseScore, Dataset, Labels, Summary
+from autoseg.records import Case, CaseScore, Dataset, Labels, Receipt, Summary
 from autoseg.workers import WorkerPool, available_cores, default_workers
 from autoseg.workspace import Workspace
 
@@ -86,7 +87,7 @@ def evaluate(
         tasks.append(ScoreTask(mask, drawn, labels, tolerance_mm, lesion_iou))
     summary = score_cases(tasks, failures, tolerance_mm, workers, progress)
     target = output or (masks if masks.is_dir() else masks.parent) / "summary.json"
-    write_summary(target, summary)
+    write_summary(target, summary, evaluation_receipt(tasks))
     return EvaluateReport(summary, target)
 
 
@@ -164,9 +165,39 @@ def _processed(mask: NDArray[np.generic], steps: Sequence[str | None], labels: L
     return post_processed(mask, steps, labels) if np.issubdtype(mask.dtype, np.integer) else mask  # type: ignore[arg-type]
 
 
-def write_summary(path: Path, summary: Summary) -> None:
-    """summary.json: our fields beside nnU-Net's."""
-    write_json(path, as_nnunet_summary(summary))
+def write_summary(path: Path, summary: Summary, receipt: Receipt | None = None) -> None:
+    """summary.json: our fields beside nnU-Net's, and the receipt of scores that have no other."""
+    told = {} if receipt is None else {RECEIPT: receipt.model_dump(mode="json")}
+    write_json(path, as_nnunet_summary(summary) | told)
+
+
+def evaluation_receipt(tasks: Sequence[ScoreTask]) -> Receipt:
+    """What scores are made from and with."""
+    masks, references = evaluated_hashes([(task.mask, task.reference) for task in tasks])
+    return Receipt(
+        stage="evaluate",
+        versions=versions(),
+        options={
+            "tolerance_mm": tasks[0].tolerance_mm,
+            "lesion_iou": tasks[0].lesion_iou,
+            "labels": plain(tasks[0].labels),
+        }
+        if tasks
+        else {},
+        inputs={"masks": masks, "references": references},
+    )
+
+
+def evaluated_hashes(pairs: Sequence[tuple[Path, Case]]) -> tuple[str, str]:
+    """Hashes over the masks, and over the references that go with them."""
+    masks = joint_hash({reference.id: short_hash(mask) for mask, reference in pairs})
+    references = {
+        reference.id: files_hash(
+            [path for path in (reference.labels, *(file for _, file in reference.label_files)) if path is not None]
+        )
+        for _, reference in pairs
+    }
+    return masks, GONE if GONE in references.values() else joint_hash(references)
 
 
 def pair_up(masks: Path, references: Path) -> tuple[list[tuple[Path, Case]], dict[str, str]]:

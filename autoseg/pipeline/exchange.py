@@ -14,7 +14,7 @@ from autoseg.interop.nnunet_model import read_nnunet_model
 from autoseg.interop.nnunet_plans import plans_name_of
 from autoseg.model_file import read_model, write_model
 from autoseg.pipeline.choosing_model import choose_models
-from autoseg.pipeline.runs import versions
+from autoseg.pipeline.receipts import versions
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Dataset, Fingerprint, Member, ModelHeader, Plan
 from autoseg.workspace import Workspace

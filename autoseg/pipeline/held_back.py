@@ -8,7 +8,7 @@ from autoseg.errors import DatasetError
 from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import choose_models
-from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
+from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, evaluation_receipt, score_cases, write_summary
 from autoseg.pipeline.predict import predict
 from autoseg.pipeline.reports import EvaluateReport
 from autoseg.progress import Progress
@@ -56,5 +56,5 @@ def evaluate_test(
     ]
     summary = score_cases(tasks, predicted.failures, tolerance_mm, workers, progress)
     output = work.test / "summary.json"
-    write_summary(output, summary)
+    write_summary(output, summary, evaluation_receipt(tasks))
     return EvaluateReport(summary, output)

@@ -19,10 +19,11 @@ from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.maps import map_path, map_paths
 from autoseg.inference.writing import CaseOutcome
 from autoseg.locks import HeldByAnother, locked
-from autoseg.records import NO_MAPS, Case, CaseCost, CaseTrust, Labels, MapKinds, Record
+from autoseg.records import NO_MAPS, Case, CaseCost, CaseTrust, Labels, MapKinds, Receipt, Record
 
 #: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
 PREDICTIONS = "predictions.json"
+RECEIPTS = "receipts.json"
 FAILURES = "failures.json"
 
 #: Held while a command writes there.
@@ -45,6 +46,7 @@ class MadeMask(Record):
     replaces: str = ""  # hash of what had its name before: the entry is written first
     formats: dict[str, str] = Field(default_factory=dict)  # name -> hash of all its files, in whichever format
     maps: dict[str, str] = Field(default_factory=dict)  # kind -> hash of the file
+    receipt: str = ""  # name in receipts.json of what it was made with; decides nothing here
     trust: CaseTrust | None = None  # None: made by a version that did not ask
     cost: CaseCost | None = None  # the same
 
@@ -54,6 +56,13 @@ class Predictions(Record):
 
     format: int = 1
     masks: dict[str, MadeMask]
+
+
+class Receipts(Record):
+    """receipts.json: what the masks of a folder were made with, by a name that their entries give."""
+
+    format: int = 1
+    receipts: dict[str, Receipt]
 
 
 @contextmanager
@@ -83,6 +92,21 @@ def made_before(masks: Path) -> dict[str, MadeMask]:
     """How each mask of the folder was made, by case."""
     path = masks / PREDICTIONS
     return dict(read_record(path, Predictions).masks) if path.exists() else {}
+
+
+def read_receipts(masks: Path) -> dict[str, Receipt]:
+    """What the masks of the folder were made with, by name."""
+    path = masks / RECEIPTS
+    return dict(read_record(path, Receipts).receipts) if path.exists() else {}
+
+
+def note_receipt(masks: Path, made: Mapping[str, MadeMask], receipt: Receipt) -> str:
+    """Enter what masks are about to be made with; gives its name. What no mask was made with any more is dropped."""
+    name = text_hash(receipt.model_dump_json(), 16)
+    used = {entry.receipt for entry in made.values()}
+    kept = {known: told for known, told in read_receipts(masks).items() if known in used}
+    write_record(masks / RECEIPTS, Receipts(receipts={**kept, name: receipt}))
+    return name
 
 
 def masks_to_make(
@@ -147,6 +171,7 @@ def note_mask(
     outcome: CaseOutcome,
     file: Path,
     trust: CaseTrust | None = None,
+    receipt: str = "",
 ) -> None:
     """Enter a mask, which is complete as `file` and about to get its name, among those `made`, and write the account.
 
@@ -161,6 +186,7 @@ def note_mask(
         replaces=file_hash(mask, 16) if mask is not None and mask.exists() else "",
         formats=formats if mask is None else {**formats, mask.name: own},
         maps={kind: file_hash(found, 16) for kind, found in outcome.maps.items()},
+        receipt=receipt,
         trust=trust,
         cost=CaseCost(
             seconds={stage: round(seconds, 3) for stage, seconds in outcome.seconds.items()},

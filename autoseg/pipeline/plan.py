@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from autoseg.dataset.checks import MISPLACED
 from autoseg.dataset.folds import read_splits, write_splits
@@ -17,6 +20,7 @@ from autoseg.pipeline.check import examine
 from autoseg.pipeline.fingerprints import read_fingerprint, read_json_object
 from autoseg.pipeline.fitting import fitting_plan
 from autoseg.pipeline.misplaced import pictured
+from autoseg.pipeline.plan_receipt import write_plan_receipt
 from autoseg.pipeline.plans import require_replaceable, signed
 from autoseg.pipeline.probe import probed
 from autoseg.pipeline.reports import PlanReport
@@ -50,6 +54,17 @@ class PlanRequest:
     nnunet_plans: Path | None = None  # an nnU-Net plans file to take instead of planning
     probe: bool = True  # whether to try one real step of each configuration
     plugins: tuple[str, ...] = ()  # modules to import, and to name in the plan
+
+    def told(self) -> dict[str, JsonValue]:
+        """The options as a receipt tells them; of files it tells hashes instead."""
+        overrides = json.loads(json.dumps(asdict(self.overrides)))
+        return {
+            "preset": self.preset,
+            "device": self.device,
+            "overrides": overrides,
+            "probe": self.probe,
+            "plugins": list(self.plugins),
+        }
 
 
 def plan(
@@ -92,6 +107,13 @@ def plan(
     problems = (*measured.problems, *normalization_doubts(measured.fingerprint))
     write_record(work.findings, Findings(problems=problems))
     path = write_plan(work, measured.fingerprint, made, probe_record)
+    data: dict[str, JsonValue] = {
+        "cases": len(found.cases),
+        "left_out": len(measured.left_out),
+        "trust_voxels": trust_voxels,
+        "splits": splits.told(),
+    }
+    write_plan_receipt(work, made, request.told() | data, request.nnunet_plans, measured.usable.cases)
     return PlanReport(
         dataset=measured.usable,
         problems=(*problems, *network_doubts(made, measured.fingerprint)),  # of this plan, not of the data
@@ -135,6 +157,7 @@ def plan_from_fingerprint(
     made, _ = made_plan(fingerprint, request, seconds, progress)
     require_replaceable(work, made)
     path = write_plan(work, fingerprint, made, None)
+    write_plan_receipt(work, made, request.told(), request.nnunet_plans)
     return PlanReport(
         dataset=None,
         problems=(*normalization_doubts(fingerprint), *network_doubts(made, fingerprint)),

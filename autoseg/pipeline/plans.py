@@ -84,7 +84,7 @@ def _example(reasons: tuple[Reason, ...]) -> str:
 
 def signed(plan: Plan) -> Plan:
     """The plan with the digest by which an edit is noticed."""
-    return plan.model_copy(update={"digest": _digest(plan)})
+    return plan.model_copy(update={"digest": plan_digest(plan)})
 
 
 def require_replaceable(work: Workspace, made: Plan) -> None:
@@ -96,7 +96,7 @@ def require_replaceable(work: Workspace, made: Plan) -> None:
     if _decided(before) == _decided(made):
         return
     trained = any(run.plan == made.name for run in work.all_runs())
-    edited = bool(before.digest) and before.digest != _digest(before)
+    edited = bool(before.digest) and before.digest != plan_digest(before)
     if trained or edited:
         raise PlanError(
             "a network was trained from this plan" if trained else "this plan was edited by hand",
@@ -110,5 +110,6 @@ def _decided(plan: Plan) -> Plan:
     return plan.model_copy(update={"digest": "", "reasons": ()})
 
 
-def _digest(plan: Plan) -> str:
+def plan_digest(plan: Plan) -> str:
+    """Hash of what a plan decides: all but the words that explain it."""
     return text_hash(_decided(plan).model_dump_json(), length=16)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from autoseg import devices
 from autoseg.dataset.inputs import find_inputs
 from autoseg.dataset.mask_writers import MaskWriter, mask_path, require_writable
 from autoseg.errors import UsageError
@@ -41,10 +42,12 @@ from autoseg.pipeline.mask_folder import (
     made_before,
     masks_to_make,
     note_mask,
+    note_receipt,
     remove_old_maps,
     tell_failures,
     tell_labels,
 )
+from autoseg.pipeline.receipts import plain, versions
 from autoseg.pipeline.reports import PredictReport
 from autoseg.pipeline.selected import tell_if_stale
 from autoseg.pipeline.trust import TrustFiles, case_trust, knowledge_of, require_own_tables
@@ -62,6 +65,7 @@ from autoseg.records import (
     PredictLimits,
     PredictSettings,
     Problem,
+    Receipt,
     SpeedMode,
 )
 from autoseg.workspace import Workspace
@@ -120,12 +124,16 @@ def predict(
             plans = foretold(model, todo, modes, every, deadline, progress, scarce=limits.max_ram_bytes is not None)
             knowledge = knowledge_of(model.header, modes[-1].settings)
             mode_of = {plan.case.id: plan.mode.name for plan in plans}
+            names = {
+                mode.name: note_receipt(masks, made, _receipt(mode, headers, target, device, precision, model_hash))
+                for mode in modes
+            }
 
             def account(outcome: CaseOutcome, file: Path) -> None:
                 case = outcome.case.id
                 trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
                 remove_old_maps(masks, case, made.get(case), outcome.maps)
-                note_mask(masks, made, ways[mode_of[case]], outcome, file, trust)
+                note_mask(masks, made, ways[mode_of[case]], outcome, file, trust, names[mode_of[case]])
 
             for outcome in _predicted(model, headers, plans, masks, maps, writer, limits, account, progress):
                 mask = _told_outcome(outcome, failures, progress)
@@ -214,6 +222,21 @@ def _way(mode: SpeedMode, headers: Sequence[ModelHeader], device: torch.device, 
     """All that decides a mask beside the input, as it is kept beside the masks."""
     precision = mode_precision(mode, headers, device)
     return {"model": model_hash, "options": f"{mode.settings.model_dump_json()} precision={precision}"}
+
+
+def _receipt(
+    mode: SpeedMode, headers: Sequence[ModelHeader], target: torch.device, device: str, precision: str, model_hash: str
+) -> Receipt:
+    """What masks of a mode are made with."""
+    return Receipt(
+        stage="predict",
+        versions=versions(),
+        device=devices.describe(target),
+        precision=mode_precision(mode, headers, target),
+        threads=torch.get_num_threads(),
+        options={"settings": plain(mode.settings), "device": device, "precision": precision},
+        inputs={"model": model_hash},
+    )
 
 
 def _predicted(

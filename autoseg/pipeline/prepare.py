@@ -10,14 +10,15 @@ from pathlib import Path
 from autoseg.arrays.crop import nonzero_mask
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.readers import read_image
-from autoseg.files import read_record
+from autoseg.files import read_record, write_record
 from autoseg.pipeline.plans import read_dataset, read_plan
+from autoseg.pipeline.receipts import data_hash, plain, prepared_hash, read_receipt, versions
 from autoseg.pipeline.reports import PrepareReport
 from autoseg.planning.costs import preparing_bytes
 from autoseg.preprocessing.case import to_network_space
-from autoseg.preprocessing.store import is_current, remove_abandoned, remove_case, write_case
+from autoseg.preprocessing.store import entry_folder, is_current, remove_abandoned, remove_case, write_case
 from autoseg.progress import Progress
-from autoseg.records import Case, Configuration, Fingerprint, Preparation, Shape
+from autoseg.records import Case, Configuration, Fingerprint, Preparation, Receipt, Shape
 from autoseg.workers import WorkerPool, default_workers, machine_memory
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
@@ -80,7 +81,29 @@ def prepare_cases(
                 else:
                     failures[outcome.item[0].case.id] = str(outcome.error)
                 advance(1)
+    _keep_receipts(work, configurations, anew=prepared > 0)
     return PrepareReport(prepared, reused, failures, time.monotonic() - began)
+
+
+def _keep_receipts(work: Workspace, configurations: Sequence[Configuration], anew: bool) -> None:
+    """Say beside each folder what its cases were made from: where some were made anew, or a kill kept it unsaid."""
+    data: str | None = None
+    for entry in configurations:
+        folder, path = work.prepared_folder(entry.preparation), work.prepared_receipt(entry.preparation)
+        cases = [case for case in read_dataset(work).cases if entry_folder(folder, case.id).exists()]
+        results = {"prepared cases": prepared_hash(folder, [case.id for case in cases])}
+        known = read_receipt(path)
+        if not anew and known is not None and known.results == results:
+            continue
+        data = data_hash(cases) if data is None else data
+        receipt = Receipt(
+            stage="prepare",
+            versions=versions(),
+            options={"preparation": plain(entry.preparation), "cases": len(cases)},
+            inputs={"data": data},
+            results=results,
+        )
+        write_record(path, receipt)
 
 
 def prepare_together(tasks: tuple[PrepareTask, ...]) -> None:

@@ -1,24 +1,18 @@
-"""What surrounds a training: its settings, the lock on its folder, its receipt."""
+"""What surrounds a training: its settings, and the lock on its folder."""
 
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 
-import torch
-
-from autoseg import __version__, devices
 from autoseg.errors import UsageError, WorkspaceError
 from autoseg.files import read_record, remove_leftovers
 from autoseg.locks import HeldByAnother, locked
 from autoseg.planning.overrides import optimizer_settings, require_settable, settings_with
 from autoseg.records import TrainSettings
 from autoseg.training.checkpoint import read_state, require_intact
-from autoseg.training.loop import Training
 from autoseg.workspace import Run
 
 
@@ -125,39 +119,3 @@ def running(run: Run) -> Iterator[None]:
             where=run.folder,
             remedy="Wait for it to end, or stop it.",
         ) from None
-
-
-def receipt(training: Training, seconds: Mapping[str, float]) -> dict[str, object]:
-    """What the run was made with, and how long each stage took."""
-    return {
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "epochs": training.state.epoch,
-        "steps": training.state.step,
-        "training_seconds": round(training.state.seconds, 3),
-        "ended_early": training.ended_early,
-        "skipped_steps": training.state.skipped_steps,
-        "rollbacks": training.state.rollbacks,
-        "scored_with_mirroring": training.state.score_with_mirroring,
-        "device": devices.describe(training.setup.device),
-        "precision": training.setup.precision,
-        "processes": training.setup.ranks.place.world,
-        "samples_at_a_time": training.setup.samples_at_a_time or training.setup.largest_share,
-        "acceleration": asdict(training.setup.acceleration),
-        "threads": torch.get_num_threads(),
-        "seed": training.setup.settings.seed,
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions that decide results, for model headers and receipts."""
-    import numpy
-    import scipy
-
-    return {
-        "autoseg": __version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "scipy": scipy.__version__,
-        "python": platform.python_version(),
-    }

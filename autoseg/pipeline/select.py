@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from autoseg import devices
 from autoseg.errors import ModelError
 from autoseg.evaluation.calibration import FEWEST_CASES as CALIBRATION_CASES
@@ -31,11 +33,12 @@ from autoseg.pipeline.examining import examine, examined_cases
 from autoseg.pipeline.measuring import measure_speeds
 from autoseg.pipeline.plans import read_dataset, run_options
 from autoseg.pipeline.post_processing import score_processed, try_steps
+from autoseg.pipeline.receipts import joint_hash, versions
 from autoseg.pipeline.reports import SelectReport
 from autoseg.pipeline.selected import hashes, require_replaceable
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import PredictSettings, Selection, SpeedMode, Summary, TriedStep
+from autoseg.records import PredictSettings, Receipt, Selection, SpeedMode, Summary, TriedStep
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 #: Share of a budget after which no more ensembles are predicted, and after which no more cases are examined; what is
@@ -133,6 +136,8 @@ def _selected(trials: Trials, found: Found, settings: SelectSettings, clock: Clo
     clock.lap("post-processing")
     stop.raise_if_set()
     bundle, told = _measured(trials, chosen, summary, tried, choice, settings, clock)
+    header = bundle.header.model_copy(update={"receipt": _receipt(trials, chosen, settings)})
+    bundle = replace(bundle, header=header)
     record = write_bundle(work, bundle, _record(work, found, chosen, choice, tried, summary.failures, clock))
     return SelectReport(bundle.header, record, work.model, (*notes, *told))
 
@@ -246,6 +251,26 @@ def _minutes(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _receipt(trials: Trials, chosen: Candidate, settings: SelectSettings) -> Receipt:
+    """What the bundle is made with, for its file: plans, which a person has named, are not told."""
+    known = hashes(trials.work, trials.work.all_runs())
+    members = hashes(trials.work, chosen.runs)
+    return Receipt(
+        stage="select",
+        versions=versions(),
+        device=devices.describe(trials.device),
+        precision=trials.precision,
+        threads=torch.get_num_threads(),
+        options={
+            "configurations": list(settings.configurations),
+            "ensembles": settings.ensembles,
+            "cases_per_fold": settings.cases_per_fold,
+            "budget_seconds": settings.budget_seconds,
+        },
+        inputs={"trained models": joint_hash(known), "chosen models": joint_hash(members)},
+    )
 
 
 def _record(

@@ -6,12 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from autoseg.dataset.balanced_folds import CaseTraits, Unit, labels_lacking, make_balanced_folds
 from autoseg.dataset.folds import SEED, make_folds
 from autoseg.dataset.groups import PatientGroups, patient_groups
 from autoseg.dataset.leaks import listed, parted, same_images
 from autoseg.dataset.split_files import read_fixed_folds
 from autoseg.errors import UsageError
+from autoseg.pipeline.receipts import short_hash
 from autoseg.records import CaseFingerprint, Dataset, Fingerprint, Fold
 
 #: nnU-Net's number of folds.
@@ -31,6 +34,11 @@ class SplitOptions:
     stratify: bool = False
     groups: bool = True  # keep a patient's cases together
     splits: Path | None = None  # a fixed list
+
+    def told(self) -> dict[str, JsonValue]:
+        """The options as a receipt tells them; of the list its hash."""
+        fixed = None if self.splits is None else short_hash(self.splits)
+        return {"folds": self.folds, "stratify": self.stratify, "groups": self.groups, "splits": fixed}
 
 
 @dataclass(frozen=True)

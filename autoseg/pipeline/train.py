@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autoseg.dataset.folds import fold_of, read_splits
 from autoseg.errors import UsageError
-from autoseg.files import read_record, write_json, write_record
+from autoseg.files import read_record, write_record
 from autoseg.fingerprint.training_data import training_data
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.model_file import write_model
@@ -32,9 +32,11 @@ from autoseg.pipeline.pace import suited
 from autoseg.pipeline.pages import left
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.prepare import prepare_cases
+from autoseg.pipeline.receipts import versions
 from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.result_pages import run_results, training_report
-from autoseg.pipeline.runs import has_begun, lengthen, receipt, run_settings, running, versions
+from autoseg.pipeline.run_receipt import finished_receipt, run_receipt
+from autoseg.pipeline.runs import has_begun, lengthen, run_settings, running
 from autoseg.pipeline.training_cases import without
 from autoseg.plugins import imported_plugins, load_plugins
 from autoseg.progress import Progress
@@ -45,6 +47,7 @@ from autoseg.records import (
     Member,
     ModelHeader,
     Plan,
+    Receipt,
     TrainSettings,
 )
 from autoseg.report.watch import Watched, watching
@@ -159,11 +162,12 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
     told = shared(job, usable, maps, imported_plugins())
     job.ranks.tell(Order.TRAIN, content=told.model_dump_json().encode("utf-8"))
     training = Training(setup, run.state_tensors, run.kept_state)
+    receipt = run_receipt(job, training, usable)
     if not is_complete(training, run):
         if shorter is not None:
             tell_of_the_new_length(training, shorter, job.progress)
         began = time.monotonic()
-        train_to_an_end(job, training, held_out, stop)
+        train_to_an_end(job, training, held_out, receipt, stop)
         seconds["train"] = time.monotonic() - began
     job.ranks.tell(Order.END)
     summary, failed = scored(training, run, held_out, seconds, stop, job.workers, job.progress)
@@ -173,7 +177,7 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
         seconds["next stage"] = time.monotonic() - began
     seconds["total"] = time.monotonic() - job.began
     if "train" in seconds or "score" in seconds:
-        write_json(run.receipt, receipt(training, seconds))
+        write_record(run.receipt, finished_receipt(receipt, training, seconds, job))
         left(lambda: training_report(job.work, run), job.progress)
         if summary is not None:
             left(lambda: run_results(job.work, run), job.progress)
@@ -221,7 +225,7 @@ def tell_of_the_new_length(training: Training, before: TrainSettings, progress: 
     progress.say(words)
 
 
-def train_to_an_end(job: Job, training: Training, held_out: Sequence[Case], stop: StopSwitch) -> None:
+def train_to_an_end(job: Job, training: Training, held_out: Sequence[Case], receipt: Receipt, stop: StopSwitch) -> None:
     """Train until the schedule, patience or a person ends the run, and write the model."""
     run = job.run
     header = model_header(job.work, job.plan, job.configuration, run.fold, job.settings)
@@ -236,7 +240,7 @@ def train_to_an_end(job: Job, training: Training, held_out: Sequence[Case], stop
     with watching(job.log, watched, job.progress) as tell:
         run_epochs(training, run, stop, job.progress, tell)
     run.summary.unlink(missing_ok=True)  # it is of the model that is now replaced
-    header = header.model_copy(update={"ended_early": training.ended_early})
+    header = header.model_copy(update={"ended_early": training.ended_early, "receipt": receipt})
     write_model(run.model, header, {header.members[0].name: training.weights(), **first})
     training.finish()
     run.stop.unlink(missing_ok=True)

@@ -246,6 +246,12 @@ def open_case(folder: Path, case_id: str, *, check: bool = False) -> StoredCase:
     )
 
 
+def stored_hashes(folder: Path, case_id: str) -> dict[str, str]:
+    """Checksum of each array of an entry, by file name, as its record tells it. Raises StoreError as `open_case`."""
+    record = _read_entry(folder, case_id, check=False)
+    return {name: file.sha256 for name, file in record.files.items()}
+
+
 def entry_folder(folder: Path, case_id: str) -> Path:
     """The folder of a case; StoreError for an id that would lead outside the store."""
     if not case_id or case_id in (".", "..") or any(mark in case_id for mark in "/\\:\0"):

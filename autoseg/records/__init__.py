@@ -67,6 +67,7 @@ from autoseg.records.prepared import (
     Placement,
     PreparedCase,
 )
+from autoseg.records.receipt import Receipt
 from autoseg.records.selection import (
     Calibration,
     Card,
@@ -147,6 +148,7 @@ __all__ = [
     "Probe",
     "Problem",
     "Reason",
+    "Receipt",
     "Record",
     "Reliability",
     "ReliabilityBin",

@@ -12,6 +12,7 @@ from autoseg.records.base import Record
 from autoseg.records.labels import Labels
 from autoseg.records.plan import Configuration
 from autoseg.records.prediction import SpeedMode
+from autoseg.records.receipt import Receipt
 from autoseg.records.selection import Calibration, Card, KeepLargest
 from autoseg.records.training_data import TrainingData
 from autoseg.records.trust import ExpectedDice
@@ -42,6 +43,7 @@ class ModelHeader(Record):
     ended_early: str = ""  # "ended early at step 1200 by Ctrl-C": its training could have gone on
     speeds: tuple[SpeedMode, ...] = ()  # ways to predict, as `autoseg select` measured them
     versions: dict[str, str] = Field(default_factory=dict)
+    receipt: Receipt | None = None  # what it was made with; without seconds: equal models are equal bytes
     post_processing: tuple[KeepLargest, ...] = ()  # done to every mask, in this order
     calibration: Calibration | None = None
     card: Card | None = None

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from autoseg.dataset.folds import read_splits
-from autoseg.files import read_record, write_json, write_record
+from autoseg.files import read_record, write_record
 from autoseg.fingerprint.training_data import training_data
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import load_models
@@ -23,7 +23,7 @@ from autoseg.pipeline.evaluate import ScoreTask, score_cases, write_summary
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.splits import SplitOptions
 from autoseg.progress import SilentProgress
-from autoseg.records import Dataset, Fingerprint, Member, ModelHeader, NetworkSpec, TrainSettings
+from autoseg.records import Dataset, Fingerprint, Member, ModelHeader, NetworkSpec, Receipt, TrainSettings
 from autoseg.workspace import Run, Workspace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
@@ -172,7 +172,9 @@ def score(work: Workspace, run: Run) -> None:
     masks = [outcome.unwrap() for outcome in predict_cases(model, cases, run.validation)]
     tasks = [ScoreTask(mask, case, dataset.labels, 1.0) for mask, case in zip(masks, cases, strict=True)]
     write_summary(run.summary, score_cases(tasks, {}, 1.0, 0, SilentProgress()))
-    write_json(run.receipt, {"seconds": {"score": 0.1 * len(cases)}, "scored_with_mirroring": True})
+    seconds = {"score": 0.1 * len(cases)}
+    told = Receipt(stage="train", versions={}, seconds=seconds, course={"scored_with_mirroring": True})
+    write_record(run.receipt, told)
 
 
 def finished_folds(work: Workspace, biases: Mapping[str, float], folds: int = 4) -> None:

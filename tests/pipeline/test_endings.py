@@ -20,7 +20,7 @@ from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
 from autoseg.progress import SilentProgress
-from autoseg.records import EpochRecord
+from autoseg.records import EpochRecord, Receipt
 from autoseg.training.checkpoint import read_state
 from autoseg.training.loop import Training
 from autoseg.workspace import Run, Workspace
@@ -90,7 +90,7 @@ def test_a_run_that_is_asked_to_end_leaves_a_scored_model_and_goes_on_later(
     assert "ended early at step 23 by" in report.ended_early
     assert report.summary is not None
     assert read_header(report.run.model).ended_early == report.ended_early
-    assert json.loads(report.run.receipt.read_text())["ended_early"] == report.ended_early
+    assert read_record(report.run.receipt, Receipt).course["ended_early"] == report.ended_early
     assert [line["phase"] for line in lines(entry)] == ["train", "cool-down"]
     assert not entry.stop.exists()
     assert ("run default/3d_fullres/fold_0", f"trained and scored, {report.ended_early}") in status(work).lines
