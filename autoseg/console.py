@@ -68,16 +68,20 @@ def say(console: Console, words: str = "", style: str = "") -> None:
     console.print(text(console, words, style), soft_wrap=True)
 
 
-def ready_to_compute(*, shown: bool = True) -> ProgressOfCommand:
+def ready_to_compute(*, shown: bool = True, threads: int | None = None) -> ProgressOfCommand:
     """The progress of a command that computes for long; threads are told how to wait, before torch is loaded.
 
-    Nothing is shown by a process that computes for another one that shows it.
+    Nothing is shown by a process that computes for another one that shows it. `threads` are those that are asked for.
     """
     from autoseg.threads import suit_the_machine
 
     progress: ProgressOfCommand = RichProgress() if shown else SilentProgress()
     if suit_the_machine():
         progress.say("Other programs keep this machine busy: threads sleep while they wait for one another.")
+    if threads is not None:
+        from autoseg.devices import use_threads
+
+        use_threads(threads)
     return progress
 
 

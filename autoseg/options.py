@@ -141,6 +141,15 @@ Precision = Annotated[
         "--precision", metavar="NAME", help="auto (what is fast on the device), float32, bfloat16 or float16."
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        help="Threads that compute the network on a CPU (default: one per core). Another number rounds otherwise.",
+    ),
+]
 Engine = Annotated[
     str | None,
     typer.Option(

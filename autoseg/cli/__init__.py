@@ -9,6 +9,7 @@ from autoseg.cli.exchange import export, import_nnunet
 from autoseg.cli.learning import train
 from autoseg.cli.looking import preview, view
 from autoseg.cli.overview import demo, report, status
+from autoseg.cli.reproducing import reproduce
 from autoseg.cli.segmenting import evaluate, predict
 
 __all__ = ["COMMANDS", "main"]
@@ -24,6 +25,7 @@ COMMANDS = (
     predict,
     evaluate,
     info,
+    reproduce,
     import_nnunet,
     export,
     report,

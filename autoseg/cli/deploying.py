@@ -10,7 +10,7 @@ import typer
 from autoseg import console
 from autoseg.cli.app import DONE, SOME_FAILED
 from autoseg.cli.cards import show_info, show_select
-from autoseg.options import DEFAULT_WORK, Device, Precision, Use, Work, Workers, parse_budget, work_option
+from autoseg.options import DEFAULT_WORK, Device, Precision, Threads, Use, Work, Workers, parse_budget, work_option
 
 
 def select(
@@ -57,6 +57,7 @@ def select(
     precision: Precision = "auto",
     work: Work = DEFAULT_WORK,
     workers: Workers = None,
+    threads: Threads = None,
     use: Use = None,
 ) -> int:
     """Choose the best trained model and write it as one file.
@@ -72,7 +73,7 @@ def select(
     from autoseg.workers import process_seconds
     from autoseg.workspace import Workspace
 
-    results, progress = console.results_console(), console.ready_to_compute()
+    results, progress = console.results_console(), console.ready_to_compute(threads=threads)
     from autoseg.pipeline.select import SelectSettings
     from autoseg.pipeline.select import select as run
 

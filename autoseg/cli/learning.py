@@ -11,7 +11,18 @@ import typer
 from autoseg import console, result_tables
 from autoseg.cli.app import DONE, SOME_FAILED
 from autoseg.errors import UsageError
-from autoseg.options import DEFAULT_WORK, Device, PlanName, Precision, Use, Work, Workers, parse_budget, parse_settings
+from autoseg.options import (
+    DEFAULT_WORK,
+    Device,
+    PlanName,
+    Precision,
+    Threads,
+    Use,
+    Work,
+    Workers,
+    parse_budget,
+    parse_settings,
+)
 
 if TYPE_CHECKING:
     from autoseg.progress import Progress
@@ -86,6 +97,7 @@ def train(
     work: Work = DEFAULT_WORK,
     plan: PlanName = "default",
     workers: Workers = None,
+    threads: Threads = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -171,7 +183,7 @@ def train(
     from autoseg.workspace import Workspace
 
     place = launched_place()
-    progress = console.ready_to_compute(shown=place is None or place.rank == 0)
+    progress = console.ready_to_compute(shown=place is None or place.rank == 0, threads=threads)
     options: dict[str, Any] = {
         "epochs": epochs,
         "budget_seconds": budget,

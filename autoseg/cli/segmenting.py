@@ -19,6 +19,7 @@ from autoseg.options import (
     Overwrite,
     Precision,
     PredictWorkers,
+    Threads,
     Tolerance,
     Use,
     Work,
@@ -94,6 +95,7 @@ def predict(
     engine: Engine = None,
     max_ram: MaxRam = None,
     workers: PredictWorkers = None,
+    threads: Threads = None,
     use: Use = None,
     roi: Annotated[
         bool,
@@ -150,7 +152,7 @@ def predict(
     Examples: autoseg predict patient.nii.gz masks; autoseg predict images masks --model model.safetensors;
     autoseg predict images masks --speed fast --labels liver,spleen; autoseg predict series masks --format dicom-seg
     """
-    progress = console.ready_to_compute()
+    progress = console.ready_to_compute(threads=threads)
     from autoseg.pipeline.predict import predict as run
     from autoseg.records import MapKinds, PredictLimits, PredictSettings
     from autoseg.workspace import Workspace

@@ -92,7 +92,12 @@ def _started_here(place: Place, device: str) -> Iterator[tuple[Ranks, str]]:
     chosen = device_of(place, device)
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     others = multiprocessing.start_processes(  # type: ignore[attr-defined,no-untyped-call]
-        _beside, (store.port, place.world, chosen), place.world - 1, join=False, daemon=True, start_method="spawn"
+        _beside,
+        (store.port, place.world, chosen, torch.get_num_threads()),
+        place.world - 1,
+        join=False,
+        daemon=True,
+        start_method="spawn",
     )
     try:
         _wait_until_all_have_come(store, others.processes)
@@ -121,8 +126,9 @@ def _arrival(rank: int) -> str:
     return f"arrived/{rank}"
 
 
-def _beside(index: int, port: int, world: int, device: str) -> None:
-    """What a started process does."""
+def _beside(index: int, port: int, world: int, device: str, threads: int) -> None:
+    """What a started process does, with no more threads than the first one may have."""
+    torch.set_num_threads(threads)
     _ignore_signals()
     place = Place(index + 1, world, index + 1, world)
     own = f"cuda:{place.local_rank}" if device.startswith("cuda") else device
