@@ -101,11 +101,12 @@ def read_receipts(masks: Path) -> dict[str, Receipt]:
 
 
 def note_receipt(masks: Path, made: Mapping[str, MadeMask], receipt: Receipt) -> str:
-    """Enter what masks are about to be made with; gives its name. What no mask was made with any more is dropped."""
-    name = text_hash(receipt.model_dump_json(), 16)
-    used = {entry.receipt for entry in made.values()}
-    kept = {known: told for known, told in read_receipts(masks).items() if known in used}
-    write_record(masks / RECEIPTS, Receipts(receipts={**kept, name: receipt}))
+    """Enter what a mask is about to be made with, if it is new; gives its name. What has no mask any more is dropped."""
+    name, known = text_hash(receipt.model_dump_json(), 16), read_receipts(masks)
+    if name not in known:
+        used = {entry.receipt for entry in made.values()}
+        kept = {other: told for other, told in known.items() if other in used}
+        write_record(masks / RECEIPTS, Receipts(receipts={**kept, name: receipt}))
     return name
 
 

@@ -15,6 +15,7 @@ from autoseg.dataset.readers import stem_of
 from autoseg.errors import AutosegError, UsageError
 from autoseg.evaluation.summary import RECEIPT
 from autoseg.files import file_hash, parse_record, read_record, text_hash
+from autoseg.inference.predictor import asked_precision
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import choose_models
 from autoseg.pipeline.evaluate import evaluated_hashes, pair_up
@@ -45,6 +46,7 @@ class Origin:
     receipt: Receipt
     now: Mapping[str, str] = field(default_factory=dict)  # input or result -> its hash now; what is absent is unknown
     further: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)  # what -> then, now
+    precision: str | None = None  # that is asked for, by the command or the model; None: unknown
 
 
 def origins(result: Path, given: Given) -> list[Origin]:
@@ -105,6 +107,16 @@ def _data_now(work: Workspace, given: Given, names: Collection[str] | None = Non
     return data_hash(cases) if len(cases) == len(wanted) else GONE
 
 
+def _data_as_prepared(work: Workspace, given: Given, folder: Path, receipt: Receipt) -> str:
+    """Hash of the dataset now, without the cases that could not be prepared where that is what the receipt is of."""
+    whole = _data_now(work, given)
+    if whole == receipt.inputs.get("data"):
+        return whole
+    names = [case.id for case in _planned_cases(work) if entry_folder(folder, case.id).exists()]
+    part = _data_now(work, given, names)
+    return part if part == receipt.inputs.get("data") else whole
+
+
 def _as_planned(case: Case, known: Case) -> Case:
     return case.model_copy(update={"trust_voxels": known.trust_voxels})
 
@@ -131,7 +143,10 @@ def _of_prepared(folder: Path, given: Given) -> Origin:
     receipt = _required(folder.with_suffix(".json"))
     work = Workspace(folder.parents[1])
     names = [case.id for case in _planned_cases(work) if entry_folder(folder, case.id).exists()]
-    now = {"data": _data_now(work, given, names), "prepared cases": prepared_hash(folder, names)}
+    now = {
+        "data": _data_as_prepared(work, given, folder, receipt),
+        "prepared cases": prepared_hash(folder, names) if len(names) == receipt.options.get("cases") else GONE,
+    }
     return Origin(f"prepared cases {folder.name}", receipt, now)
 
 
@@ -150,6 +165,7 @@ def _of_run(run: Run, given: Given) -> Origin:
         receipt,
         {**_run_inputs(run, receipt, given), "model": short_hash(run.model)},
         _settings_now(run, receipt),
+        str(receipt.options.get("precision", "auto")),
     )
 
 
@@ -164,15 +180,17 @@ def _run_inputs(run: Run, receipt: Receipt, given: Given) -> dict[str, str]:
     except AutosegError:
         return dict.fromkeys(receipt.inputs, GONE)
     folder = work.prepared_folder(entry.preparation)
-    there = {case.id for case in cases if entry_folder(folder, case.id).exists()}
-    used = Fold(train=_only(split.train, there), val=_only(split.val, there))
+    used = split
+    if fold_hash(split) != receipt.inputs.get("folds"):  # cases that could not be prepared were left out
+        there = {case.id for case in cases if entry_folder(folder, case.id).exists()}
+        used = Fold(train=_only(split.train, there), val=_only(split.val, there))
     now = {
         "plan": plan_digest(plan),
         "folds": fold_hash(used),
         "prepared cases": prepared_hash(folder, (*used.train, *used.val)),
     }
     if "data" in receipt.inputs:
-        now["data"] = _data_now(work, given, there)
+        now["data"] = _data_as_prepared(work, given, folder, receipt)
     if entry.previous_stage is not None:
         now["first stage"] = short_hash(work.run(run.plan, entry.previous_stage, run.fold).model)
     return now
@@ -207,7 +225,8 @@ def _of_model(file: Path, given: Given) -> Origin:
         now = _run_inputs(_run_of(folder), receipt, given)
     elif Workspace(folder).selection.exists():
         now = _selected_inputs(Workspace(folder))
-    return Origin(f"model {file.name}", receipt, now)
+    asked = receipt.options.get("precision")
+    return Origin(f"model {file.name}", receipt, now, precision=None if asked is None else str(asked))
 
 
 def _selected_inputs(work: Workspace) -> dict[str, str]:
@@ -240,7 +259,8 @@ def _of_masks(masks: Path, given: Given) -> list[Origin]:
             "masks": _as_they_were(entries, _masks_now(masks)),
             "images": _as_they_were({case: entry.inputs for case, entry in entries.items()}, images),
         }
-        found.append(Origin(f"{len(entries)} masks", receipt, now, further))
+        asked = asked_precision(str(receipt.options.get("precision", "auto")), headers) if headers else None
+        found.append(Origin(f"{len(entries)} masks", receipt, now, further, asked))
     return found
 
 
@@ -265,14 +285,21 @@ def _masks_now(masks: Path) -> dict[str, set[str]]:
 
 
 def _model_now(given: Given) -> tuple[str | None, list[ModelHeader]]:
-    """Hash of the model that would predict now, and its headers; None where there is none."""
+    """Hash of the model that would predict now, and its headers; None where there is none, no headers of a broken one.
+
+    Raises AutosegError where models are named that are not there.
+    """
     try:
         files, _ = choose_models(given.models, given.work)
-        return text_hash("".join(file_hash(file) for file in files), 16), [read_header(file) for file in files]
     except AutosegError:
         if given.models:
             raise
         return None, []
+    found = text_hash("".join(file_hash(file) for file in files), 16)
+    try:
+        return found, [read_header(file) for file in files]
+    except AutosegError:
+        return found, []
 
 
 def _images_now(given: Given, headers: Sequence[ModelHeader]) -> dict[str, set[str]] | None:
@@ -297,5 +324,6 @@ def _of_evaluation(file: Path, given: Given) -> Origin:
     now: dict[str, str] = {}
     if given.data is not None:
         pairs, _ = pair_up(file.parent, given.data)
-        now = dict(zip(("masks", "references"), evaluated_hashes(pairs), strict=True))
+        if pairs:  # scores may lie elsewhere than the masks
+            now = dict(zip(("masks", "references"), evaluated_hashes(pairs), strict=True))
     return Origin("scores", receipt, now)

@@ -124,16 +124,14 @@ def predict(
             plans = foretold(model, todo, modes, every, deadline, progress, scarce=limits.max_ram_bytes is not None)
             knowledge = knowledge_of(model.header, modes[-1].settings)
             mode_of = {plan.case.id: plan.mode.name for plan in plans}
-            names = {
-                mode.name: note_receipt(masks, made, _receipt(mode, headers, target, device, precision, model_hash))
-                for mode in modes
-            }
+            receipts = {mode.name: _receipt(mode, headers, target, device, model_hash) for mode in modes}
 
             def account(outcome: CaseOutcome, file: Path) -> None:
                 case = outcome.case.id
                 trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
                 remove_old_maps(masks, case, made.get(case), outcome.maps)
-                note_mask(masks, made, ways[mode_of[case]], outcome, file, trust, names[mode_of[case]])
+                name = note_receipt(masks, made, receipts[mode_of[case]])
+                note_mask(masks, made, ways[mode_of[case]], outcome, file, trust, name)
 
             for outcome in _predicted(model, headers, plans, masks, maps, writer, limits, account, progress):
                 mask = _told_outcome(outcome, failures, progress)
@@ -225,16 +223,16 @@ def _way(mode: SpeedMode, headers: Sequence[ModelHeader], device: torch.device, 
 
 
 def _receipt(
-    mode: SpeedMode, headers: Sequence[ModelHeader], target: torch.device, device: str, precision: str, model_hash: str
+    mode: SpeedMode, headers: Sequence[ModelHeader], target: torch.device, device: str, model_hash: str
 ) -> Receipt:
-    """What masks of a mode are made with."""
+    """What masks of a mode are made with on the device `target`, which `device` asked for."""
     return Receipt(
         stage="predict",
         versions=versions(),
         device=devices.describe(target),
         precision=mode_precision(mode, headers, target),
         threads=torch.get_num_threads(),
-        options={"settings": plain(mode.settings), "device": device, "precision": precision},
+        options={"settings": plain(mode.settings), "device": device, "precision": mode.precision},
         inputs={"model": model_hash},
     )
 

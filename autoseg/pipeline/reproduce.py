@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from autoseg import devices
-from autoseg.errors import AutosegError, UsageError
+from autoseg.errors import UsageError
 from autoseg.pipeline.origins import Given, Origin, origins
 from autoseg.pipeline.receipts import GONE, versions
 from autoseg.records import Receipt
@@ -89,19 +89,20 @@ def reproduce(result: Path, given: Given) -> tuple[Reproduced, ...]:
 
 def _compared(origin: Origin) -> Reproduced:
     receipt = origin.receipt
-    lines = [*_machine(receipt), *_files(receipt, origin.now)]
+    lines = [*_machine(origin), *_files(receipt, origin.now)]
     lines += [Line(name, then, now, "yes") for name, (then, now) in origin.further.items()]
     return Reproduced(origin.title, receipt, tuple(lines))
 
 
-def _machine(receipt: Receipt) -> list[Line]:
+def _machine(origin: Origin) -> list[Line]:
     """Versions, device, precision, threads."""
+    receipt = origin.receipt
     present = versions()
     lines = [
         Line(name, then, present.get(name, GONE), _effect(name, receipt)) for name, then in receipt.versions.items()
     ]
     if receipt.device:
-        device, precision = _device_now(receipt)
+        device, precision = _device_now(origin)
         lines.append(Line("device", receipt.device, device, _effect("device", receipt)))
         if receipt.precision:
             lines.append(Line("precision", receipt.precision, precision, _effect("precision", receipt)))
@@ -113,19 +114,15 @@ def _machine(receipt: Receipt) -> list[Line]:
     return lines
 
 
-def _device_now(receipt: Receipt) -> tuple[str, str | None]:
+def _device_now(origin: Origin) -> tuple[str, str | None]:
     """Device and precision that the same command would take now."""
     try:
-        device = devices.choose_device(str(receipt.options.get("device", "auto")))
+        device = devices.choose_device(str(origin.receipt.options.get("device", "auto")))
     except UsageError:
         return GONE, None
-    asked = str(receipt.options.get("precision", "auto"))
-    if asked == "auto" and receipt.stage != "train":
-        return devices.describe(device), None  # the model decides as well
-    try:
-        return devices.describe(device), devices.choose_precision(asked, device)
-    except AutosegError:
-        return devices.describe(device), None
+    return devices.describe(device), None if origin.precision is None else devices.choose_precision(
+        origin.precision, device
+    )
 
 
 def _files(receipt: Receipt, now: Mapping[str, str]) -> list[Line]:

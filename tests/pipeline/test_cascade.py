@@ -269,7 +269,7 @@ def test_one_file_holds_both_stages_and_predicts_anywhere(bare: Workspace, train
     assert mask.shape == image.shape
     assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1}
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["model.safetensors"]
-    beside = {"labels.ctbl", "predictions.json", "review.csv", "volumes.csv"}
+    beside = {"labels.ctbl", "predictions.json", "receipts.json", "review.csv", "volumes.csv"}
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {*beside, "test_00.nii.gz"}
 
 
