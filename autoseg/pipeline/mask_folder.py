@@ -101,7 +101,7 @@ def read_receipts(masks: Path) -> dict[str, Receipt]:
 
 
 def note_receipt(masks: Path, made: Mapping[str, MadeMask], receipt: Receipt) -> str:
-    """Enter what a mask is about to be made with, if it is new; gives its name. What has no mask any more is dropped."""
+    """Enter what a mask is about to be made with, where it is new; gives its name. Those of no mask are dropped."""
     name, known = text_hash(receipt.model_dump_json(), 16), read_receipts(masks)
     if name not in known:
         used = {entry.receipt for entry in made.values()}
