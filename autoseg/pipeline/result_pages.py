@@ -15,6 +15,7 @@ from autoseg.pipeline.evaluate import pair_up
 from autoseg.pipeline.looks import Scored, compared_all, confusion_of
 from autoseg.pipeline.mask_folder import FAILURES, made_before
 from autoseg.pipeline.pages import page_path
+from autoseg.pipeline.receipts import read_receipt
 from autoseg.pipeline.training_samples import training_samples
 from autoseg.pipeline.trust import review_rows
 from autoseg.records import (
@@ -55,7 +56,7 @@ def training_report(work: Workspace, run: Run, *, anonymous: bool = False) -> Pa
         f"Training {run.configuration}, fold {run.fold}",
         read_metrics(run.metrics),
         settings,
-        json.loads(run.receipt.read_text(encoding="utf-8")) if run.receipt.exists() else {},
+        told_by_receipt(run),
         read_summary(run.summary) if run.summary.exists() else None,
         read_record(run.acceleration, AccelerationTrial) if run.acceleration.exists() else None,
         training_samples(work, run, settings, names),
@@ -64,6 +65,14 @@ def training_report(work: Workspace, run: Run, *, anonymous: bool = False) -> Pa
     )
     write_page(path, page)
     return path
+
+
+def told_by_receipt(run: Run) -> dict[str, object]:
+    """What the receipt of a run says of it, and of how it went; nothing where there is none, or a damaged one."""
+    known = read_receipt(run.receipt)
+    if known is None:
+        return {}
+    return {**known.model_dump(mode="json", exclude={"format", "stage", "course"}), **known.course}
 
 
 def read_metrics(path: Path) -> list[EpochRecord]:
