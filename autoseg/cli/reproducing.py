@@ -53,7 +53,7 @@ def reproduce(
     Examples: autoseg reproduce autoseg-work; autoseg reproduce masks --data images --model model.safetensors
     """
     from autoseg.devices import use_threads
-    from autoseg.pipeline.origins import Given
+    from autoseg.pipeline.origin import Given
     from autoseg.pipeline.reproduce import reproduce as run
     from autoseg.workspace import Workspace
 

@@ -11,7 +11,8 @@ import torch
 
 from autoseg import devices
 from autoseg.errors import UsageError
-from autoseg.pipeline.origins import Given, Origin, origins
+from autoseg.pipeline.origin import Given, Origin
+from autoseg.pipeline.origins import origins
 from autoseg.pipeline.receipts import GONE, versions
 from autoseg.records import Receipt
 
