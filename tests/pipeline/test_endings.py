@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from volume_builders import quicken
 
 from autoseg import interrupts
+from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline import epochs as epochs_module
 from autoseg.pipeline.epochs import Curves, add_record, epoch_line, kept_records
