@@ -18,6 +18,9 @@ DEFLATE_RATIO = 1032
 #: The same for TIFF, whose compressions (LZW, Zstandard) pack equal bytes more tightly, and which may leave tiles out.
 TIFF_RATIO = 8 * DEFLATE_RATIO
 
+#: Most bytes that one byte of a packed model unpacks to: weights hardly shrink, and zeros among them are few.
+MODEL_RATIO = 50
+
 #: Claims below this are never refused: they do no harm.
 HARMLESS = 64 << 20
 
@@ -33,6 +36,11 @@ def refuse_impossible(path: Path, claimed: int, stored: int, ratio: int = DEFLAT
             where=path,
             remedy="Copy or export the file again.",
         )
+
+
+def is_possible_model(claimed: int, stored: int) -> bool:
+    """Whether `stored` bytes of an archive may hold `claimed` bytes of a model, and not just fill the memory."""
+    return claimed <= max(HARMLESS, MODEL_RATIO * stored)
 
 
 def refuse_too_large(path: Path, voxels: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from autoseg.dataset.claims import is_possible_model
 from autoseg.errors import ModelError
 
 #: Checkpoints in the order in which they are wanted.
@@ -151,6 +152,9 @@ def _member_opener(source: Path, name: str) -> Callable[[], IO[bytes]]:
     def opened() -> IO[bytes]:
         # whole, since torch jumps about in a checkpoint; nothing is unpacked to the disk
         with zipfile.ZipFile(source) as archive:
-            return io.BytesIO(archive.read(name))
+            member = archive.getinfo(name)
+            if not is_possible_model(member.file_size, member.compress_size):
+                raise zipfile.BadZipFile(f"it unpacks {member.compress_size} bytes to {member.file_size}")
+            return io.BytesIO(archive.read(member))
 
     return opened

@@ -8,8 +8,10 @@ scalars and dtypes are allowed beside, for the time of the call and nothing else
 from __future__ import annotations
 
 import codecs
+import io
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoseg.dataset.claims import is_possible_model
 from autoseg.errors import ModelError
 from autoseg.networks.catalog import build_network
 from autoseg.records import NetworkSpec
@@ -38,6 +41,7 @@ def read_checkpoint(file: IO[bytes], place: str) -> dict[str, Any]:
     Raises ModelError when it is damaged, is no checkpoint, or wants anything built that is not a tensor, a plain
     container or a numpy number; nothing in it is executed then or otherwise.
     """
+    _refuse_filling(file, place)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_numbers()):
             warnings.simplefilter("ignore")  # what torch says of odd pickles, our error says
@@ -53,6 +57,21 @@ def read_checkpoint(file: IO[bytes], place: str) -> dict[str, Any]:
             remedy="Name a checkpoint that nnU-Net's training wrote.",
         )
     return content
+
+
+def _refuse_filling(file: IO[bytes], place: str) -> None:
+    """Raise ModelError for a checkpoint, which is a zip, whose parts unpack to far more than its bytes."""
+    size = file.seek(0, io.SEEK_END)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            claimed = sum(part.file_size for part in archive.infolist())
+    except zipfile.BadZipFile:  # of torch's older form, or none: torch says so
+        claimed = 0
+    file.seek(0)
+    if not is_possible_model(claimed, size):
+        raise ModelError(
+            f"unpacks {size} bytes to {claimed}, which no checkpoint does", where=place, remedy="Do not trust the file."
+        )
 
 
 def _numpy_numbers() -> list[Any]:

@@ -92,3 +92,17 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
     found = find_results(model)
     with pytest.raises(ModelError, match=r"there is no plans\.json"):
         found.read("plans.json")
+
+
+def test_archives_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    folder(tmp_path / "model" / FULL, "fold_0/checkpoint_final.pth")
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("dataset.json", "fold_0/checkpoint_final.pth"):
+            archive.writestr(f"{FULL}/{name}", name)
+        with archive.open(f"{FULL}/plans.json", "w", force_zip64=True) as member:
+            for _ in range(70):
+                member.write(bytes(1 << 20))
+    found = find_results(tmp_path / "bomb.zip")
+    with pytest.raises(ModelError, match="it unpacks"):
+        found.read("plans.json")
+    assert found.read("dataset.json") == b"dataset.json"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,16 @@ def test_a_file_that_is_no_checkpoint_is_named() -> None:
     file.seek(0)
     with pytest.raises(ModelError, match="holds a list"):
         read_checkpoint(file, "file")
+
+
+def test_a_checkpoint_that_would_fill_the_memory_is_not_loaded() -> None:
+    plain, packed = io.BytesIO(), io.BytesIO()
+    torch.save({"network_weights": {"w": torch.zeros(18_000_000)}}, plain)
+    with zipfile.ZipFile(plain) as stored, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in stored.namelist():
+            archive.writestr(name, stored.read(name))
+    packed.seek(0)
+    with pytest.raises(ModelError, match="which no checkpoint does"):
+        read_checkpoint(packed, "checkpoint_final.pth")
+    plain.seek(0)
+    assert set(read_checkpoint(plain, "checkpoint_final.pth")) == {"network_weights"}
