@@ -62,10 +62,10 @@ def test_plans_equal_the_recorded_ones(shared: Path, tmp_path: Path, name: str, 
                 assert ours[field] == complete[field], field
 
 
-def test_the_work_folder_has_plan_fingerprint_and_their_page_alone(record: Path, tmp_path: Path) -> None:
+def test_the_work_folder_has_plan_fingerprint_page_and_receipt_alone(record: Path, tmp_path: Path) -> None:
     assert planned(record, tmp_path / "work") == 0
     found = sorted(path.relative_to(tmp_path / "work").as_posix() for path in (tmp_path / "work").rglob("*.*"))
-    assert found == ["fingerprint.json", "plan.json", "report/plan.html"]
+    assert found == ["fingerprint.json", "plan.json", "receipt.json", "report/plan.html"]
     made = read_record(tmp_path / "work" / "plan.json", Plan)
     assert made.dataset == "record"
     # nothing inherited: a cascade or second configuration is complete as well
