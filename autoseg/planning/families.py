@@ -49,7 +49,11 @@ class Family:
             return stages_of(in_classes(spacing), tuple(size))
         if self.entry.uneven_strides and self.entry.divisor is None:
             return _at_most(stages_of(in_classes(spacing), tuple(size)), self.entry.most_stages, size)
-        return _even(size, self._halvings(size))
+        made = _even(size, self._halvings(size))
+        # padding may bring an axis to a length that is halved once more: then it is, so that a patch that fits stays
+        while (halvings := self._halvings(made.patch_size)) != made.stages - 1:
+            made = _even(made.patch_size, halvings)
+        return made
 
     def features(self, largest: int, stages: int) -> tuple[int, ...]:
         """Feature maps per stage."""
