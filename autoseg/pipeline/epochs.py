@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from autoseg.files import disk_full, is_disk_full, write_text
@@ -47,8 +48,8 @@ def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progres
     total = max(1, round(training.loop_seconds or 0.0)) if by_time else training.setup.settings.epochs
     with stop.ends(), progress.live("Training (seconds)" if by_time else "Training", total) as view:
         show = shown_now_and_then(training, records, lambda figures: view.show(round(total * training.done), figures))
-        for record in training.epochs(lambda: to_stop(training, stop), stop.ending, show):
-            add_record(run.metrics, records, record)
+        log = partial(add_record, run.metrics, records)
+        for record in training.epochs(lambda: to_stop(training, stop), stop.ending, show, log):
             tell(record)
             view.line(epoch_line(record))
             curves.draw_if_cheap()

@@ -149,8 +149,12 @@ class Training:
         should_stop: Callable[[], bool] = never,
         asked_to_end: Callable[[], str] = nobody,
         after_step: Callable[[], None] = lambda: None,
+        log: Callable[[EpochRecord], None] = lambda _: None,
     ) -> Iterator[EpochRecord]:
         """Train; one record after each epoch, the state saved before it is given.
+
+        `log` is given the record before that: whoever is killed in between computes the epoch again and writes its line
+        anew, while the line of an epoch that is saved already would be missing for ever.
 
         After each step `should_stop` is asked: when true, the state is saved and the iteration ends. `asked_to_end`
         names who wants the run to end before its time: it cools down (`training.ending`) and the iteration ends.
@@ -163,7 +167,9 @@ class Training:
         with closing(self._stream()) as batches:
             while self.done < 1.0:
                 if self._cools_down(asked_to_end()):
-                    yield from self._cooled_down(batches, should_stop, after_step)
+                    for record in self._cooled_down(batches, should_stop, after_step):
+                        log(record)
+                        yield record
                     return
                 self._keep_before_final_decay()
                 self._step(batches)
@@ -173,7 +179,10 @@ class Training:
                     self._epoch_is_over
                 ):  # before stopping: the state would have a step of the next epoch to go in this one
                     record = self._finish_epoch()
-                    self.save()
+                    try:
+                        log(record)
+                    finally:  # an epoch without its line is better than none
+                        self.save()
                     yield record
                 elif stopping or time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
                     self.save()

@@ -167,3 +167,34 @@ def test_a_state_from_before_the_first_step_is_no_beginning(tmp_path: Path) -> N
     training.save()
     assert not tiny_training(tmp_path, seed=2).resumed
     assert tiny_setup(seed=2).settings.seed == 2
+
+
+def test_an_epoch_is_logged_before_it_is_saved(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=3)
+    training.save()
+    saved = []
+    given = list(
+        training.epochs(log=lambda record: saved.append((record.epoch, read_state(training.state_path).epoch)))
+    )
+    # whoever is killed there goes back to the epochs before, and none is saved whose line is missing
+    assert saved == [(0, 0), (1, 1), (2, 2)]
+    assert [record.epoch for record in given] == [0, 1, 2]
+    assert read_state(training.state_path).epoch == 3
+
+
+def test_an_epoch_that_cannot_be_logged_is_saved(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=3)
+
+    def full(_: EpochRecord) -> None:
+        raise OSError("no room for a line")
+
+    with pytest.raises(OSError, match="no room"):
+        list(training.epochs(log=full))
+    assert read_state(training.state_path).epoch == 1
+
+
+def test_a_cool_down_is_logged_too(tmp_path: Path) -> None:
+    training, logged = tiny_training(tmp_path, epochs=10), []
+    given = list(training.epochs(asked_to_end=lambda: asked_at(training, 32), log=logged.append))
+    assert logged == given
+    assert logged[-1].phase == "cool-down"
