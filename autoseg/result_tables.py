@@ -16,7 +16,7 @@ from autoseg.tables import counted, show_failures, show_table
 if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.reports import DemoReport, EvaluateReport, EveryReport, PredictReport, TrainReport
     from autoseg.pipeline.trust import ReviewRow
-    from autoseg.records import Summary
+    from autoseg.records import Comparison, PairedDifference, Summary
 
 #: Rows of scores up to which every case is shown; of more, only the worst.
 MOST_ROWS = 20
@@ -164,6 +164,61 @@ def show_lesions(console: Console, summary: Summary) -> None:
         say(console, f"Connected components, matched one to one, {rule}; every lesion counts alike.")
 
 
+def show_comparison(console: Console, comparison: Comparison) -> None:
+    """Means of all sides, a row per pair, per label too, and at the end a sentence for each pair."""
+    from autoseg.evaluation.verdicts import METRICS  # loads numpy
+
+    metric = next(known for known in METRICS.values() if known.field == comparison.metric)
+    digits, title = metric.digits, f"{metric.title}{f', {metric.unit.strip()}' if metric.unit else ''}"
+    sides = (
+        (side.name, _score(side.mean, digits), f"{_score(side.low, digits)} to {_score(side.high, digits)}",
+         str(side.false_alarms))
+        for side in comparison.sides
+    )  # fmt: skip
+    cases = counted(len(comparison.cases), "case")
+    show_table(console, f"{title}: {cases} that all have", ("compared", "mean", "95 % interval", "false alarms"), sides)
+    show_differences(console, comparison.pairs, "Paired differences: second less first", digits)
+    if comparison.by_label:
+        show_differences(console, comparison.by_label, "The same of each label", digits)
+    for note in comparison.notes:
+        say(console, f"Note: {note}", STYLES["note"])
+    for pair in comparison.pairs:
+        say(console, f"{pair.second} against {pair.first}: {pair.words}", "bold")
+
+
+def show_differences(console: Console, rows: Sequence[PairedDifference], title: str, digits: int) -> None:
+    """A row per pair, or per label and pair."""
+    labelled = any(row.label is not None for row in rows)
+    columns = ["label"] if labelled else []
+    columns += [
+        "first",
+        "second",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "fold noise",
+        "higher",
+        "lower",
+        "verdict",
+    ]
+    cells = (
+        (
+            *((row.label or "-",) if labelled else ()),
+            row.first, row.second, _signed(row.difference, digits),
+            f"{_signed(row.low, digits)} to {_signed(row.high, digits)}",
+            "-" if row.p_holm is None else f"{row.p_holm:.2g}", _score(row.fold_noise, digits + 1),
+            str(row.higher), str(row.lower), _better(row),
+        )
+        for row in rows
+    )  # fmt: skip
+    show_table(console, title, columns, cells)
+
+
+def _better(row: PairedDifference) -> str:
+    names = {"first": f"{row.first} better", "second": f"{row.second} better", "tie": "a tie"}
+    return names.get(row.verdict, "cannot tell")
+
+
 def show_demo(console: Console, report: DemoReport) -> None:
     """Scores of the held-out and the test cases, seconds per stage, and where the files are."""
     show_summary(console, report.held_out, "Held-out cases")
@@ -181,6 +236,10 @@ def show_demo(console: Console, report: DemoReport) -> None:
 
 def _score(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:+.{digits}f}"
 
 
 def _percent(value: float | None, sign: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autoseg.cli.app import main, register
+from autoseg.cli.comparing import compare
 from autoseg.cli.data import check, plan, prepare
 from autoseg.cli.deploying import info, select
 from autoseg.cli.exchange import export, import_nnunet
@@ -24,6 +25,7 @@ COMMANDS = (
     select,
     predict,
     evaluate,
+    compare,
     info,
     reproduce,
     import_nnunet,

@@ -1,42 +1,19 @@
-"""Which of several models is best, from scores of cases that none of them had seen: paired, with intervals.
-
-Dice is averaged as in a summary: per label over the cases whose reference has it, then over labels. Intervals are
-percentiles of the bootstrap over cases (Efron & Tibshirani 1993); the two models of a comparison are always scored on
-the same cases, drawn together.
-"""
+"""Which of several models is best, from scores of cases that none of them had seen: paired, with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from autoseg.errors import UsageError
+from autoseg.evaluation.paired import Interval, dice_table, interval, paired_gain
 from autoseg.records import CaseScore, Compared
-
-#: Dice (cases, labels); NaN where the reference lacks the label, or nobody drew it.
-DiceTable = NDArray[np.float64]
-
-#: Bootstrap samples, and the seed that makes them the same every time.
-DRAWS = 4000
-SEED = 12345
 
 #: A gain below this would vanish in the third decimal: no reason to run more networks.
 SMALLEST_GAIN = 0.001
 
 #: With fewer cases not even a gain in every one of them is told from chance at 5 %: (1/2)^5 > 0.05 / 2.
 FEWEST_CASES = 6
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its bootstrap interval of 95 %; None where fewer than two cases have a value."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,59 +32,6 @@ class Choice:
     chosen: Entrant
     compared: tuple[Compared, ...]  # the chosen one first, the others by falling gain
     left_out: Mapping[str, str]  # name -> why
-
-
-def dice_table(scores: Sequence[CaseScore], names: Sequence[str]) -> DiceTable:
-    """Dice (cases, labels) of the cases whose reference has the label."""
-    rows = [[_dice_of_present(score, name) for name in names] for score in scores]
-    return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(names))
-
-
-def _dice_of_present(score: CaseScore, name: str) -> float:
-    entry = score.labels.get(name)
-    if entry is None or entry.dice is None or entry.true_positives + entry.false_negatives == 0:
-        return float("nan")
-    return entry.dice
-
-
-def interval(table: DiceTable) -> Interval:
-    """Mean over labels of the means over cases, with its interval."""
-    return _interval(_mean_over_labels(_everything(table), table), table, table * 0)
-
-
-def paired_gain(table: DiceTable, other: DiceTable) -> Interval:
-    """By how much the mean of `table` lies above that of `other`, row by row the same cases."""
-    every = _everything(table)
-    return _interval(_mean_over_labels(every, table) - _mean_over_labels(every, other), table, other)
-
-
-def _everything(table: DiceTable) -> NDArray[np.int64]:
-    return np.ones((1, len(table)), dtype=np.int64)
-
-
-def _interval(value: NDArray[np.float64], table: DiceTable, other: DiceTable) -> Interval:
-    mean = None if np.isnan(value[0]) else float(value[0])
-    if mean is None or np.isfinite(table).any(axis=1).sum() < 2:
-        return Interval(mean)
-    cases = len(table)
-    draws = np.random.default_rng(SEED).multinomial(cases, np.full(cases, 1 / cases), size=DRAWS)
-    drawn = _mean_over_labels(draws, table) - _mean_over_labels(draws, other)
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Interval(mean, float(low), float(high))
-
-
-def _mean_over_labels(weights: NDArray[np.int64], table: DiceTable) -> NDArray[np.float64]:
-    """Means (draws,) where each case counts `weights` (draws, cases) times; NaN where no label has a case."""
-    known = np.isfinite(table)
-    sums, counts = weights @ np.where(known, table, 0.0), weights @ known.astype(np.float64)
-    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-    labels = np.isfinite(means).sum(axis=1)
-    total = np.nansum(means, axis=1)
-    over_labels: NDArray[np.float64] = np.divide(total, labels, out=np.full_like(total, np.nan), where=labels > 0)
-    return over_labels
-
-
-# -------------------------------------------------------------------------------------------------------- choosing
 
 
 def choose(entrants: Sequence[Entrant], names: Sequence[str]) -> Choice:
@@ -155,11 +79,11 @@ def _surely_better(level: Sequence[Entrant], chosen: Entrant, names: Sequence[st
     return max(better, key=lambda pair: pair[0])[1] if better else None
 
 
-def is_sure(gain: Interval, shared: int) -> bool:
+def is_sure(gain: Interval, shared: int, smallest: float = SMALLEST_GAIN) -> bool:
     """Whether a gain is large enough to count, and told from chance."""
     if gain.value is None or gain.low is None:
         return False
-    return shared >= FEWEST_CASES and gain.low > 0 and gain.value >= SMALLEST_GAIN
+    return shared >= FEWEST_CASES and gain.low > 0 and gain.value >= smallest
 
 
 def _mean(entrant: Entrant, cases: Iterable[str], names: Sequence[str]) -> float:

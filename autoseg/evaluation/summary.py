@@ -91,7 +91,7 @@ def as_nnunet_summary(summary: Summary, labels: Labels | None = None) -> dict[st
     In nnU-Net's fields a false alarm counts as 0 and enters the mean, as nnU-Net has it. Labels are called by their
     values ("1", "(1, 2)") when `labels` are given, else by name. Background voxels (TN) are not kept and so not told.
     """
-    keys = {name: _nnunet_key(name, labels) for name in summary.labels}
+    keys = {name: name if labels is None else nnunet_key(labels.names[name]) for name in summary.labels}
     metrics = [{keys[name]: _nnunet_metrics(score) for name, score in case.labels.items()} for case in summary.cases]
     per_case = [
         {"metrics": entry, "prediction_file": case.prediction_file, "reference_file": case.reference_file}
@@ -116,11 +116,18 @@ def read_summary(path: Path) -> Summary:
     return parse_record(json.dumps(ours), Summary, where=path)
 
 
-def _nnunet_key(name: str, labels: Labels | None) -> str:
-    if labels is None:
-        return name
-    value = labels.names[name]
+def nnunet_key(value: int | tuple[int, ...]) -> str:
+    """What nnU-Net calls a label of this value in its summaries: "1", or "(1, 2)" for a region."""
     return str(value[0] if isinstance(value, tuple) and len(value) == 1 else value)
+
+
+def names_by_key(raw: Mapping[str, Any]) -> dict[str, str]:
+    """How the labels of a summary of ours, as plain JSON, are called by the keys of nnU-Net's fields.
+
+    Empty for files in which those fields name them as well, as earlier versions wrote them.
+    """
+    keys, names = list(raw.get("mean") or ()), list(raw.get("labels") or ())
+    return dict(zip(keys, names, strict=True)) if len(keys) == len(names) and keys != names else {}
 
 
 def _nnunet_metrics(score: LabelScore) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from autoseg.evaluation.comparison import dice_table, interval
+from autoseg.evaluation.paired import dice_table, interval
 from autoseg.files import file_hash, write_record, written_aside
 from autoseg.inference.predictor import joined_model
 from autoseg.model_file import write_model

@@ -107,7 +107,7 @@ def predict_ensemble(
     else:
         tasks = [ScoreTask(masks[case], trials.cases[case], trials.labels, TOLERANCE_MM) for case in sorted(masks)]
         scored = score_cases(tasks, failures, TOLERANCE_MM, trials.workers, trials.progress)
-        write_summary(summary, scored)
+        write_summary(summary, scored, trials.labels)
     return Candidate(tuple(parts), {score.case: score for score in scored.cases}, masks, scored.failures)
 
 

@@ -72,6 +72,22 @@ def evaluate(
     A reference is a label map, or a folder with one binary file per label. Labels that were not drawn in a case are
     left out there, as the dataset says of it.
     """
+    tasks, failures = scoring_tasks(masks, references, work, labels_from, tolerance_mm, lesion_iou)
+    summary = score_cases(tasks, failures, tolerance_mm, workers, progress)
+    target = output or (masks if masks.is_dir() else masks.parent) / "summary.json"
+    write_summary(target, summary, tasks[0].labels, evaluation_receipt(tasks))
+    return EvaluateReport(summary, target)
+
+
+def scoring_tasks(
+    masks: Path,
+    references: Path,
+    work: Workspace | None,
+    labels_from: Path | None,
+    tolerance_mm: float,
+    lesion_iou: float | None = None,
+) -> tuple[list[ScoreTask], dict[str, str]]:
+    """What is to be scored, one at least, and why other cases are not. Raises UsageError where nothing is."""
     pairs, failures = pair_up(masks, references)
     if not pairs:
         raise UsageError(
@@ -85,10 +101,7 @@ def evaluate(
         if reference.id in annotated:
             drawn = reference.model_copy(update={"annotated": annotated[reference.id]})
         tasks.append(ScoreTask(mask, drawn, labels, tolerance_mm, lesion_iou))
-    summary = score_cases(tasks, failures, tolerance_mm, workers, progress)
-    target = output or (masks if masks.is_dir() else masks.parent) / "summary.json"
-    write_summary(target, summary, evaluation_receipt(tasks))
-    return EvaluateReport(summary, target)
+    return tasks, failures
 
 
 def score_cases(
@@ -165,10 +178,10 @@ def _processed(mask: NDArray[np.generic], steps: Sequence[str | None], labels: L
     return post_processed(mask, steps, labels) if np.issubdtype(mask.dtype, np.integer) else mask  # type: ignore[arg-type]
 
 
-def write_summary(path: Path, summary: Summary, receipt: Receipt | None = None) -> None:
+def write_summary(path: Path, summary: Summary, labels: Labels, receipt: Receipt | None = None) -> None:
     """summary.json: our fields beside nnU-Net's, and the receipt of scores that have no other."""
     told = {} if receipt is None else {RECEIPT: receipt.model_dump(mode="json")}
-    write_json(path, as_nnunet_summary(summary) | told)
+    write_json(path, as_nnunet_summary(summary, labels) | told)
 
 
 def evaluation_receipt(tasks: Sequence[ScoreTask]) -> Receipt:

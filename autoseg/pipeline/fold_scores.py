@@ -60,5 +60,5 @@ def validate(
             advance(1)
             stop.raise_if_set()
     summary = score_cases(tasks, failures, TOLERANCE_MM, workers, progress)
-    write_summary(run.summary, summary)
+    write_summary(run.summary, summary, model.labels)
     return summary, failures

@@ -48,13 +48,9 @@ def evaluate_test(
         use=use,
         progress=progress,
     )
-    masks = predicted.masks
-    tasks = [
-        ScoreTask(masks[case.id], case, read_header(files[0]).labels, tolerance_mm, lesion_iou)
-        for case in labelled
-        if case.id in masks
-    ]
+    masks, labels = predicted.masks, read_header(files[0]).labels
+    tasks = [ScoreTask(masks[case.id], case, labels, tolerance_mm, lesion_iou) for case in labelled if case.id in masks]
     summary = score_cases(tasks, predicted.failures, tolerance_mm, workers, progress)
     output = work.test / "summary.json"
-    write_summary(output, summary, evaluation_receipt(tasks))
+    write_summary(output, summary, labels, evaluation_receipt(tasks))
     return EvaluateReport(summary, output)

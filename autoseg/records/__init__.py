@@ -20,6 +20,7 @@ from autoseg.records.base import (
     Shape,
     Spacing,
 )
+from autoseg.records.comparison import ComparedSide, Comparison, PairedDifference
 from autoseg.records.dataset import (
     Case,
     Dataset,
@@ -113,6 +114,8 @@ __all__ = [
     "CaseTrust",
     "ChannelRange",
     "Compared",
+    "ComparedSide",
+    "Comparison",
     "Configuration",
     "Dataset",
     "DiceRegression",
@@ -139,6 +142,7 @@ __all__ = [
     "Member",
     "ModelHeader",
     "NetworkSpec",
+    "PairedDifference",
     "Placement",
     "Plan",
     "PredictLimits",

@@ -6,14 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoseg.errors import UsageError
-from autoseg.evaluation.comparison import (
-    FEWEST_CASES,
-    Entrant,
-    choose,
-    dice_table,
-    interval,
-    paired_gain,
-)
+from autoseg.evaluation.comparison import FEWEST_CASES, Entrant, choose
+from autoseg.evaluation.paired import dice_table, interval, paired_gain
 from autoseg.evaluation.summary import summarize
 from autoseg.records import CaseScore, LabelScore
 

@@ -171,7 +171,7 @@ def score(work: Workspace, run: Run) -> None:
     model = load_models([run.model], torch.device("cpu"), "float32")
     masks = [outcome.unwrap() for outcome in predict_cases(model, cases, run.validation)]
     tasks = [ScoreTask(mask, case, dataset.labels, 1.0) for mask, case in zip(masks, cases, strict=True)]
-    write_summary(run.summary, score_cases(tasks, {}, 1.0, 0, SilentProgress()))
+    write_summary(run.summary, score_cases(tasks, {}, 1.0, 0, SilentProgress()), dataset.labels)
     seconds = {"score": 0.1 * len(cases)}
     told = Receipt(stage="train", versions={}, seconds=seconds, course={"scored_with_mirroring": True})
     write_record(run.receipt, told)
