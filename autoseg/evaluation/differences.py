@@ -187,7 +187,7 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _folds(pair: tuple[ScoredSide, ScoredSide], cases: Sequence[str]) -> list[str] | None:
     """The fold of each case; None where it is not known of all, or the two sides have other folds."""
-    found = []
+    found: list[str] = []
     for case in cases:
         known = {fold for side in pair if (fold := side.cases[case].fold) is not None}
         if len(known) != 1:

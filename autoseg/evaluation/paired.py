@@ -86,8 +86,8 @@ def fold_gains(table: ScoreTable, other: ScoreTable, folds: Sequence[str]) -> di
     """The gain within each fold, whose names go with the rows, ascending; a fold without a value has none."""
     found = {}
     for fold in sorted(set(folds)):
-        rows = np.array([name == fold for name in folds])
-        gain = float((_mean_over_labels(rows[None], table) - _mean_over_labels(rows[None], other))[0])
+        rows = np.array([[name == fold for name in folds]], dtype=np.int64)
+        gain = float((_mean_over_labels(rows, table) - _mean_over_labels(rows, other))[0])
         if np.isfinite(gain):
             found[fold] = gain
     return found
@@ -116,7 +116,7 @@ def _interval(value: NDArray[np.float64], table: ScoreTable, other: ScoreTable) 
     return Interval(mean, float(low), float(high))
 
 
-def _mean_over_labels(weights: NDArray[np.int64] | NDArray[np.bool_], table: ScoreTable) -> NDArray[np.float64]:
+def _mean_over_labels(weights: NDArray[np.int64], table: ScoreTable) -> NDArray[np.float64]:
     """Means (draws,) where each case counts `weights` (draws, cases) times; NaN where no label has a case."""
     known = np.isfinite(table)
     sums, counts = weights @ np.where(known, table, 0.0), weights @ known.astype(np.float64)

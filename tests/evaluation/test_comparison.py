@@ -2,16 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from autoseg.errors import UsageError
 from autoseg.evaluation.comparison import FEWEST_CASES, Entrant, choose
-from autoseg.evaluation.paired import dice_table, interval, paired_gain
-from autoseg.evaluation.summary import summarize
 from autoseg.records import CaseScore, LabelScore
-
-NAMES = ("liver", "tumor")
 
 
 def label(dice: float | None, reference: int = 100) -> LabelScore:
@@ -35,35 +29,6 @@ def entrant(name: str, networks: int, dice: list[float]) -> Entrant:
     return Entrant(
         name, networks, {f"c{place:02d}": scored(f"c{place:02d}", value) for place, value in enumerate(dice)}
     )
-
-
-def test_means_are_those_of_a_summary() -> None:
-    scores = [scored("a", 0.9, 0.5), scored("b", 0.7), scored("c", 0.8, 0.1)]
-    alarm = scored("d", 0.6).labels | {"tumor": label(0.0, reference=0)}  # found although absent: enters no mean
-    scores.append(CaseScore(case="d", labels=alarm))
-    table = dice_table(scores, NAMES)
-    assert np.isnan(table[[1, 3], 1]).all()
-    assert interval(table).value == pytest.approx(summarize(scores, 1.0).mean_dice)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.floats(-0.3, 0.3))
-def test_an_interval_holds_its_mean_and_moves_with_it(values: list[float], shift: float) -> None:
-    table = np.array(values)[:, None]
-    found = interval(table)
-    assert found.low is not None
-    assert found.low - 1e-9 <= found.value <= found.high + 1e-9
-    gain = paired_gain(table + shift, table)
-    # paired: what all cases have in common has no spread
-    assert (gain.low, gain.value, gain.high) == pytest.approx((shift, shift, shift), abs=1e-9)
-
-
-def test_the_interval_is_that_of_many_samples_of_cases() -> None:
-    values = np.random.default_rng(0).beta(8, 2, 200)
-    found = interval(values[:, None])
-    error = values.std() / np.sqrt(len(values))
-    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
-    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
 
 
 @pytest.mark.parametrize(
