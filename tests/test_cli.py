@@ -54,7 +54,7 @@ from autoseg.records import (
 from autoseg.workspace import Run, Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COMMANDS = ("check", "plan", "prepare", "train", "predict", "evaluate", "status", "demo")
+COMMANDS = ("check", "plan", "prepare", "train", "predict", "evaluate", "compare", "status", "demo")
 LABELS = Labels(names={"background": 0, "kidney [left]": 1})
 Fake = Callable[..., "dict[str, Any]"]
 

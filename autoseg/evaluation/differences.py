@@ -129,7 +129,7 @@ def _tables(
     finite = np.stack([np.isfinite(table) for table in raw.values()])
     every, some = finite.all(axis=0), finite.any(axis=0)
     lost = int((some & ~every).sum())
-    notes = [f"{lost} values are left out, since not every side has one of that case and label"] if lost else []
+    notes = [f"values left out, since not every side has one of that case and label: {lost}"] if lost else []
     return {name: np.where(every, table, np.nan) for name, table in raw.items()}, notes
 
 
@@ -141,7 +141,7 @@ def _left_out(sides: Sequence[ScoredSide], cases: Sequence[str]) -> list[str]:
     shared = set(cases)
     counts = {side.name: len(side.cases.keys() - shared) for side in sides}
     return [
-        f"{count} of {count + len(cases)} cases of {name} are left out, since not every side has a score of them"
+        f"cases of {name} left out, since not every side has a score of them: {count} of {count + len(cases)}"
         for name, count in counts.items()
         if count
     ]
@@ -167,9 +167,9 @@ def _difference(
         second=pair[1].name,
         label=label,
         cases=len(each),
-        difference=gain.value,
-        low=gain.low,
-        high=gain.high,
+        difference=_without_noise(gain.value),
+        low=_without_noise(gain.low),
+        high=_without_noise(gain.high),
         higher=int((each > 0).sum()),
         lower=int((each < 0).sum()),
         p=signed_rank(each.tolist()),
@@ -194,6 +194,11 @@ def _folds(pair: tuple[ScoredSide, ScoredSide], cases: Sequence[str]) -> list[st
             return None
         found += known
     return found
+
+
+def _without_noise(value: float | None) -> float | None:
+    """The value without the rounding errors of sums, in which an end of an interval that is 0 would not be 0."""
+    return None if value is None else round(value, DECIMALS) + 0.0
 
 
 def _or_none(value: np.float64) -> float | None:

@@ -71,9 +71,10 @@ def _failed(found: Sequence[Scored]) -> list[str]:
     notes = []
     for side in found:
         cases = list(side.failures)
-        named = ", ".join(cases[:_MOST_NAMED]) + (" and others" if len(cases) > _MOST_NAMED else "")
+        more = len(cases) - _MOST_NAMED
+        named = ", ".join(cases[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
         if cases:
-            notes.append(f"{side.name} has no score of {len(cases)} cases ({named}): {side.failures[cases[0]]}")
+            notes.append(f"{side.name} has no score of {named}: {side.failures[cases[0]]}")
     return notes
 
 

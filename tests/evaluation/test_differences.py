@@ -157,9 +157,9 @@ def test_only_what_all_have_is_compared() -> None:
     assert found.sides[1].false_alarms == 1  # of the labels that are compared
     assert only(found).cases == 1
     assert found.notes == (
-        "1 of 3 cases of a are left out, since not every side has a score of them",
+        "cases of a left out, since not every side has a score of them: 1 of 3",
         "label tumor is left out: b has no Dice of it",
-        "1 values are left out, since not every side has one of that case and label",
+        "values left out, since not every side has one of that case and label: 1",
     )
     assert found.by_label == ()
 

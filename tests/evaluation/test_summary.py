@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoseg.errors import RecordError
-from autoseg.evaluation.summary import as_nnunet_summary, read_summary, summarize
+from autoseg.evaluation.summary import as_nnunet_summary, names_by_key, read_summary, summarize
 from autoseg.files import write_json
 from autoseg.records import CaseScore, Labels, LabelScore
 
@@ -92,8 +92,10 @@ def test_nnunet_fields_stand_beside_ours(tmp_path: Path) -> None:
     assert record["foreground_mean"]["Dice"] == pytest.approx(0.25)
     assert record["metric_per_case"][0]["prediction_file"] == "a.nii.gz"
     assert record["metric_per_case"][0]["metrics"]["(2, 3)"]["Dice"] is None
+    assert names_by_key(record) == {"1": "x", "(2, 3)": "y"}
+    assert names_by_key(as_nnunet_summary(summary)) == {}  # as earlier versions wrote it
     path = tmp_path / "summary.json"
-    write_json(path, as_nnunet_summary(summary))
+    write_json(path, record)
     assert read_summary(path) == summary
 
 

@@ -6,6 +6,8 @@ from functools import cache
 
 import numpy as np
 
+from autoseg.evaluation.differences import CaseValues, ScoredSide, compare_sides
+from autoseg.evaluation.verdicts import METRICS
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
 from autoseg.records import (
@@ -13,6 +15,7 @@ from autoseg.records import (
     CaseFingerprint,
     CaseScore,
     CaseTrust,
+    Comparison,
     EpochRecord,
     Fingerprint,
     IntensityStatistics,
@@ -26,6 +29,7 @@ from autoseg.records import (
     TrainSettings,
 )
 from autoseg.records.trust import CaseEvidence
+from autoseg.report.comparison_page import comparison_page
 from autoseg.report.dataset_page import Sample, dataset_page
 from autoseg.report.page import Names, Page, Picture, names_for
 from autoseg.report.pictures import Look, comparison, thumbnail
@@ -111,6 +115,28 @@ def epochs(count: int = 5) -> list[EpochRecord]:
     ]  # fmt: skip
 
 
+def three_sides() -> Comparison:
+    """Three sides of two labels, in folds; the last is better, and one of its cases is not scored."""
+    gains = {"unet": 0.0, "resenc": 0.001, "large": 0.05}
+    sides = [
+        ScoredSide(
+            name,
+            {
+                case: CaseValues(
+                    {
+                        label: {"dice": 0.6 + 0.01 * number + gain * (1 + 0.1 * (number % 3))}
+                        for label in ("liver", EVIL)
+                    },
+                    fold=str(number % 5),
+                )
+                for number, case in enumerate(CASES)
+            },
+        )
+        for name, gain in gains.items()
+    ]
+    return compare_sides(sides, METRICS["dice"], ["large has no score of lost-Smith: /home/smith"])
+
+
 @cache
 def all_pages(anonymous: bool = False) -> dict[str, Page]:
     """One page of each kind."""
@@ -141,6 +167,7 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
         "results": results_page(
             "Results of /home/smith/x", summary(), pictures(names), pictures(names), confusion, None, costs, names
         ),
+        "comparison": comparison_page(three_sides(), names),
         "masks": predictions_page(
             "Masks of Smith", trusts, {"lost-Smith": "/home/smith"}, pictures(names), ("liver",), costs, names
         ),
