@@ -119,7 +119,8 @@ def _interval(value: NDArray[np.float64], table: ScoreTable, other: ScoreTable) 
 def _mean_over_labels(weights: NDArray[np.int64], table: ScoreTable) -> NDArray[np.float64]:
     """Means (draws,) where each case counts `weights` (draws, cases) times; NaN where no label has a case."""
     known = np.isfinite(table)
-    sums, counts = weights @ np.where(known, table, 0.0), weights @ known.astype(np.float64)
+    times = weights.astype(np.float64)
+    sums, counts = times @ np.where(known, table, 0.0), times @ known.astype(np.float64)
     means = _divided(sums, counts)
     return _divided(np.nansum(means, axis=1), np.isfinite(means).sum(axis=1))
 
