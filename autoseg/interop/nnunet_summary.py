@@ -7,11 +7,12 @@ no JSON, but what Python writes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from autoseg.dataset.readers import stem_of
-from autoseg.errors import RecordError
+from autoseg.errors import AutosegError, RecordError
 from autoseg.evaluation.differences import CaseValues
 from autoseg.evaluation.summary import nnunet_key
 from autoseg.interop.nnunet_dataset import labels_from_nnunet
@@ -78,11 +79,15 @@ def _broken(field: str, what: str, where: Path) -> RecordError:
 
 
 def label_names(summary: Path) -> dict[str, str]:
-    """How labels are called by nnU-Net's keys, from the dataset.json that it left near a summary; empty without one."""
+    """How labels are called by nnU-Net's keys, from the dataset.json that it left near a summary; empty without one.
+
+    A file of that name that nnU-Net could not have trained with is another's, and says nothing here.
+    """
     for folder in list(summary.absolute().parents)[:_LEVELS]:
         path = folder / "dataset.json"
         if path.is_file():
-            return names_of(labels_from_nnunet(parse_fields(path.read_bytes(), str(path))))
+            with suppress(AutosegError):
+                return names_of(labels_from_nnunet(parse_fields(path.read_bytes(), str(path))))
     return {}
 
 

@@ -202,17 +202,3 @@ def test_nothing_in_common() -> None:
 def test_a_comparison_is_read_again() -> None:
     found = compare_sides([side("a", [0.5, 0.6], "01"), side("b", [0.6, 0.6], "01")], DICE)
     assert Comparison.model_validate_json(found.model_dump_json()) == found
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "told"),
-    [
-        ("dice", 0.0123, "+0.012"),
-        ("dice", -0.0123, "-0.012"),
-        ("dice", 0.00042, "+0.00042"),
-        ("dice", 0.0, "+0.000"),
-        ("assd", 0.25, "+0.25 mm"),
-    ],
-)
-def test_values_in_words(metric: str, value: float, told: str) -> None:
-    assert METRICS[metric].told(value) == told

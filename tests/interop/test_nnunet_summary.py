@@ -91,3 +91,5 @@ def test_names_are_those_of_the_dataset_json_above_the_fold(tmp_path: Path) -> N
     declaration = {"channel_names": {"0": "MR"}, "labels": labels, "regions_class_order": [1, 2], "file_ending": ".mha"}
     (path.parents[2] / "dataset.json").write_text(json.dumps(declaration), encoding="utf-8")
     assert label_names(path) == {"1": "core", "(1, 2)": "whole"}
+    (path.parent / "dataset.json").write_text('{"labels": {"names": [["background", 0]]}}', encoding="utf-8")
+    assert label_names(path) == {"1": "core", "(1, 2)": "whole"}  # one of another program hides none
