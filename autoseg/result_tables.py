@@ -187,36 +187,22 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def show_differences(console: Console, rows: Sequence[PairedDifference], title: str, digits: int) -> None:
-    """A row per pair, or per label and pair."""
-    labelled = any(row.label is not None for row in rows)
-    columns = ["label"] if labelled else []
-    columns += [
-        "first",
-        "second",
-        "difference",
-        "95 % interval",
-        "p (Holm)",
-        "fold noise",
-        "higher",
-        "lower",
-        "verdict",
-    ]
-    cells = (
+    """A row per pair, or per label and pair; no column of what is known of none."""
+    from autoseg.evaluation.verdicts import short_verdict  # loads numpy
+
+    columns = ("label", "first", "second", "difference", "95 % interval", "p (Holm)", "fold noise", "higher", "lower",
+               "verdict")  # fmt: skip
+    cells = [
         (
-            *((row.label or "-",) if labelled else ()),
-            row.first, row.second, _signed(row.difference, digits),
+            row.label or "", row.first, row.second, _signed(row.difference, digits),
             f"{_signed(row.low, digits)} to {_signed(row.high, digits)}",
             "-" if row.p_holm is None else f"{row.p_holm:.2g}", _score(row.fold_noise, digits + 1),
-            str(row.higher), str(row.lower), _better(row),
+            str(row.higher), str(row.lower), short_verdict(row),
         )
         for row in rows
-    )  # fmt: skip
-    show_table(console, title, columns, cells)
-
-
-def _better(row: PairedDifference) -> str:
-    names = {"first": f"{row.first} better", "second": f"{row.second} better", "tie": "a tie"}
-    return names.get(row.verdict, "cannot tell")
+    ]  # fmt: skip
+    known = [place for place, column in enumerate(zip(*cells, strict=True)) if set(column) - {"", "-"}]
+    show_table(console, title, [columns[place] for place in known], ([row[place] for place in known] for row in cells))
 
 
 def show_demo(console: Console, report: DemoReport) -> None:

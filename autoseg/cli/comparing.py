@@ -16,8 +16,8 @@ def compare(
     compared: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B [C]...",
-            help="Two or more: a configuration of the work folder (2d, PLAN/2d), a run, a folder of masks, or a "
+            metavar="SIDE",
+            help="Two or more sides: a configuration of the work folder (2d, PLAN/2d), a run, a folder of masks, or a "
             "summary.json, also nnU-Net's.",
         ),
     ],
@@ -49,7 +49,7 @@ def compare(
     workers: Workers = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, and write no page.")] = False,
 ) -> int:
-    """Compare trainings or masks, and tell whether a difference is more than noise.
+    """Tell which training or masks are better, and how surely.
 
     Every two are compared on the cases and labels that all of them have: paired differences with a bootstrap interval,
     the signed-rank test with Holm's correction, and, where the folds are known, by how much the difference varies from
@@ -81,6 +81,9 @@ def compare(
         return DONE
     from autoseg.pipeline.pages import left
 
-    left(lambda: comparison_report(comparison, workspace, output), progress)
     result_tables.show_comparison(console.results_console(), comparison)
+    if output is not None:  # asked for: without it the command has failed
+        progress.say(f"Report: {comparison_report(comparison, workspace, output)}")
+    else:
+        left(lambda: comparison_report(comparison, workspace), progress)
     return DONE

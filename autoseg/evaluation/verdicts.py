@@ -74,6 +74,12 @@ def judge(row: PairedDifference, metric: Metric) -> tuple[Verdict, str]:
     return "tie", f"a tie: difference {metric.told(row.difference)}, fold noise {noise} ({span}{doubts})"
 
 
+def short_verdict(row: PairedDifference) -> str:
+    """The verdict in a word or two, for tables that give the figures beside it."""
+    names = {"first": f"{row.first} better", "second": f"{row.second} better", "tie": "a tie"}
+    return names.get(row.verdict, "cannot tell")
+
+
 def _doubts(row: PairedDifference, metric: Metric) -> str | None:
     """Why a difference is none to rely on, to be said behind its interval; None where nothing speaks against it."""
     gain = Interval(row.difference, row.low, row.high)

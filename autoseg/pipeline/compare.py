@@ -79,7 +79,12 @@ def _failed(found: Sequence[Scored]) -> list[str]:
 
 
 def comparison_report(comparison: Comparison, work: Workspace, output: Path | None = None) -> Path:
-    """The page of a comparison: where it is asked for, else in the work folder, if there is one, or here."""
+    """The page of a comparison: where it is asked for, else in the work folder, if there is one, or here.
+
+    Raises UsageError for a folder, AutosegError for a file that is no page of ours.
+    """
     path = output or (work.report / PAGE if work.root.is_dir() else Path(PAGE))
+    if path.is_dir():
+        raise UsageError("is a folder", where=path, remedy=f"Name a file: --output {path / PAGE}")
     write_page(path, comparison_page(comparison, names_for(list(comparison.cases), anonymous=False)))
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoseg.evaluation.verdicts import METRICS, Metric
+from autoseg.evaluation.verdicts import METRICS, Metric, short_verdict
 from autoseg.records import Comparison, PairedDifference
 from autoseg.report.chart_parts import Dot
 from autoseg.report.charts import box_plots, scatter
@@ -138,25 +138,33 @@ def _scatters(comparison: Comparison, metric: Metric, names: Names) -> tuple[Blo
 
 
 def _tests(rows: Sequence[PairedDifference], metric: Metric) -> tuple[Block, ...]:
+    """A row per pair, or per label and pair; no column of labels or fold noise where there is none."""
     if not rows:
         return ()
-    labelled = rows[0].label is not None
     digits = metric.digits + 1
     cells = [
         (
-            *((word(row.label),) if labelled else ()),
-            word(row.first), word(row.second),
+            word(row.label or ""), word(row.first), word(row.second),
             number(row.difference, digits), number(row.low, digits), number(row.high, digits),
             _p(row.p), _p(row.p_holm), number(row.fold_noise, digits),
-            number(row.higher, 0), number(row.lower, 0), number(row.cases, 0), word(row.words, _KINDS[row.verdict]),
+            number(row.higher, 0), number(row.lower, 0), number(row.cases, 0),
+            word(short_verdict(row), _KINDS[row.verdict]),
         )
         for row in rows
     ]  # fmt: skip
     columns = (
-        *(("label",) if labelled else ()), "first", "second", f"second less first{_unit(metric)}", "from", "to", "p",
-        "p corrected", "fold noise", "higher in", "lower in", "cases", "verdict",
+        "label", "first", "second", f"second less first{_unit(metric)}", "from", "to", "p", "p corrected",
+        "fold noise", "higher in", "lower in", "cases", "verdict",
     )  # fmt: skip
-    return beginning(columns, cells, "`autoseg compare --json` has all.")
+    known = [place for place, name in enumerate(columns) if name not in _unknown(rows)]
+    kept = [tuple(row[place] for place in known) for row in cells]
+    return beginning([columns[place] for place in known], kept, "`autoseg compare --json` has all.")
+
+
+def _unknown(rows: Sequence[PairedDifference]) -> set[str]:
+    """Columns that would be empty."""
+    found = {"label": rows[0].label is None, "fold noise": all(row.fold_noise is None for row in rows)}
+    return {name for name, empty in found.items() if empty}
 
 
 def _p(value: float | None) -> Cell:
@@ -167,6 +175,7 @@ def _folds(pairs: Sequence[PairedDifference], metric: Metric) -> tuple[Block, ..
     rows = [
         (word(pair.first), word(pair.second), word(fold), number(difference, metric.digits + 1))
         for pair in pairs
+        if len(pair.folds) > 1  # the difference within the only one is that of all
         for fold, difference in pair.folds.items()
     ]
     return (table(("first", "second", "fold", f"second less first{_unit(metric)}"), rows),) if rows else ()

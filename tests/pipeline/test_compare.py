@@ -281,3 +281,30 @@ def test_the_command_ends_with_a_sentence_and_leaves_a_page(
     assert len(told["cases"]) == 12
     assert not (work.report / "comparison.html").exists()
     assert cli.main(["compare", "2d"]) == 1
+
+
+def test_a_page_that_was_asked_for_and_cannot_be_written_is_a_failure(
+    work: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", "2d", "3d_fullres", "--work", str(work.root)]
+    mine = tmp_path / "notes.html"
+    mine.write_text("mine", encoding="utf-8")
+    assert cli.main([*words, "--output", str(mine)]) == 1
+    captured = capsys.readouterr()
+    assert "3d_fullres is better" in captured.out
+    assert "is not a report of autoseg" in captured.err
+    assert mine.read_text(encoding="utf-8") == "mine"
+    assert cli.main([*words, "--output", str(tmp_path)]) == 1
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_columns_of_what_is_not_known_are_left_out(work: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", "2d", "3d_fullres", "--work", str(work.root)]) == 0
+    assert "fold noise |" in capsys.readouterr().out
+    page = (work.report / "comparison.html").read_text(encoding="utf-8")
+    assert cli.main(["compare", "2d/fold_1", "3d_fullres/fold_1", "--work", str(work.root)]) == 0
+    out = capsys.readouterr().out
+    assert "fold noise |" not in out
+    assert "| label" in out
+    alone = (work.report / "comparison.html").read_text(encoding="utf-8")
+    assert page.count(">fold noise") == alone.count(">fold noise") + 2
