@@ -169,6 +169,11 @@ class Workspace:
         return self.root / "ensembles" / name
 
     @property
+    def audit(self) -> Path:
+        """What was found of the references: the queue of likely label errors, its page and its tables."""
+        return self.root / "audit"
+
+    @property
     def test(self) -> Path:
         """Masks and scores of the test cases."""
         return self.root / "test"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.errors import DatasetError
-from autoseg.records import Geometry, Spacing
+from autoseg.records import Geometry, Shape, Spacing
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -87,6 +87,15 @@ def unorient(array: NDArray[ScalarT], orientation: Orientation) -> NDArray[Scala
 
 def _steps(orientation: Orientation) -> tuple[slice, slice, slice]:
     z, y, x = (slice(None, None, -1) if flip else slice(None) for flip in orientation.flips)
+    return z, y, x
+
+
+def oriented_index(index: tuple[int, int, int], shape: Shape, orientation: Orientation) -> tuple[int, int, int]:
+    """Where the voxel (k, j, i) of an array of that shape lies in the oriented one, (Z, Y, X)."""
+    z, y, x = (
+        shape[axis] - 1 - index[axis] if flip else index[axis]
+        for axis, flip in zip(orientation.axes, orientation.flips, strict=True)
+    )
     return z, y, x
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autoseg.cli.app import main, register
+from autoseg.cli.auditing import audit
 from autoseg.cli.comparing import compare
 from autoseg.cli.data import check, plan, prepare
 from autoseg.cli.deploying import info, select
@@ -26,6 +27,7 @@ COMMANDS = (
     predict,
     evaluate,
     compare,
+    audit,
     info,
     reproduce,
     import_nnunet,

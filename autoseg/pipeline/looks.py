@@ -48,18 +48,18 @@ def compared(found: Scored, labels: Labels, name: str, caption: str) -> Picture:
     mask = read_labels(found.mask)
     reference = read_reference(found.case, labels)[0].labels if found.case.labelled else None
     image = read_image(found.case.images).image[0] if found.case.images else None
-    look = _look(name, image, mask.labels, mask.geometry, reference)
+    look = look_at(name, image, mask.labels, mask.geometry, reference)
     return comparison(look, values_of(labels), caption)
 
 
-def _look(
+def look_at(
     name: str,
     image: NDArray[np.float32] | None,
     labels: NDArray[np.generic],
     geometry: Geometry,
     reference: NDArray[np.generic] | None = None,
 ) -> Look:
-    """The arrays turned to RAS+; flat images stay as they are."""
+    """Arrays (k, j, i) turned to RAS+; flat ones stay as they are. An image of another shape is left out."""
     if image is not None and image.shape != labels.shape:
         image = None
     integers = labels.astype(np.int32)
@@ -139,7 +139,7 @@ def sample_of(dataset: Dataset, fingerprint: Fingerprint, names: Names) -> Sampl
             continue
         if volume.image.shape[1:] != labels.labels.shape:
             continue
-        pictures.append(thumbnail(_look(names(case.id), volume.image[0], labels.labels, volume.geometry), by_value))
+        pictures.append(thumbnail(look_at(names(case.id), volume.image[0], labels.labels, volume.geometry), by_value))
         for channel, stored in zip(fingerprint.channels, volume.image, strict=False):
             image = stored if is_calibrated(channel) else _scaled(stored)
             for label, members in by_value.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from autoseg.errors import WorkspaceError
+from autoseg.pipeline.audit_pages import audit_report
 from autoseg.pipeline.pages import dataset_report, page_path, plan_report, why_not
 from autoseg.pipeline.result_pages import report_of_tests, run_results, training_report
 from autoseg.progress import Progress
@@ -90,6 +91,9 @@ def possible(work: Workspace) -> Iterator[Report]:
             yield Report(
                 f"results {named}", "scores of every held-out case", run.results, partial(run_results, work, run)
             )
+    if (work.audit / "audit.json").exists():
+        page = work.audit / "audit.html"
+        yield Report("label audit", "likely label errors, by case and place", page, partial(audit_report, work))
     if (work.test / "summary.json").exists():
         yield Report(
             "test cases", "scores of every test case", work.test / "summary.html", partial(report_of_tests, work)

@@ -11,6 +11,7 @@ frozen dataclasses.
 
 from __future__ import annotations
 
+from autoseg.records.audit import Audit, AuditedCase, AuditedLabel, AuditedPlace, ConfusedPair
 from autoseg.records.base import (
     FLAT_SPACING_FACTOR,
     MOST_LABELS,
@@ -104,6 +105,10 @@ __all__ = [
     "OUTSIDE",
     "AccelerationTrial",
     "Affine",
+    "Audit",
+    "AuditedCase",
+    "AuditedLabel",
+    "AuditedPlace",
     "Calibration",
     "Card",
     "Case",
@@ -117,6 +122,7 @@ __all__ = [
     "ComparedSide",
     "Comparison",
     "Configuration",
+    "ConfusedPair",
     "Dataset",
     "DiceRegression",
     "EpochRecord",

@@ -26,6 +26,9 @@ EXTRA, MISSED, CONFUSED = "#F0384F", "#3D7DFF", "#D95FE0"
 #: What the errors are called, with their colours.
 ERRORS = ((EXTRA, "predicted, not in the reference"), (MISSED, "in the reference, missed"), (CONFUSED, "another label"))
 
+#: Colour of the ticks that point at a place, their length and width in pixels.
+_TICK, _TICK_LONG, _TICK_WIDE = "#FFD400", 12, 2
+
 #: How volumes, which are turned to RAS+, are seen.
 SEEN_FROM = "Volumes are drawn with the patient's left on the left."
 
@@ -66,16 +69,27 @@ def thumbnail(look: Look, values: Mapping[str, tuple[int, ...]], caption: str = 
     return Picture(data_uri(drawn), look.name, caption)
 
 
-def comparison(look: Look, values: Mapping[str, tuple[int, ...]], caption: str = "") -> Picture:
+def comparison(
+    look: Look,
+    values: Mapping[str, tuple[int, ...]],
+    caption: str = "",
+    *,
+    at: tuple[int, int, int] | None = None,
+    ticks: bool = False,
+) -> Picture:
     """A row per plane: image, reference, prediction and errors; without a reference image and prediction.
 
-    The slices are those with most errors, or with most foreground where there are none.
+    The slices are those through the voxel `at`, (Z, Y, X), at whose place `ticks` point from the edges; else those with
+    most errors, or with most foreground where there are none.
     """
     wrong = None if look.reference is None else look.mask != look.reference
     anywhere = look.mask != 0 if look.reference is None else (look.mask != 0) | (look.reference != 0)
-    cuts = _cuts(wrong if wrong is not None and wrong.any() else anywhere)
+    cuts = at or _cuts(wrong if wrong is not None and wrong.any() else anywhere)
     flat = look.mask.shape[0] == 1
     rows = [_row(look, axis, cuts[axis], values) for _, axis in (PLANES[:1] if flat else PLANES)]
+    if at is not None and ticks:
+        planes = zip((axis for _, axis in PLANES), rows, strict=False)
+        rows = [[_ticked(pixels, look, axis, at) for pixels in row] for axis, row in planes]
     return Picture(data_uri(_stacked(rows)), look.name, caption)
 
 
@@ -134,6 +148,22 @@ def _cut(look: Look, array: NDArray[np.generic], axis: int, index: int) -> NDArr
     plane = np.take(array, index, axis)
     spacing = tuple(size for number, size in enumerate(look.spacing) if number != axis)
     return _enlarged(plane[:: -1 if look.upwards else 1], _size(plane.shape, spacing))
+
+
+def _ticked(pixels: _RGB, look: Look, axis: int, at: tuple[int, int, int]) -> _RGB:
+    """Ticks at all four edges of a slice that point at the row and the column of a voxel."""
+    (tall, wide), (row, column) = (
+        tuple(part[other] for other in range(3) if other != axis) for part in (look.mask.shape, at)
+    )
+    middle = (row + 0.5) / tall
+    y = int((1 - middle if look.upwards else middle) * pixels.shape[0])
+    x = int((column + 0.5) / wide * pixels.shape[1])
+    drawn, half = pixels.copy(), _TICK_WIDE // 2
+    down, across = slice(max(0, y - half), y + half), slice(max(0, x - half), x + half)
+    for edge in (slice(0, _TICK_LONG), slice(-_TICK_LONG, None)):
+        drawn[down, edge] = _rgb(_TICK)
+        drawn[edge, across] = _rgb(_TICK)
+    return drawn
 
 
 def _grey(look: Look, axis: int, index: int) -> _RGB:

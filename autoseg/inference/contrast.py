@@ -1,0 +1,82 @@
+"""What networks say at every voxel, beside what the reference says there: gathered while the mask is made."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autoseg.inference.volume import training_labels_of
+from autoseg.preprocessing.case import view_of_crop
+from autoseg.records import Labels, Placement
+
+
+class Contrast:
+    """Found labels, and the probabilities of these and of the reference's, on the file's grid (k, j, i).
+
+    Three numbers a voxel instead of a probability per label. Outside the crop all is background for certain.
+    """
+
+    disagreement = None  # nobody asks for it
+
+    def __init__(self, truth: NDArray[np.int16], labels: Labels) -> None:
+        """`truth` are training labels; where they are from `len(labels.values)` on, `own` says nothing."""
+        self._truth, self._labels = truth, labels
+        self.found = np.zeros(truth.shape, dtype=np.int16)
+        self.own = (truth == 0).astype(np.float16)
+        self.best = np.ones(truth.shape, dtype=np.float16)
+
+    def put(self, mean: Tensor, placement: Placement, first: int) -> None:
+        """Take averaged probabilities (K, planes, Y, X) of planes of the cropped grid, from plane `first` on."""
+        planes = slice(first, first + mean.shape[1])
+        self._compare(
+            mean.to(torch.float32).cpu().numpy(),
+            view_of_crop(self._truth, placement)[planes],
+            view_of_crop(self.found, placement)[planes],
+            view_of_crop(self.own, placement)[planes],
+            view_of_crop(self.best, placement)[planes],
+        )
+
+    def put_whole(self, mean: NDArray[np.float32]) -> None:
+        """Take averaged probabilities (K, k, j, i) of the whole image, plane by plane."""
+        for plane in range(mean.shape[1]):
+            one = slice(plane, plane + 1)
+            self._compare(mean[:, one], self._truth[one], self.found[one], self.own[one], self.best[one])
+
+    def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
+        """Not asked for."""
+
+    def disagree_whole(self, bits: NDArray[np.float32]) -> None:
+        """Not asked for."""
+
+    def _compare(
+        self,
+        probabilities: NDArray[np.float32],
+        truth: NDArray[np.int16],
+        found: NDArray[np.int16],
+        own: NDArray[np.float16],
+        best: NDArray[np.float16],
+    ) -> None:
+        """Write into the views what the probabilities (K, planes, Y, X) say there."""
+        winner = training_labels_of(probabilities, self._labels).astype(np.int16)
+        found[...] = winner
+        own[...] = probability_of(probabilities, np.minimum(truth, len(self._labels.values) - 1), self._labels)
+        best[...] = probability_of(probabilities, winner, self._labels)
+
+
+def probability_of(
+    probabilities: NDArray[np.float32], values: NDArray[np.int16], labels: Labels
+) -> NDArray[np.float32]:
+    """The probability (planes, Y, X) of a training label at each voxel, of network outputs (K, planes, Y, X).
+
+    With regions a value is as probable as the least certain thing that it says of any region.
+    """
+    if not labels.has_regions:
+        chosen: NDArray[np.float32] = np.take_along_axis(probabilities, values[None].astype(np.int64), axis=0)[0]
+        return chosen
+    membership = labels.value_membership
+    found = np.ones(values.shape, dtype=np.float32)
+    for region, probability in enumerate(probabilities):
+        np.minimum(found, np.where(membership[values, region], probability, 1 - probability), out=found)
+    return found
