@@ -141,7 +141,7 @@ def value_name(value: int, labels: Labels) -> str:
     if value == 0:
         return "background"
     names = [name for name, members in labels.foreground.items() if value in members]
-    return " and ".join(names) if names else f"value {labels.values[value]}"
+    return "+".join(names) if names else f"value {labels.values[value]}"
 
 
 # ------------------------------------------------------------------------------------------ corrections of the voxels

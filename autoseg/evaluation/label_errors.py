@@ -29,6 +29,12 @@ SLACK = 0.05
 #: A label's share is taken of its voxels and this part of its usual size, so that a speck is not the whole of it.
 SPECK = 0.1
 
+#: Suspicion from which on a case or place is told to be suspicious, as is usual for deviations from a median.
+SUSPICIOUS = 3.0
+
+#: A probability that is so little below a threshold passes, lest rounding decide where networks are always as sure.
+ROUNDING = 0.01
+
 #: A deviation that is comparable with the standard deviation of a normal distribution.
 _MAD_TO_DEVIATION = 1.4826
 
@@ -101,7 +107,8 @@ def label_thresholds(cases: Sequence[Contradiction]) -> NDArray[np.float64]:
 def sure_margins(case: Contradiction, thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
     """(N,) by how much the networks prefer what they say, where they are sure of it; 0 elsewhere."""
     margin = np.maximum(case.best - case.own, 0)
-    found: NDArray[np.float32] = np.where(case.best >= thresholds[case.found], margin, 0).astype(np.float32)
+    sure = case.best >= thresholds[case.found] - ROUNDING
+    found: NDArray[np.float32] = np.where(sure, margin, 0).astype(np.float32)
     return found
 
 
@@ -275,6 +282,8 @@ def sure_pairs(
     found: dict[tuple[int, int], tuple[int, int]] = {}
     for case, margin in zip(cases, margins, strict=True):
         sure = margin > 0
+        if not sure.any():
+            continue
         pairs, counts = np.unique(np.stack([case.truth[sure], case.found[sure]]), axis=1, return_counts=True)
         for (truth, other), count in zip(pairs.T, counts, strict=True):
             voxels, seen = found.get((int(truth), int(other)), (0, 0))

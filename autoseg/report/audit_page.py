@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autoseg.evaluation.label_errors import SUSPICIOUS
 from autoseg.records import Audit, AuditedCase, AuditedPlace
 from autoseg.report.page import (
     NOTHING,
@@ -23,9 +24,6 @@ from autoseg.report.page import (
     word,
 )
 from autoseg.report.pictures import ERRORS, SEEN_FROM, colours_of
-
-#: Suspicion from which a case or place is marked.
-_MARKED = 3.0
 
 #: Rows of the table of places.
 _MOST_PLACES = 500
@@ -56,7 +54,7 @@ def audit_page(
                 "Correct these first",
                 _queue(audit, names),
                 "Suspicion tells by how much sure disagreement with the networks exceeds what is usual for the label, "
-                f"in units of how much its cases differ; from {_MARKED:g} on it is marked. A network may be wrong: "
+                f"in units of how much its cases differ; from {SUSPICIOUS:g} on it is marked. A network may be wrong: "
                 "look before you correct.",
             ),
             Section("Cases", _pictures(cases, labels, "Each is cut through its most suspicious place.")),
@@ -74,7 +72,7 @@ def audit_page(
 
 
 def _queue(audit: Audit, names: Names) -> tuple[Block, ...]:
-    marked = sum(case.suspicion >= _MARKED for case in audit.cases)
+    marked = sum(case.suspicion >= SUSPICIOUS for case in audit.cases)
     facts = Facts((("references", str(len(audit.cases))), ("suspicious", str(marked))))
     rows = [_case_row(rank, case, names) for rank, case in enumerate(audit.cases, start=1)]
     columns = (
@@ -100,7 +98,7 @@ def _case_row(rank: int, case: AuditedCase, names: Names) -> tuple[Cell, ...]:
 
 
 def _kind(suspicion: float) -> str:
-    return "bad" if suspicion >= 2 * _MARKED else "doubt" if suspicion >= _MARKED else ""
+    return "bad" if suspicion >= 2 * SUSPICIOUS else "doubt" if suspicion >= SUSPICIOUS else ""
 
 
 def _where(place: AuditedPlace) -> tuple[Cell, Cell]:
