@@ -26,6 +26,9 @@ from autoseg.workspace import Workspace
 #: Cases and places that are shown, and places of one case among them.
 CASES_SHOWN, PLACES_SHOWN, PLACES_OF_A_CASE = 20, 30, 3
 
+#: Bytes that the pictures of cases, and those of places, take at most, so that a page of large images can be mailed.
+MOST_BYTES = 2_000_000
+
 #: A picture is worth making of what is at least so suspicious.
 SHOWN_FROM = 0.5
 
@@ -85,8 +88,15 @@ class _Gallery:
         self._last: tuple[str, Evidence, Look] | None = None
 
     def pictures(self, wanted: list[tuple[AuditedPlace, str]], *, ticks: bool = False) -> tuple[Picture, ...]:
-        """Cuts through places; what cannot be read any more is left out."""
-        return tuple(self._made(wanted, ticks))
+        """Cuts through places, as many as have room; what cannot be read any more is left out."""
+        found: list[Picture] = []
+        room = MOST_BYTES
+        for picture in self._made(wanted, ticks):
+            room -= len(picture.uri)
+            if room < 0:
+                break
+            found.append(picture)
+        return tuple(found)
 
     def _made(self, wanted: list[tuple[AuditedPlace, str]], ticks: bool) -> Iterator[Picture]:
         for place, caption in wanted:

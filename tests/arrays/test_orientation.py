@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, orient, oriented_spacing, unorient
+from autoseg.arrays.orientation import (
+    STORED,
+    Orientation,
+    closest_canonical,
+    orient,
+    oriented_index,
+    oriented_spacing,
+    unorient,
+)
 from autoseg.errors import DatasetError
 from autoseg.records import Geometry
 
@@ -100,3 +108,10 @@ def test_singular_affine_is_refused(columns):
     affine[:3, :3] = np.array(columns).T
     with pytest.raises(DatasetError, match="singular"):
         closest_canonical(geometry_of(affine))
+
+
+@pytest.mark.parametrize("orientation", ALL_ORIENTATIONS)
+def test_a_voxel_is_found_again_in_the_oriented_array(orientation):
+    stored = np.arange(120).reshape(4, 5, 6)
+    for index in ((0, 0, 0), (1, 2, 3), (3, 4, 5)):
+        assert orient(stored, orientation)[oriented_index(index, stored.shape, orientation)] == stored[index]

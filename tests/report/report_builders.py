@@ -11,11 +11,16 @@ from autoseg.evaluation.verdicts import METRICS
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
 from autoseg.records import (
+    Audit,
+    AuditedCase,
+    AuditedLabel,
+    AuditedPlace,
     CaseCost,
     CaseFingerprint,
     CaseScore,
     CaseTrust,
     Comparison,
+    ConfusedPair,
     EpochRecord,
     Fingerprint,
     IntensityStatistics,
@@ -30,6 +35,7 @@ from autoseg.records import (
 )
 from autoseg.records.trust import CaseEvidence
 from autoseg.report.comparison_page import comparison_page
+from autoseg.report.audit_page import audit_page
 from autoseg.report.dataset_page import Sample, dataset_page
 from autoseg.report.page import Names, Page, Picture, names_for
 from autoseg.report.pictures import Look, comparison, thumbnail
@@ -135,6 +141,22 @@ def three_sides() -> Comparison:
         for name, gain in gains.items()
     ]
     return compare_sides(sides, METRICS["dice"], ["large has no score of lost-Smith: /home/smith"])
+def audit() -> Audit:
+    place = AuditedPlace(
+        case=CASES[0], label="kidney", kind="missing", reference="background", model="kidney", suspicion=7.5,
+        margin=0.8, voxels=40, ml=0.08, index=(5, 12, 3), position=(5.0, 12.0, 6.0), low=(4, 11, 2), high=(6, 13, 4),
+    )  # fmt: skip
+    label = AuditedLabel(suspicion=7.5, share=0.6, dice=0.0)
+    first = AuditedCase(
+        case=CASES[0], fold="0", suspicion=7.5, label="kidney", kind="dropped", what="kidney is not drawn", dice=0.45,
+        dice_corrected=0.9, labels={"kidney": label}, places=(place,),
+    )  # fmt: skip
+    others = tuple(AuditedCase(case=case, fold="1", suspicion=0.1, label="liver") for case in CASES[1:])
+    return Audit(
+        models="3d_fullres (plan of Smith)", cases=(first, *others), thresholds={"background": 0.9, "liver": 0.8},
+        pairs=(ConfusedPair(reference="background", model="kidney", voxels=40, cases=1),), not_held_out=3,
+        failures={"lost-Smith": "/home/smith/lost.nii.gz: cannot be read"},
+    )  # fmt: skip
 
 
 @cache
@@ -159,6 +181,7 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
     settings = TrainSettings(epochs=5, learning_rate=0.01, weight_decay=0.0)
     receipt = {"seconds": {"train": 12.0}, "device": "cpu", "versions": {"torch": "2.6"}, "skipped_steps": 2}
     return {
+        "audit": audit_page(audit(), ("liver", "kidney"), pictures(names), pictures(names), names),
         "plan": plan_page(plan(), None, (), names),
         "dataset": dataset_page("Data of Smith", fingerprint(), problems, Sample(thumbnails, histograms), names),
         "training": training_page(

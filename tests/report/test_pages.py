@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from markupsafe import escape
+from PIL import Image
 from report_builders import CASES, EVIL, all_pages, epochs, fingerprint, summary
 
 from autoseg.errors import UsageError
@@ -23,6 +25,7 @@ from autoseg.report.outliers import far_out, outliers
 from autoseg.report.page import (
     Facts,
     Page,
+    Picture,
     Section,
     Table,
     Words,
@@ -41,6 +44,7 @@ from autoseg.report.results_page import BEST, WORST, results_page, to_look_at
 from autoseg.report.training_page import training_page
 
 KINDS = ("plan", "dataset", "training", "results", "comparison", "masks")
+KINDS = ("plan", "dataset", "training", "results", "masks", "audit")
 
 #: HTML elements without an end.
 VOID = ("meta", "link", "img", "br", "hr", "input")
@@ -226,3 +230,22 @@ def test_the_plan_draws_every_configuration_and_gives_every_reason() -> None:
     html = render(page)
     assert {"2d", "3d_fullres", "Each number with its reason"} <= set(titles)
     assert html.count("<svg") == 4
+
+
+def test_a_comparison_is_cut_through_the_place_that_is_asked_for_and_ticks_point_at_it() -> None:
+    image = np.zeros((8, 20, 16), np.float32)
+    image[5], image[1] = 100, 50
+    mask = np.zeros(image.shape, np.int32)
+    mask[1, 4:8, 4:8] = 1
+    look = Look("a", image, mask, (1.0, 1.0, 1.0), np.zeros_like(mask))
+    usual, there = (pixels_of(comparison(look, {"liver": (1,)}, at=at)) for at in (None, (5, 10, 8)))
+    assert usual[10, 10].max() < 200 < there[10, 10].min()  # the axial plane of the errors, and the bright one
+    ticked = pixels_of(comparison(look, {"liver": (1,)}, at=(5, 2, 8), ticks=True)).astype(int)
+    yellow = (ticked[..., 0] > 150) & (ticked[..., 1] > 120) & (ticked[..., 2] < 100)
+    rows = np.flatnonzero(yellow[:210, 2:12].sum(axis=1) > 5)
+    assert len(rows)
+    assert rows.mean() == pytest.approx(2 + 210 * (1 - 2.5 / 20), abs=3)  # rows count from below
+
+
+def pixels_of(picture: Picture) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.uri.partition(",")[2]))).convert("RGB"))
