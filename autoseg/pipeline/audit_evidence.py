@@ -69,7 +69,6 @@ def held_out_evidence(
     """The evidence of the named cases, and why others have none; what is there already is read."""
     found: list[Evidence] = []
     todo: list[_Wanted] = []
-    failures: dict[str, str] = {}
     for wanted in _wanted(trials, parts, names):
         known = read_evidence(evidence_path(trials.work, wanted.case.id), wanted.case.id, wanted.fold, wanted.stamp)
         if known is None:
@@ -77,6 +76,13 @@ def held_out_evidence(
         else:
             found.append(known)
     _tell_cost(trials, parts, len(todo), len(found))
+    failures = _look_at(trials, todo, found) if todo else {}
+    return sorted(found, key=lambda one: one.case), failures
+
+
+def _look_at(trials: Trials, todo: Sequence[_Wanted], found: list[Evidence]) -> dict[str, str]:
+    """Look at all cases, keep what is seen of each and add it to what was found; why others have nothing."""
+    failures: dict[str, str] = {}
     loaded: tuple[tuple[Path, ...], LoadedModel] | None = None
     with trials.progress.stage("Looking at held-out cases", len(todo)) as advance:
         for wanted in todo:
@@ -92,7 +98,7 @@ def held_out_evidence(
                 found.append(seen)
             advance(1)
             trials.stop.raise_if_set()
-    return sorted(found, key=lambda one: one.case), failures
+    return failures
 
 
 def _tell_cost(trials: Trials, parts: Sequence[Configured], new: int, known: int) -> None:
