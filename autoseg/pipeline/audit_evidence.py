@@ -193,7 +193,7 @@ def write_evidence(path: Path, seen: Evidence, stamp: str) -> None:
 def read_evidence(path: Path, case: str, fold: str, stamp: str | None) -> Evidence | None:
     """What was kept of a case; None where there is nothing, or nothing of this stamp (None: of any)."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             if stamp is not None and str(kept["stamp"]) != stamp:
                 return None
             geometry = Geometry.model_validate_json(str(kept["geometry"]))

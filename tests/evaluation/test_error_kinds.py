@@ -31,7 +31,7 @@ def rough() -> np.ndarray:
     """What networks make of the body: not quite the same at its surface."""
     noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=SHAPE), 1.5)
     depth = ndimage.distance_transform_edt(body() > 0) - ndimage.distance_transform_edt(body() == 0)
-    kept = depth + 4 * noise > 0
+    kept = depth + 12 * noise > 0
     return np.where(kept, np.where(np.arange(SHAPE[1])[None, :, None] < 17, 1, 2), 0).astype(np.int16)
 
 
