@@ -64,6 +64,7 @@ def chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("kind", ["plan", "dataset", "training", "results", "comparison", "masks"])
+@pytest.mark.parametrize("kind", ["plan", "dataset", "training", "results", "masks", "audit"])
 def test_a_page_opens_draws_and_sorts(kind: str, tmp_path: Path) -> None:
     html = render(all_pages()[kind])
     # a script of the test needs the page's leave
