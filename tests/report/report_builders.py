@@ -34,8 +34,8 @@ from autoseg.records import (
     TrainSettings,
 )
 from autoseg.records.trust import CaseEvidence
-from autoseg.report.comparison_page import comparison_page
 from autoseg.report.audit_page import audit_page
+from autoseg.report.comparison_page import comparison_page
 from autoseg.report.dataset_page import Sample, dataset_page
 from autoseg.report.page import Names, Page, Picture, names_for
 from autoseg.report.pictures import Look, comparison, thumbnail
@@ -141,6 +141,8 @@ def three_sides() -> Comparison:
         for name, gain in gains.items()
     ]
     return compare_sides(sides, METRICS["dice"], ["large has no score of lost-Smith: /home/smith"])
+
+
 def audit() -> Audit:
     place = AuditedPlace(
         case=CASES[0], label="kidney", kind="missing", reference="background", model="kidney", suspicion=7.5,
