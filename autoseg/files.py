@@ -7,6 +7,7 @@ the earlier file, or none, under the final name, never half a file.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -26,10 +27,17 @@ RecordT = TypeVar("RecordT", bound=BaseModel)
 #: Beginning of the name of every temporary file and folder; what carries it may be deleted by anyone when it is stale.
 ASIDE_PREFIX = ".aside-"
 
+_DIGITS = 12  # after it, so that no two writers have the same name
+
 
 def aside_name(path: Path) -> Path:
     """A name in the same folder (so that renaming is atomic), with the same ending (readers look at it)."""
-    return path.with_name(f"{ASIDE_PREFIX}{uuid.uuid4().hex[:12]}-{path.name}")
+    return path.with_name(f"{ASIDE_PREFIX}{uuid.uuid4().hex[:_DIGITS]}-{path.name}")
+
+
+def left_aside(path: Path) -> Iterator[Path]:
+    """What killed commands left under temporary names of `path`; only for who writes it alone."""
+    yield from path.parent.glob(f"{ASIDE_PREFIX}{'?' * _DIGITS}-{glob.escape(path.name)}")
 
 
 @contextmanager

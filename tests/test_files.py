@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoseg.errors import DiskFullError, RecordError
-from autoseg.files import read_record, write_json, write_record, written_aside
+from autoseg.files import aside_name, left_aside, read_record, write_json, write_record, written_aside
 from autoseg.records import Fold, ModelHeader, Record
 
 
@@ -43,6 +43,14 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         (aside / "one").write_text("1")
         assert not (tmp_path / "case").exists()
     assert (tmp_path / "case" / "one").read_text() == "1"
+
+
+def test_what_was_left_of_a_file_is_told_from_what_was_left_of_others(tmp_path: Path) -> None:
+    mine, others = aside_name(tmp_path / "b.nii.gz"), aside_name(tmp_path / "a-b.nii.gz")
+    for path in (mine, others):
+        path.write_text("half")
+    assert list(left_aside(tmp_path / "b.nii.gz")) == [mine]
+    assert list(left_aside(tmp_path / "a-b.nii.gz")) == [others]
 
 
 def test_records_come_back_equal(tmp_path: Path) -> None:

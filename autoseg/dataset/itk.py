@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.dataset import voxels
 from autoseg.dataset.claims import refuse_impossible, refuse_too_large
 from autoseg.dataset.compressed import check_compressed
 from autoseg.dataset.geometry import LPS_TO_RAS, affine_rows, skew_notes, spans_space
@@ -67,13 +68,7 @@ def write_labels(
     for name, value in fields.items():
         image.SetMetaData(name, value)
     with written_aside(path) as aside:
-        try:
-            sitk.WriteImage(image, str(aside), useCompression=True)
-        except RuntimeError as error:
-            cause = why_not_written(path.parent, labels.nbytes)  # ITK does not tell a full disk from other faults
-            if cause is not None and is_disk_full(cause):
-                raise disk_full(path, cause=cause) from error
-            raise DatasetError(f"the mask cannot be written ({_reason(error)})", where=path) from error
+        _write(image, aside, path, labels.nbytes)
 
 
 def volume_of_image(image: Any) -> Volume:
@@ -93,6 +88,32 @@ def mask_like_image(labels: NDArray[np.integer], image: Any) -> Any:
     direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:count, :count]
     mask.SetDirection(direction.ravel().tolist())
     return mask
+
+
+def replace_not_finite(path: Path, out: Path) -> None:
+    """Write a copy of an image in which each voxel that is NaN or infinite has the smallest value of its channel.
+
+    Placement, type, fields of the header and all other voxels are the same. Raises ReadError for a file that cannot
+    be read or that has a channel without any number.
+    """
+    sitk = _simple_itk()
+    reader = _header(path)
+    _check_claims(reader, path)
+    image = reader.Execute()
+    stored: NDArray[np.generic] = sitk.GetArrayFromImage(image)
+    components = image.GetNumberOfComponentsPerPixel() > 1
+    channels = np.moveaxis(stored, -1, 0) if components else stored if image.GetDimension() == 4 else stored[None]
+    try:
+        values = voxels.replace_not_finite(channels)
+    except ValueError as error:
+        raise ReadError(str(error), where=path) from error
+    whole = np.moveaxis(values, 0, -1) if components else values.reshape(stored.shape)
+    copy = sitk.GetImageFromArray(whole, isVector=components)
+    copy.CopyInformation(image)
+    for name in image.GetMetaDataKeys():
+        copy.SetMetaData(name, image.GetMetaData(name))
+    with written_aside(out) as aside:
+        _write(copy, aside, out, values.nbytes)
 
 
 def refuse_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
@@ -198,6 +219,17 @@ def _reason(error: Exception) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------- writing
+
+
+def _write(image: Any, aside: Path, path: Path, size: int) -> None:
+    """Write an image of `size` bytes beside its place `path`. Raises DiskFullError, DatasetError."""
+    try:
+        _simple_itk().WriteImage(image, str(aside), useCompression=True)
+    except RuntimeError as error:
+        cause = why_not_written(path.parent, size)  # ITK does not tell a full disk from other faults
+        if cause is not None and is_disk_full(cause):
+            raise disk_full(path, cause=cause) from error
+        raise DatasetError(f"it cannot be written ({_reason(error)})", where=path) from error
 
 
 def _placement(geometry: Geometry) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.dataset import voxels
 from autoseg.dataset.claims import refuse_impossible, refuse_too_large
 from autoseg.dataset.geometry import skew_notes
 from autoseg.dataset.nifti_header import (
@@ -86,14 +87,10 @@ def replace_not_finite(path: Path, out: Path) -> None:
     a channel without any number.
     """
     layout, stored = _load(path)
-    values = stored.copy()
-    for number, channel in enumerate(values):
-        finite = np.isfinite(channel)
-        if not finite.any():
-            raise ReadError(f"channel {number} holds no number at all", where=path)
-        if not finite.all():
-            known = channel[finite]
-            channel[~finite] = known.min() if layout.slope >= 0 else known.max()
+    try:
+        values = voxels.replace_not_finite(stored, downwards=layout.slope < 0)
+    except ValueError as error:
+        raise ReadError(str(error), where=path) from error
     head = _content(path, layout.offset)[0][: layout.offset]
     _write_bytes(out, head + np.ascontiguousarray(values).tobytes())
 

@@ -7,6 +7,7 @@ with voxels of 1 mm. Pillow, tifffile and SimpleITK are imported when the first 
 from __future__ import annotations
 
 import math
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.dataset import voxels
 from autoseg.dataset.claims import TIFF_RATIO, refuse_impossible, refuse_too_large
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import ReadError
@@ -200,6 +202,35 @@ def write_tiff_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry:
         tifffile.imwrite(
             aside, labels[0] if geometry.flat else labels, compression="zlib", photometric="minisblack", metadata=None
         )
+
+
+def replace_not_finite_in_tiff(path: Path, out: Path) -> None:
+    """Write a copy of a TIFF in which each voxel that is NaN or infinite has the smallest value of its channel.
+
+    Every other byte is the same, since only those voxels are written over in the copy. Raises ReadError for a file
+    that cannot be read, is compressed, or has a channel without any number.
+    """
+    import tifffile
+
+    stored = _load_tiff(path)[0]
+    try:
+        values = voxels.replace_not_finite(stored)
+    except ValueError as error:
+        raise ReadError(str(error), where=path) from error
+    with written_aside(out) as aside:
+        shutil.copyfile(path, aside)
+        with _tiff(path) as file:
+            axes = _tiff_axes(file, path)[1]
+        try:
+            held = tifffile.memmap(aside, mode="r+", series=0)
+        except ValueError as error:  # pages that are compressed, or not in one piece
+            raise ReadError("compressed TIFFs are not written again", where=path) from error
+        absent = tuple(place for place, axis in enumerate("CZYX") if axis not in axes)
+        kept = "".join(axis for axis in "CZYX" if axis in axes)
+        changed = np.transpose(values.squeeze(axis=absent), [kept.index(axis) for axis in axes])
+        held[...] = changed.reshape(held.shape)
+        held.flush()
+        del held
 
 
 def _tiff(path: Path) -> Any:

@@ -49,12 +49,24 @@ NIFTI = Reader(
     nifti.write_labels,
     replace_not_finite=nifti.replace_not_finite,
 )
-ITK = Reader(itk.read_image, itk.read_labels, itk.read_geometry, itk.write_labels)
+ITK = Reader(
+    itk.read_image,
+    itk.read_labels,
+    itk.read_geometry,
+    itk.write_labels,
+    replace_not_finite=itk.replace_not_finite,
+)
+# a header whose voxels lie in another file: two files cannot be put in place at once
+ITK_HEADER = replace(ITK, write_labels=itk.refuse_labels, replace_not_finite=None)
 PICTURE = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.write_labels)
 # JPEG changes values, BMP has no room for more than 255: their masks are PNG
 LOSSY = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.refuse_labels, ".png")
 TIFF = Reader(
-    pictures.read_tiff_image, pictures.read_tiff_labels, pictures.read_tiff_geometry, pictures.write_tiff_labels
+    pictures.read_tiff_image,
+    pictures.read_tiff_labels,
+    pictures.read_tiff_geometry,
+    pictures.write_tiff_labels,
+    replace_not_finite=pictures.replace_not_finite_in_tiff,
 )
 
 #: A path of this kind is a folder with a series, or any file of a series.
@@ -72,9 +84,9 @@ READERS: dict[str, Reader] = {
     ".nii.gz": NIFTI,
     ".nii": NIFTI,
     ".mha": ITK,
-    ".mhd": replace(ITK, write_labels=itk.refuse_labels, mask_ending=".mha"),
+    ".mhd": replace(ITK_HEADER, mask_ending=".mha"),
     ".nrrd": ITK,
-    ".nhdr": replace(ITK, write_labels=itk.refuse_labels, mask_ending=".nrrd"),
+    ".nhdr": replace(ITK_HEADER, mask_ending=".nrrd"),
     ".seg.nrrd": ITK,  # 3D Slicer's name for label maps
     # GIPL has no directions, so masks go where they have
     ".gipl": replace(ITK, write_labels=itk.refuse_gipl, mask_ending=".mha"),

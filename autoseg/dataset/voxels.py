@@ -64,3 +64,20 @@ def whole_values(labels: NDArray[np.generic]) -> dict[int, int]:
         return {int(value): int(total[value]) for value in np.flatnonzero(total)}
     values, counts = np.unique(labels, return_counts=True)
     return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+
+def replace_not_finite(stored: NDArray[np.generic], *, downwards: bool = False) -> NDArray[np.generic]:
+    """Stored numbers (C, ...) with the smallest of its channel in place of each NaN and infinity, in a new array.
+
+    `downwards` says that larger stored numbers mean smaller values, so that the largest takes their place.
+    Raises ValueError naming a channel without any number.
+    """
+    values = np.array(stored)
+    for number, channel in enumerate(values):
+        finite = np.isfinite(channel)
+        if not finite.any():
+            raise ValueError(f"channel {number} holds no number at all")
+        if not finite.all():
+            known = channel[finite]
+            channel[~finite] = known.max() if downwards else known.min()
+    return values

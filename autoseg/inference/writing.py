@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from autoseg.arrays.label_volumes import label_volumes
 from autoseg.dataset.image_sides import side_names
 from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter, mask_path
 from autoseg.errors import AutosegError, PredictionError
-from autoseg.files import ASIDE_PREFIX, aside_name
+from autoseg.files import aside_name, left_aside
 from autoseg.fingerprint.likeness import Unlike
 from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.maps import CaseMaps, write_maps
@@ -71,8 +70,8 @@ def write_case(
     unnamed = aside_name(path)
 
     def work() -> CaseOutcome:
-        for stale in folder.glob(f"{ASIDE_PREFIX}*-{glob.escape(path.name)}"):
-            stale.unlink(missing_ok=True)  # left by a command that was killed
+        for stale in left_aside(path):
+            stale.unlink(missing_ok=True)
         maps = {} if scored.maps is None else write_maps(scored.maps, case.id, folder, case.images[0])
         volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
         writer.write(unnamed, scored.labels, geometry, case, held)  # last: what has a mask has all that goes with it

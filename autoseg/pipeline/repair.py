@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.readers import read_geometry, read_image, replace_not_finite, write_labels
 from autoseg.dataset.repairs import SAFE, may_be_corrected, whole_labels, why_not_corrected
 from autoseg.errors import AutosegError, UsageError
-from autoseg.files import ASIDE_PREFIX, written_aside
+from autoseg.files import ASIDE_PREFIX, left_aside, written_aside
+from autoseg.locks import HeldByAnother, locked
 from autoseg.progress import Progress
 from autoseg.records import Case, Dataset, Labels, Problem
 from autoseg.workers import WorkerPool
@@ -54,15 +56,13 @@ def corrected_copy(
     """Write a copy of a dataset with the faults corrected whose remedy is safe, and tell of each finding what was done.
 
     Everything is copied first, so that the copy is a dataset of its own; then files with such faults are written anew.
-    The folder gets its name when all is there. Each corrected case is checked once more: what is still found is told
-    as not fixed.
+    The folder gets its name when all is there; what a killed command left of it goes first. Each corrected case is
+    checked once more: what is still found is told as not fixed.
 
     Raises UsageError for a folder that is not new, DiskFullError where the copy does not fit.
     """
     require_new(out, dataset.root)
-    if out.is_dir():
-        out.rmdir()  # empty; a folder cannot be renamed to it everywhere
-    with written_aside(out) as aside:
+    with _alone(out), written_aside(out) as aside:
         _copy_tree(dataset.root, aside, progress)
         tasks = _tasks(dataset, problems, aside)
         done: dict[Problem, Repair] = {}
@@ -73,6 +73,24 @@ def corrected_copy(
                 done |= {repair.problem: repair for repair in repairs}
                 advance(1)
     return tuple(done.get(problem) or Repair(problem, False, _why_left(problem)) for problem in problems)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Make the place of a copy ready, which no other command makes meanwhile. Raises UsageError where one does."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out.with_name(f".{out.name}.lock")):
+            require_new(out)
+            for stale in left_aside(out):
+                shutil.rmtree(stale, ignore_errors=True)
+            if out.is_dir():
+                out.rmdir()  # empty; a folder cannot be renamed to it everywhere
+            yield
+    except HeldByAnother as other:
+        raise UsageError(
+            f"process {other.owner or 'another'} is writing {out}", remedy="Wait for it to end, or name another folder."
+        ) from None
 
 
 def _why_left(problem: Problem) -> str:

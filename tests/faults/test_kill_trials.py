@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from autoseg.files import ASIDE_PREFIX, file_hash, read_record
 from autoseg.model_file import read_model
@@ -24,7 +26,7 @@ from autoseg.preprocessing.store import read_case
 from autoseg.records import Dataset, Fingerprint, Plan
 from autoseg.training.checkpoint import read_state
 
-from .builders import a_ball, a_dataset, load, quicken, save, words
+from .builders import AFFINE, a_ball, a_dataset, labels_of, load, quicken, save, words
 from .children import BEGUN, ENDED, Child
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forked processes and signals of POSIX")
@@ -184,3 +186,50 @@ def test_fifty_kills_change_nothing(name: str, begun: Path) -> None:
 
 def test_the_commands_are_those_that_users_type() -> None:
     assert [words(stage.command)[0] for stage in STAGES.values()] == ["plan", "prepare", "train", "predict"]
+
+
+# A copy is whole or not there, and is not made twice: its trials end where it is there.
+
+
+def copies_after_kills(kills: int, here: Path, seed: int) -> Counter[str]:
+    """Disturb `check --fix` so many times: how often by which signal."""
+    stage, chance = Stage("check faulty --fix copy --workers 1 --work checked", copied_files), random.Random(seed)
+    data, copy = here / "faulty", here / "copy"
+    if not data.exists():
+        a_dataset(data, 6)
+        save(labels_of(data, 1), load(labels_of(data, 1)), shifted(0.3))
+    before, began = hashes(data, "**/*.nii.gz"), time.monotonic()
+    assert Child(here, stage.command).end() == 0
+    seconds, wanted, done = time.monotonic() - began, stage.made(here), Counter[str]()
+    assert wanted != before
+    while done.total() < kills:
+        shutil.rmtree(copy, ignore_errors=True)
+        number = disturb(here, stage, seconds, chance)
+        done[number.name if number is not None else "none"] += number is not None
+        if not copy.exists():
+            last = Child(here, stage.command)
+            assert last.end() == 0, last.said
+        assert stage.made(here) == wanted
+        assert hashes(data, "**/*.nii.gz") == before
+        assert not list(here.glob(f"{ASIDE_PREFIX}*"))
+    return done
+
+
+def shifted(millimetres: float) -> NDArray[np.float64]:
+    """The affine of our images, off along the first axis."""
+    affine = AFFINE.copy()
+    affine[0, 3] += millimetres
+    return affine
+
+
+def copied_files(here: Path) -> dict[str, str]:
+    return hashes(here / "copy", "**/*.nii.gz")
+
+
+def test_a_few_kills_leave_no_half_copy(begun: Path) -> None:
+    assert copies_after_kills(3, begun, seed=1).total() >= 3
+
+
+@pytest.mark.slow
+def test_fifty_kills_leave_no_half_copy(begun: Path) -> None:
+    assert copies_after_kills(50, begun, seed=2).total() >= 50

@@ -80,6 +80,7 @@ def test_a_full_disk_in_each_stage(here: Path, disk: SmallDisk, model: Path) -> 
         f"{TRAIN} --work small/work": 60_000,
         f"predict images small/masks --device cpu --model {model}": 4096,
         "evaluate small/masks small/masks --output small/scores.json --workers 1": 0,
+        f"check data --fix small/copy --workers 1 --work {here / 'elsewhere'}": 60_000,
     }
     for line, free in stages.items():
         disk.leave(free)
@@ -97,6 +98,7 @@ def test_a_full_disk_in_each_stage(here: Path, disk: SmallDisk, model: Path) -> 
             quicken(work)
     assert len(list(masks.glob("case_*"))) == 3
     assert (disk.folder / "scores.json").exists()
+    assert tree(disk.folder / "copy").keys() == tree(here / "data").keys()
 
 
 # ------------------------------------------------------------------------------------------------ read-only folders

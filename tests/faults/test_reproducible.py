@@ -6,12 +6,15 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from autoseg.cli import main
 from autoseg.files import file_hash, read_record, write_record
@@ -19,7 +22,7 @@ from autoseg.pipeline.mask_folder import PREDICTIONS, RECEIPTS
 from autoseg.records import Plan, Receipt, TrainSettings
 from autoseg.workspace import Workspace
 
-from .builders import Typed, a_ball, a_dataset, image_of, quicken, save, words
+from .builders import Typed, a_ball, a_dataset, image_of, load, quicken, save, words
 
 RUN = "autoseg-work/runs/default/3d_fullres/fold_0"
 
@@ -145,6 +148,33 @@ def test_another_seed_gives_another_network(both: tuple[Path, Path, list[str]], 
     shutil.rmtree(here / RUN)
     assert typed("train --epochs 2 --seed 8 --device cpu --threads 1 --workers 1").code == 0
     assert file_hash(here / RUN / "model.safetensors") != file_hash(both[0] / RUN / "model.safetensors")
+
+
+#: Instructions of older machines, to which the libraries keep: their sums are made in another order.
+OLDER_MACHINES = {
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "SSE4": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+}
+
+
+def masks_of_a_machine(here: Path, name: str, instructions: Mapping[str, str]) -> list[NDArray[Any]]:
+    """The masks that a process makes which keeps to some instructions."""
+    line = f"predict images {name} --device cpu --precision float32 --workers 0 --model {RUN}/model.safetensors"
+    command, variables = [sys.executable, "-m", "autoseg", *words(line)], {**os.environ, **instructions}
+    done = subprocess.run(command, cwd=here, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [load(here / name / f"new_{number}.nii.gz") for number in range(5)]
+
+
+@pytest.mark.slow
+def test_older_machines_make_nearly_the_same_masks(both: tuple[Path, Path, list[str]]) -> None:
+    own = masks_of_a_machine(both[0], "masks_of_this", {})
+    assert sum(int((mask > 0).sum()) for mask in own) > 1000
+    for machine, instructions in OLDER_MACHINES.items():
+        for mask, there in zip(own, masks_of_a_machine(both[0], f"masks_{machine}", instructions), strict=True):
+            for label in (1, 2):
+                sizes = int((mask == label).sum()) + int((there == label).sum())
+                assert 2 * int(((mask == label) & (there == label)).sum()) >= 0.999 * sizes
 
 
 # -------------------------------------------------------------------------------------------------------- receipts

@@ -11,7 +11,8 @@ import pytest
 
 from autoseg.cli import main
 from autoseg.errors import UsageError
-from autoseg.files import file_hash
+from autoseg.files import aside_name, file_hash
+from autoseg.locks import locked
 from autoseg.pipeline.check import check
 from autoseg.pipeline.reports import CheckReport
 from autoseg.progress import SilentProgress
@@ -106,6 +107,23 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty"):
         check(root, pictures=out, workers=0, progress=QUIET)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
+
+
+def test_two_commands_make_no_copy_at_once(tmp_path: Path) -> None:
+    root, out = faulty(tmp_path / "data"), tmp_path / "copies" / "out"
+    out.parent.mkdir()
+    with locked(out.with_name(".out.lock")), pytest.raises(UsageError, match="is writing"):
+        check(root, fix=out, workers=0, progress=QUIET)
+    assert not list(out.parent.iterdir())
+
+
+def test_what_a_killed_command_left_of_its_copy_goes(tmp_path: Path) -> None:
+    root, out = faulty(tmp_path / "data"), tmp_path / "out"
+    left, others = aside_name(out), aside_name(tmp_path / "their-out")
+    for folder in (left, others):
+        (folder / "imagesTr").mkdir(parents=True)
+    check(root, fix=out, workers=0, progress=QUIET)
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "out", others.name}
 
 
 def test_json_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
