@@ -82,7 +82,7 @@ def audit(
 
 def show_audit(results: Console, report: AuditReport) -> None:
     """The first cases of the queue, what was left out, and where all of it is."""
-    from autoseg.evaluation.label_errors import SUSPICIOUS  # loads numpy
+    from autoseg.evaluation.label_doubts import SUSPICIOUS  # loads numpy
 
     cases = report.audit.cases
     rows = [

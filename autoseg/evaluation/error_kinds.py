@@ -1,14 +1,14 @@
 """What is wrong with a reference: which single correction brings it closest to what the networks say.
 
 Tried are moving it, growing and shrinking it, exchanging two labels, and drawing a label that it lacks. The correction
-after which the mean Dice of reference and mask is the highest names the error, where it gains enough; else the error is
-local, and its places tell more.
+after which the mean Dice of reference and mask is the highest names the error, and the more it gains, the surer it is:
+no single correction of a good reference repairs what networks do badly.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from autoseg.records import Labels, Spacing
-
-#: Mean Dice that a correction has to gain, to be named.
-GAIN = 0.05
 
 #: Farthest that a reference is moved along an axis, and farthest that it is grown or shrunk, in voxels.
 FARTHEST, WIDEST = 12, 3
@@ -29,7 +26,7 @@ LACKING = 0.1
 WORTH_DRAWING = 0.25
 
 #: Voxels that are looked at; of a larger box every second, third, … along its finest axes.
-MOST_VOXELS = 4_000_000
+MOST_VOXELS = 2_000_000
 
 #: Labels whose overlap decides how far a reference is moved, the largest first.
 MOST_MOVED = 12
@@ -41,10 +38,9 @@ _AXES = ("k", "j", "i")
 class Correction:
     """A single correction of a whole reference."""
 
-    kind: str  # "shifted", "eroded", "dilated", "swapped", "dropped" or "local": what is wrong with it
+    kind: str  # "shifted", "eroded", "dilated", "swapped" or "dropped": what is wrong with it
     what: str  # in words
-    before: float | None  # mean Dice of reference and mask; None where both are empty
-    after: float | None  # with the correction
+    gain: float  # of mean Dice between reference and mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,36 +53,42 @@ class _Pair:
     steps: tuple[int, int, int]  # voxels of the file from one to the next
 
 
-def likeliest_correction(
-    truth: NDArray[np.int16],
-    found: NDArray[np.int16],
-    labels: Labels,
-    spacing: Spacing,
-    sizes: NDArray[np.float64],
-) -> Correction:
-    """The correction of a reference that brings it closest to the mask.
+def voxel_corrections(
+    truth: NDArray[np.int16], found: NDArray[np.int16], labels: Labels, spacing: Spacing
+) -> tuple[Correction, ...]:
+    """What moving, growing and shrinking a whole reference gains.
 
     Args:
         truth, found: training labels (k, j, i) of reference and mask; what is not to be counted is 0 in both.
         labels: what the labels are.
         spacing: mm per voxel along those axes.
-        sizes: (R,) usual number of voxels of each label or region (`label_errors.usual_sizes`).
     """
-    counts = _joint(truth, found, len(labels.values))
-    before = mean_dice(counts, labels.value_membership)
-    if before is None:
-        return Correction("local", "", None, None)
-    tried = [*_swapped(counts, labels), *_lacking(counts, labels, sizes)]
     pair = _looked_at(truth, found, spacing)
-    tried += [*_moved(pair, labels), *_resized(pair, labels)]
-    best = max(tried, key=lambda one: one.after or 0.0, default=None)
-    if best is None or best.after is None or best.after - before < GAIN:
-        return Correction("local", "", before, None)
-    return Correction(best.kind, best.what, before, best.after)
+    if pair is None:
+        return ()
+    before = _score(pair.truth, pair, labels)
+    return (*_moved(pair, labels, before), *_resized(pair, labels, before))
 
 
-def mean_dice(counts: NDArray[np.int64], membership: NDArray[np.bool_]) -> float | None:
-    """Mean Dice over the labels or regions that occur, of voxels by reference (row) and mask (column); None for none.
+def count_corrections(counts: NDArray[np.int64], labels: Labels, sizes: NDArray[np.float64]) -> tuple[Correction, ...]:
+    """What exchanging two labels, and drawing one that the reference lacks, gains.
+
+    Args:
+        counts: (V, V) voxels by what the reference says (row) and what the networks say (`label_errors.joint_counts`).
+        labels: what the labels are.
+        sizes: (R,) usual number of voxels of each label or region (`label_doubts.usual_sizes`).
+    """
+    return (*_swapped(counts, labels), *_lacking(counts, labels, sizes))
+
+
+def likeliest(corrections: Iterable[Correction]) -> Correction | None:
+    """The correction that gains most; None where none gains anything."""
+    best = max(corrections, key=lambda one: one.gain, default=None)
+    return best if best is not None and best.gain > 0 else None
+
+
+def mean_dice(counts: NDArray[np.int64], membership: NDArray[np.bool_]) -> float:
+    """Mean Dice over the labels or regions that occur, of voxels by reference (row) and mask (column); 1 for none.
 
     `membership` (V, R) is `Labels.value_membership`.
     """
@@ -94,7 +96,7 @@ def mean_dice(counts: NDArray[np.int64], membership: NDArray[np.bool_]) -> float
     both = np.einsum("ir,ij,jr->r", inside, counts, inside)
     either = counts.sum(axis=1) @ inside + counts.sum(axis=0) @ inside
     occurs = either > 0
-    return float((2 * both[occurs] / either[occurs]).mean()) if occurs.any() else None
+    return float((2 * both[occurs] / either[occurs]).mean()) if occurs.any() else 1.0
 
 
 def _joint(truth: NDArray[np.int16], found: NDArray[np.int16], size: int) -> NDArray[np.int64]:
@@ -109,6 +111,7 @@ def _swapped(counts: NDArray[np.int64], labels: Labels) -> Iterator[Correction]:
     """Two values exchanged, where more of them lies crosswise than in place."""
     crosswise = counts + counts.T > np.diag(counts)[:, None] + np.diag(counts)[None, :]
     both = (counts > 0) & (counts.T > 0)
+    before = mean_dice(counts, labels.value_membership)
     for one, other in np.argwhere(np.triu(crosswise & both, 1)):
         if one == 0:
             continue  # the background
@@ -116,13 +119,14 @@ def _swapped(counts: NDArray[np.int64], labels: Labels) -> Iterator[Correction]:
         order[[one, other]] = order[[other, one]]
         names = " and ".join(value_name(int(value), labels) for value in (one, other))
         after = mean_dice(counts[order], labels.value_membership)
-        yield Correction("swapped", f"{names} are exchanged", None, after)
+        yield Correction("swapped", f"{names} are exchanged", after - before)
 
 
 def _lacking(counts: NDArray[np.int64], labels: Labels, sizes: NDArray[np.float64]) -> Iterator[Correction]:
     """A value that the reference hardly has, drawn where the networks find it."""
     membership = labels.value_membership
     drawn, seen = counts.sum(axis=1), counts.sum(axis=0)
+    before = mean_dice(counts, membership)
     for value in range(1, len(counts)):
         known = sizes[membership[value]]
         usual = float(known.min()) if known.size else 0.0
@@ -133,7 +137,7 @@ def _lacking(counts: NDArray[np.int64], labels: Labels, sizes: NDArray[np.float6
         corrected[np.arange(len(counts)) != value, value] = 0
         instead = int(np.where(np.arange(len(counts)) == value, 0, counts[:, value]).argmax())
         what = f"{value_name(value, labels)} is not drawn; most of its place is {value_name(instead, labels)}"
-        yield Correction("dropped", what, None, mean_dice(corrected, membership))
+        yield Correction("dropped", what, mean_dice(corrected, membership) - before)
 
 
 def value_name(value: int, labels: Labels) -> str:
@@ -147,9 +151,11 @@ def value_name(value: int, labels: Labels) -> str:
 # ------------------------------------------------------------------------------------------ corrections of the voxels
 
 
-def _looked_at(truth: NDArray[np.int16], found: NDArray[np.int16], spacing: Spacing) -> _Pair:
-    """The box of the foreground with room to move and grow in; every so many voxels where it is large."""
+def _looked_at(truth: NDArray[np.int16], found: NDArray[np.int16], spacing: Spacing) -> _Pair | None:
+    """The box of the foreground with room to grow in, None for none; every so many voxels where it is large."""
     either = (truth > 0) | (found > 0)
+    if not either.any():
+        return None
     box = []
     for axis in range(3):
         along = np.flatnonzero(either.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -165,20 +171,20 @@ def _looked_at(truth: NDArray[np.int16], found: NDArray[np.int16], spacing: Spac
     )
 
 
-def _score(truth: NDArray[np.int16], pair: _Pair, labels: Labels) -> float | None:
+def _score(truth: NDArray[np.int16], pair: _Pair, labels: Labels) -> float:
     return mean_dice(_joint(truth, pair.found, len(labels.values)), labels.value_membership)
 
 
-def _moved(pair: _Pair, labels: Labels) -> Iterator[Correction]:
+def _moved(pair: _Pair, labels: Labels, before: float) -> Iterator[Correction]:
     """The whole reference moved to where it overlaps the mask most."""
     way = best_move(pair.truth, pair.found, labels)
     if not any(way):
         return
-    after = _score(moved(pair.truth, way), pair, labels)
+    gain = _score(moved(pair.truth, way), pair, labels) - before
     off = [-along * step for along, step in zip(way, pair.steps, strict=True)]
     distance = math.sqrt(sum((along * size) ** 2 for along, size in zip(way, pair.spacing, strict=True)))
     told = ", ".join(f"{axis} {along:+d}" for axis, along in zip(_AXES[::-1], off[::-1], strict=True) if along)
-    yield Correction("shifted", f"all labels lie off by {told} voxels ({distance:.1f} mm)", None, after)
+    yield Correction("shifted", f"all labels lie off by {told} voxels ({distance:.1f} mm)", gain)
 
 
 def best_move(truth: NDArray[np.int16], found: NDArray[np.int16], labels: Labels) -> tuple[int, int, int]:
@@ -226,7 +232,7 @@ def moved(array: NDArray[np.int16], way: Sequence[int]) -> NDArray[np.int16]:
     return result
 
 
-def _resized(pair: _Pair, labels: Labels) -> Iterator[Correction]:
+def _resized(pair: _Pair, labels: Labels, before: float) -> Iterator[Correction]:
     """The whole reference grown or shrunk by up to WIDEST of its finest voxels, in mm."""
     finest = min(pair.spacing)
     outside = pair.truth == 0
@@ -238,8 +244,8 @@ def _resized(pair: _Pair, labels: Labels) -> Iterator[Correction]:
     for count in range(1, WIDEST + 1):
         reach = finest * count * (1 + 1e-6)
         grown = np.where(outward <= reach, grown_from, 0).astype(np.int16)
-        after = _score(grown, pair, labels)
-        yield Correction("eroded", f"drawn too small, by about {finest * count:.1f} mm all around", None, after)
+        gain = _score(grown, pair, labels) - before
+        yield Correction("eroded", f"drawn too small, by about {finest * count:.1f} mm all around", gain)
         shrunk = np.where(inward > reach, pair.truth, 0).astype(np.int16)
-        after = _score(shrunk, pair, labels)
-        yield Correction("dilated", f"drawn too large, by about {finest * count:.1f} mm all around", None, after)
+        gain = _score(shrunk, pair, labels) - before
+        yield Correction("dilated", f"drawn too large, by about {finest * count:.1f} mm all around", gain)

@@ -75,7 +75,7 @@ def audit(
         )
         evidence, failures = held_out_evidence(trials, parts, shared_cases(parts))
     _require_evidence(evidence, failures, work)
-    ranked = ranked_audit(evidence, dataset, joint_name(parts), failures, progress)
+    ranked = ranked_audit(evidence, dataset, joint_name(parts), failures)
     write_record(work.audit / "audit.json", ranked)
     cases, places = write_tables(work, ranked)
     return AuditReport(ranked, cases, places, tuple(_notes(ranked, found)))

@@ -1,16 +1,18 @@
 """What networks that had not seen a case say against its reference, case by case, and kept in the work folder.
 
 Training leaves masks of its held-out cases, not how sure it was of them: so each case is predicted once more, by the
-networks that had not seen it. Of each only the voxels at which mask and reference differ are kept, so that an audit
-that was interrupted goes on, and after a reference was corrected that case alone is predicted again.
+networks that had not seen it. Kept of each are the voxels at which mask and reference differ, and what would correct
+the whole reference, so that an audit that was interrupted goes on, and after a reference was corrected that case alone
+is predicted again.
 """
 
 from __future__ import annotations
 
+import json
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from autoseg.arrays.labels import decode, encode
 from autoseg.dataset.label_files import read_reference
 from autoseg.dataset.readers import read_image
 from autoseg.errors import AutosegError, DatasetError
+from autoseg.evaluation.error_kinds import Correction, voxel_corrections
 from autoseg.evaluation.label_errors import Contradiction, contradiction
 from autoseg.files import file_hash, text_hash, written_aside
 from autoseg.inference.contrast import Contrast
@@ -38,7 +41,7 @@ from autoseg.records import Case, Geometry, Labels
 from autoseg.workspace import Workspace
 
 #: Raised where what is kept changes its meaning.
-FORMAT = 1
+FORMAT = 2
 
 _ARRAYS = ("index", "truth", "found", "own", "best", "sums", "near", "voxels")
 
@@ -51,6 +54,7 @@ class Evidence:
     fold: str
     geometry: Geometry
     said: Contradiction
+    corrections: tuple[Correction, ...]  # of the voxels of its reference
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,8 @@ def _looked_at(trials: Trials, model: LoadedModel, wanted: _Wanted) -> Evidence:
         found_labels(model, prepared, settings=trials.settings, witness=Witness(labels, contrast))
     known = known_values(labels, case.annotated)
     said = contradiction(truth, contrast.found, contrast.own, contrast.best, known)
-    return Evidence(case.id, wanted.fold, volume.geometry, said)
+    corrections = voxel_corrections(*both_maps(truth, said), labels, volume.geometry.spacing)
+    return Evidence(case.id, wanted.fold, volume.geometry, said, corrections)
 
 
 def training_labels(case: Case, labels: Labels) -> NDArray[np.int16]:
@@ -186,6 +191,7 @@ def write_evidence(path: Path, seen: Evidence, stamp: str) -> None:
     arrays: dict[str, Any] = {name: getattr(said, name) for name in _ARRAYS}
     arrays |= {"own": said.own.astype(np.float16), "best": said.best.astype(np.float16)}
     arrays |= {"stamp": np.array(stamp), "geometry": np.array(seen.geometry.model_dump_json())}
+    arrays |= {"corrections": np.array(json.dumps([asdict(one) for one in seen.corrections]))}
     with written_aside(path) as aside:
         np.savez_compressed(aside, **arrays)
 
@@ -197,8 +203,9 @@ def read_evidence(path: Path, case: str, fold: str, stamp: str | None) -> Eviden
             if stamp is not None and str(kept["stamp"]) != stamp:
                 return None
             geometry = Geometry.model_validate_json(str(kept["geometry"]))
+            corrections = tuple(Correction(**one) for one in json.loads(str(kept["corrections"])))
             arrays = {name: kept[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     arrays |= {name: arrays[name].astype(np.float32) for name in ("own", "best")}
-    return Evidence(case, fold, geometry, Contradiction(shape=geometry.shape, **arrays))
+    return Evidence(case, fold, geometry, Contradiction(shape=geometry.shape, **arrays), corrections)

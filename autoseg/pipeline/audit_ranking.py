@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.errors import AutosegError
-from autoseg.evaluation.error_kinds import Correction, likeliest_correction, value_name
+from autoseg.evaluation.error_kinds import Correction, count_corrections, likeliest, value_name
+from autoseg.evaluation.error_places import Place, Voxel, places_of
+from autoseg.evaluation.label_doubts import (
+    LabelDoubt,
+    Spread,
+    Usual,
+    label_doubts,
+    spread,
+    usual_doubts,
+    usual_sizes,
+    with_whole,
+)
 from autoseg.evaluation.label_errors import (
     Contradiction,
-    LabelDoubt,
-    Place,
-    Usual,
-    Voxel,
-    label_doubts,
+    joint_counts,
     label_thresholds,
-    places_of,
     sure_margins,
     sure_pairs,
-    usual_shares,
-    usual_sizes,
 )
-from autoseg.pipeline.audit_evidence import Evidence, both_maps, training_labels
-from autoseg.progress import Progress
+from autoseg.pipeline.audit_evidence import Evidence
 from autoseg.records import (
     Audit,
     AuditedCase,
     AuditedLabel,
     AuditedPlace,
-    Case,
     ConfusedPair,
     Dataset,
     Geometry,
     Labels,
 )
 
-#: Cases whose error is named at least and at most, and the suspicion from which on it is.
-FEWEST_NAMED, MOST_NAMED, NAMED_FROM = 20, 200, 1.0
+#: Mean Dice that a correction has to gain beyond what is usual, to be named.
+GAIN = 0.05
+
+#: What the foreground as a whole is called.
+WHOLE = "all labels"
 
 #: Pairs of labels that are told of.
 MOST_PAIRS = 30
@@ -50,29 +55,26 @@ class _Judged:
     """What is known of all cases together."""
 
     labels: Labels
-    membership: NDArray[np.bool_]
-    sizes: NDArray[np.float64]
+    names: tuple[str, ...]  # of the columns of doubts
     usual: Mapping[int, Usual]
+    gains: Spread
 
 
-def ranked_audit(
-    evidence: Sequence[Evidence], dataset: Dataset, models: str, failures: Mapping[str, str], progress: Progress
-) -> Audit:
+def ranked_audit(evidence: Sequence[Evidence], dataset: Dataset, models: str, failures: Mapping[str, str]) -> Audit:
     """The queue of all cases that were looked at, the likeliest label errors first."""
     labels, said = dataset.labels, [one.said for one in evidence]
-    membership = labels.value_membership
+    membership = with_whole(labels.value_membership)
     thresholds, sizes = label_thresholds(said), usual_sizes(said, membership)
     margins = [sure_margins(one, thresholds) for one in said]
     doubts = [label_doubts(*pair, membership, sizes) for pair in zip(said, margins, strict=True)]
-    judged = _Judged(labels, membership, sizes, usual_shares(doubts))
-    cases = [_audited(*entry, judged) for entry in zip(evidence, margins, doubts, strict=True)]
-    cases.sort(key=lambda case: (-case.suspicion, case.case))
-    by_id = {one.case: one for one in evidence}
-    named = _named(cases, by_id, {case.id: case for case in dataset.cases}, judged, progress)
-    looked_at = {*by_id, *failures}
+    best = [_best_correction(one, labels, sizes) for one in evidence]
+    gains = spread([0.0 if one is None else one.gain for one in best])
+    judged = _Judged(labels, (*labels.foreground, WHOLE), usual_doubts(doubts), gains)
+    cases = [_audited(*entry, judged) for entry in zip(evidence, margins, doubts, best, strict=True)]
+    looked_at = {*(one.case for one in evidence), *failures}
     return Audit(
         models=models,
-        cases=tuple(named),
+        cases=tuple(sorted(cases, key=lambda case: (-case.suspicion, case.case))),
         thresholds={value_name(value, labels): round(float(at), 6) for value, at in enumerate(thresholds)},
         pairs=_pairs(said, margins, labels),
         not_held_out=sum(case.labelled and case.id not in looked_at for case in dataset.cases),
@@ -80,26 +82,44 @@ def ranked_audit(
     )
 
 
+def _best_correction(seen: Evidence, labels: Labels, sizes: NDArray[np.float64]) -> Correction | None:
+    counted = count_corrections(joint_counts(seen.said), labels, sizes[: len(labels.foreground)])
+    return likeliest((*counted, *seen.corrections))
+
+
 def _audited(
-    seen: Evidence, margins: NDArray[np.float32], doubts: Mapping[int, LabelDoubt], judged: _Judged
+    seen: Evidence,
+    margins: NDArray[np.float32],
+    doubts: Mapping[int, LabelDoubt],
+    best: Correction | None,
+    judged: _Judged,
 ) -> AuditedCase:
-    """A case without the kind of its error."""
-    names = list(judged.labels.foreground)
+    """A case of the queue: as suspicious as its most suspicious label and what corrects it, together."""
     told = {
-        names[label]: AuditedLabel(
-            suspicion=judged.usual[label].suspicion(doubt.share), share=doubt.share, dice=doubt.dice
+        judged.names[label]: AuditedLabel(
+            suspicion=judged.usual[label].suspicion(doubt), share=doubt.share, bias=doubt.bias, dice=doubt.dice
         )
         for label, doubt in doubts.items()
     }
     worst = max(told, key=lambda name: told[name].suspicion, default="")
-    places = places_of(seen.said, margins, judged.membership, doubts, judged.usual)
+    places = places_of(seen.said, margins, judged.labels.value_membership, doubts, judged.usual)
+    audited = tuple(_audited_place(seen, place, judged.labels) for place in places)
+    gain = 0.0 if best is None else best.gain
+    of_label = told[worst].suspicion if worst else 0.0
+    dice = [told[name].dice for name in judged.labels.foreground if name in told]
+    mean = float(np.mean([one for one in dice if one is not None])) if dice else None
+    named = best is not None and gain - judged.gains.middle >= GAIN
     return AuditedCase(
         case=seen.case,
         fold=seen.fold,
-        suspicion=told[worst].suspicion if worst else 0.0,
+        suspicion=math.hypot(of_label, max(0.0, judged.gains.deviation(gain))),
         label=worst,
+        kind=best.kind if best is not None and named else "local",
+        what=best.what if best is not None and named else _locally(audited),
+        dice=mean,
+        dice_corrected=mean + gain if mean is not None and named else None,
         labels=told,
-        places=tuple(_audited_place(seen, place, judged.labels) for place in places),
+        places=audited,
     )
 
 
@@ -144,50 +164,11 @@ def _pairs(
     )
 
 
-# --------------------------------------------------------------------------------------------------------------- kinds
-
-
-def _named(
-    cases: Sequence[AuditedCase],
-    evidence: Mapping[str, Evidence],
-    files: Mapping[str, Case],
-    judged: _Judged,
-    progress: Progress,
-) -> list[AuditedCase]:
-    """The queue, with the kind of error where one is likely."""
-    count = sum(case.suspicion >= NAMED_FROM for case in cases)
-    count = min(len(cases), MOST_NAMED, max(FEWEST_NAMED, count))
-    named = list(cases)
-    with progress.stage("Naming the errors", count) as advance:
-        for number in range(count):
-            case = named[number]
-            try:
-                correction = _correction(evidence[case.case], files[case.case], judged)
-            except AutosegError as error:
-                progress.warn(f"the error of {case.case} has no name: {error}")
-            else:
-                named[number] = case.model_copy(
-                    update={
-                        "kind": correction.kind,
-                        "what": correction.what or _locally(case),
-                        "dice": correction.before,
-                        "dice_corrected": correction.after,
-                    }
-                )
-            advance(1)
-    return named
-
-
-def _correction(seen: Evidence, case: Case, judged: _Judged) -> Correction:
-    truth, found = both_maps(training_labels(case, judged.labels), seen.said)
-    return likeliest_correction(truth, found, judged.labels, seen.geometry.spacing, judged.sizes)
-
-
-def _locally(case: AuditedCase) -> str:
+def _locally(places: Sequence[AuditedPlace]) -> str:
     """In words what the most suspicious place is."""
-    if not case.places:
+    if not places:
         return "nothing that networks are sure of"
-    place = case.places[0]
+    place = places[0]
     if place.kind == "confused":
         return f"{place.reference} where networks see {place.model}, {place.voxels} voxels"
     told = "missing" if place.kind == "missing" else "too much"

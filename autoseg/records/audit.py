@@ -28,8 +28,9 @@ class AuditedPlace(Record):
 class AuditedLabel(Record):
     """How far reference and networks differ in one label of one case."""
 
-    suspicion: float  # share over what is usual for the label, in units of how much its cases differ
+    suspicion: float  # share and bias against what is usual for the label, in units of how much its cases differ
     share: float  # of the label in reference or mask that sure disagreement covers, weighted by its margin
+    bias: float  # share of it that only the networks draw, less that which only the reference draws
     dice: float | None  # of reference and mask; None where both are empty
 
 
@@ -38,9 +39,9 @@ class AuditedCase(Record):
 
     case: str
     fold: str  # whose networks had not seen it
-    suspicion: float  # the largest of its labels'
-    label: str  # whose that is
-    kind: str = ""  # the correction that brings reference and mask closest; "local" for none; "" where none was sought
+    suspicion: float  # the largest of its labels', and what a correction gains against what is usual
+    label: str  # whose the largest is; "all labels" of the foreground as a whole
+    kind: str = ""  # the correction that brings reference and mask closest; "local" for none
     what: str = ""  # the same in words
     dice: float | None = None  # mean over labels of reference and mask
     dice_corrected: float | None = None  # the same after that correction of the reference

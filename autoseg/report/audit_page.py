@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoseg.evaluation.label_errors import SUSPICIOUS
+from autoseg.evaluation.label_doubts import SUSPICIOUS
 from autoseg.records import Audit, AuditedCase, AuditedPlace
 from autoseg.report.page import (
     NOTHING,
@@ -53,9 +53,9 @@ def audit_page(
             Section(
                 "Correct these first",
                 _queue(audit, names),
-                "Suspicion tells by how much sure disagreement with the networks exceeds what is usual for the label, "
-                f"in units of how much its cases differ; from {SUSPICIOUS:g} on it is marked. A network may be wrong: "
-                "look before you correct.",
+                "Suspicion tells by how much disagreement with the networks, and what a single correction repairs of "
+                f"it, exceed what is usual, in units of how much cases differ; from {SUSPICIOUS:g} on it is marked. A "
+                "network may be wrong: look before you correct.",
             ),
             Section("Cases", _pictures(cases, labels, "Each is cut through its most suspicious place.")),
             Section("Places", _pictures(places, labels, "A place is connected; yellow ticks point at it.")),
@@ -76,8 +76,7 @@ def _queue(audit: Audit, names: Names) -> tuple[Block, ...]:
     facts = Facts((("references", str(len(audit.cases))), ("suspicious", str(marked))))
     rows = [_case_row(rank, case, names) for rank, case in enumerate(audit.cases, start=1)]
     columns = (
-        "rank", "case", "suspicion", "label", "kind", "what is likely wrong", "Dice", "if corrected", "places",
-        "i, j, k", "x, y, z (mm)",
+        "rank", "case", "suspicion", "label", "kind", "what is likely wrong", "Dice", "if corrected", "i, j, k",
     )  # fmt: skip
     return (facts, *beginning(columns, rows, "cases.csv has all."))
 
@@ -88,12 +87,11 @@ def _case_row(rank: int, case: AuditedCase, names: Names) -> tuple[Cell, ...]:
         word(names(case.case)),
         number(case.suspicion, 1, _kind(case.suspicion)),
         word(case.label or NOTHING),
-        word(case.kind or NOTHING),
+        word(case.kind or NOTHING, "whole"),
         word(case.what or NOTHING),
         number(case.dice),
         number(case.dice_corrected),
-        number(float(len(case.places)), 0),
-        *(_where(case.places[0]) if case.places else (Cell(NOTHING), Cell(NOTHING))),
+        _where(case.places[0])[0] if case.places else Cell(NOTHING),
     )
 
 
@@ -103,8 +101,8 @@ def _kind(suspicion: float) -> str:
 
 def _where(place: AuditedPlace) -> tuple[Cell, Cell]:
     return (
-        word(", ".join(map(str, place.index))),
-        word(", ".join(f"{along:.1f}" for along in place.position)),
+        word(", ".join(map(str, place.index)), "whole"),
+        word(", ".join(f"{along:.1f}" for along in place.position), "whole"),
     )
 
 

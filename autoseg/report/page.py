@@ -41,7 +41,7 @@ class Cell:
 
     text: str
     order: float | str | None = None  # None: nothing, and last however the table is sorted
-    kind: str = ""  # "good", "bad" or "doubt" are marked
+    kind: str = ""  # "good", "bad" or "doubt" are marked, "whole" stays on one line
     link: str = ""  # another page beside this one: only the list of reports has any
 
     @property
