@@ -103,16 +103,10 @@ def borrowed(trained: Path, work: Path, target: Path) -> None:
     (work / "dataset.json").write_text(told.replace(json.loads(told)["root"], str(target.resolve())))
 
 
-def by_dice(work: Path, target: Path) -> list[str]:
-    """Cases by the mean Dice of held-out masks and references as they are now, lowest first."""
-    found: dict[str, float] = {}
-    for masks in sorted(work.glob("runs/*/*/fold_*/validation")):
-        output = masks.parent / "scores-now.json"
-        typed("evaluate", str(masks), str(target / "labelsTr"), "--work", str(work), "--output", str(output))
-        for case in json.loads(output.read_text())["cases"]:
-            dice = [label["dice"] for label in case["labels"].values() if label["dice"] is not None]
-            found[case["case"]] = sum(dice) / len(dice)
-    return sorted(found, key=lambda case: found[case])
+def by_dice(cases: Sequence[Mapping[str, object]]) -> list[str]:
+    """Cases by the mean Dice of held-out masks and references, lowest first."""
+    dice = {str(case["case"]): case["dice"] for case in cases}
+    return sorted(dice, key=lambda case: (dice[case] is not None, dice[case]))
 
 
 def show(wrong: Mapping[str, str], ranked: Sequence[str], called: Mapping[str, str], title: str) -> None:
@@ -168,7 +162,7 @@ def main() -> None:
         print("Networks trained on the references before they were made wrong: the easier case.")
     ranked = [case["case"] for case in told["cases"]]
     show(wrong, ranked, {case["case"]: case["kind"] for case in told["cases"]}, "Queue of the audit")
-    show(wrong, by_dice(work, data), {}, "Sorted by the Dice of held-out masks")
+    show(wrong, by_dice(told["cases"]), {}, "Sorted by the Dice of held-out masks")
     print("\nrank  case  made wrong  called  suspicion  Dice  in words")
     for case in sorted(wrong, key=lambda one: ranked.index(one) if one in ranked else len(ranked)):
         if case not in ranked:
