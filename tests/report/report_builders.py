@@ -148,7 +148,7 @@ def audit() -> Audit:
         case=CASES[0], label="kidney", kind="missing", reference="background", model="kidney", suspicion=7.5,
         margin=0.8, voxels=40, ml=0.08, index=(5, 12, 3), position=(5.0, 12.0, 6.0), low=(4, 11, 2), high=(6, 13, 4),
     )  # fmt: skip
-    label = AuditedLabel(suspicion=7.5, share=0.6, dice=0.0)
+    label = AuditedLabel(suspicion=7.5, share=0.6, bias=1.0, dice=0.0)
     first = AuditedCase(
         case=CASES[0], fold="0", suspicion=7.5, label="kidney", kind="dropped", what="kidney is not drawn", dice=0.45,
         dice_corrected=0.9, labels={"kidney": label}, places=(place,),
