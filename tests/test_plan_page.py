@@ -25,7 +25,7 @@ INTRODUCTION = """# plan.json
 Everything that decides a training beside the data, complete: nothing is inherited, and nothing is looked up elsewhere.
 This page is generated from the program: `python tests/test_plan_page.py`.
 
-It may be edited. A misspelt field, a missing one, a wrong type or a combination that cannot be (a patch that the strides
+It may be edited. A misspelt field, a missing one, a wrong type or a combination that cannot be (a patch that strides
 do not divide) is an error that names the field. An edited plan is never overwritten by `autoseg plan`; give another one
 `--name`. `autoseg plan --explain FIELD` tells the reason of a value and what it beat.
 
