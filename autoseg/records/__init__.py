@@ -34,10 +34,14 @@ from autoseg.records.dataset import (
 )
 from autoseg.records.evaluation import (
     CaseScore,
+    InstanceMeans,
+    InstanceScore,
     LabelScore,
     LabelSummary,
     LesionBin,
     LesionScore,
+    MatchCount,
+    PanopticScore,
     Summary,
 )
 from autoseg.records.fingerprint import (
@@ -132,6 +136,8 @@ __all__ = [
     "Fingerprint",
     "Fold",
     "Geometry",
+    "InstanceMeans",
+    "InstanceScore",
     "IntensityStatistics",
     "KeepLargest",
     "LabelCard",
@@ -145,10 +151,12 @@ __all__ = [
     "LesionBin",
     "LesionScore",
     "MapKinds",
+    "MatchCount",
     "Member",
     "ModelHeader",
     "NetworkSpec",
     "PairedDifference",
+    "PanopticScore",
     "Placement",
     "Plan",
     "PredictLimits",

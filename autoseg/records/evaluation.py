@@ -27,6 +27,53 @@ class LesionScore(Record):
     by_size: tuple[LesionBin, ...]  # see evaluation.lesions.SIZE_EDGES_ML
 
 
+class MatchCount(Record):
+    """Objects of reference and prediction, matched where their IoU reaches a threshold; see `evaluation.instances`."""
+
+    iou: float
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    average_precision: float | None  # TP / (TP + FP + FN), as StarDist has it; None where neither has any object
+    f1: float | None  # 2 TP / (2 TP + FP + FN)
+
+
+class InstanceScore(Record):
+    """How well the objects of one label were found one by one, in one case or in several together.
+
+    The three qualities are those of pairs with an IoU above a half (Kirillov et al. 2019); None where neither
+    reference nor prediction has any object, and the segmentation quality where there is no pair.
+    """
+
+    reference: int  # objects
+    prediction: int  # objects, but for those that lie mostly in ignored voxels
+    matched: int
+    iou_sum: float  # over the pairs
+    panoptic_quality: float | None
+    segmentation_quality: float | None  # mean IoU of the pairs
+    recognition_quality: float | None  # F1 of the pairs
+    counts: tuple[MatchCount, ...]  # by threshold of IoU, ascending
+
+
+class InstanceMeans(Record):
+    """Means of the scores of cases, each of which counts alike, however many objects it has."""
+
+    cases: int  # N of the means: cases that have objects in the reference or the prediction
+    panoptic_quality: float | None
+    segmentation_quality: float | None
+    recognition_quality: float | None
+    average_precision: tuple[float | None, ...]  # by threshold, as `evaluation.instances.IOU_THRESHOLDS`
+    f1: tuple[float | None, ...]
+
+
+class PanopticScore(Record):
+    """Mean panoptic quality over the labels that occur: counted ones, uncounted ones, and all; None without any."""
+
+    things: float | None
+    stuff: float | None
+    all: float | None
+
+
 class LabelScore(Record):
     """How well one label of one case was found. NaN-free: what does not exist is None."""
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label
 
+from autoseg.evaluation.instances import score_instances
 from autoseg.evaluation.lesions import match_lesions
 from autoseg.evaluation.metrics import score_case
 from autoseg.evaluation.surfaces import hd95, mean_distance, normalized_surface_dice, surface_distances
@@ -93,3 +94,18 @@ def test_lesions_are_matched_as_in_panoptic_quality(seed: int) -> None:
 def numbered(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     components: NDArray[np.int32] = label(mask, structure=np.ones((3, 3, 3)))[0]
     return components
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("seed", range(4))
+def test_panoptic_quality_agrees(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    field = gaussian_filter(generator.normal(size=(30, 30, 30)), 1.5)
+    other = field + 0.2 * gaussian_filter(generator.normal(size=field.shape), 1)
+    reference, prediction = numbered(field > 0.15), numbered(other > 0.16)
+    score = score_instances(reference, prediction)
+    pair = [torch.from_numpy(array) for array in (prediction, reference)]
+    assert score.matched > 0
+    own = {"pq": score.panoptic_quality, "sq": score.segmentation_quality, "rq": score.recognition_quality}
+    for name, quality in own.items():
+        assert quality == pytest.approx(float(metrics.compute_panoptic_quality(*pair, metric_name=name)), abs=1e-5)
