@@ -7,6 +7,7 @@ from pathlib import Path
 from autoseg.arrays.labels import region_round_trip
 from autoseg.dataset.annotated import read_annotated, with_annotated
 from autoseg.dataset.declaration import FILE_NAME, Declaration
+from autoseg.dataset.instances import CountedDataset, counted_dataset, has_objects, without_objects
 from autoseg.dataset.label_files import chosen_files, file_names, labels_of_files, with_drawn
 from autoseg.dataset.label_values import labels_from_files
 from autoseg.dataset.readers import ending_of, read_geometry
@@ -26,7 +27,12 @@ def assemble(
     if not cases:
         raise DatasetError("holds no training image", where=root, remedy="Are the images elsewhere?")
     channels, channel_notes = _channel_names(declaration, cases)
-    labels, label_notes = _label_table(declaration, cases, root)
+    counted = _objects(declaration, cases, test, root)
+    if counted is None:
+        cases, test = without_objects(cases), without_objects(test)
+        labels, label_notes = _label_table(declaration, cases, root)
+    else:
+        labels, cases, test, label_notes = counted.labels, counted.cases, counted.test, counted.notes
     _check_round_trip(labels, root)
     cases, test = _annotated_cases(root, declaration, labels, cases, test)
     declared = declaration.cases_declared
@@ -63,6 +69,20 @@ def _count_channels(cases: tuple[Case, ...]) -> int:
         except ReadError:
             continue  # the check of the cases reports it
     return 1
+
+
+def _objects(
+    declaration: Declaration, cases: tuple[Case, ...], test: tuple[Case, ...], root: Path
+) -> CountedDataset | None:
+    """The dataset with its objects, or None where they are not counted."""
+    if not has_objects(declaration.instances, cases):
+        return None
+    declared = declaration.labels
+    named = declaration.instances is True or isinstance(declaration.instances, tuple)
+    if declared is None and named and any(case.instances is not None for case in cases):
+        maps = [case.labels for case in cases if case.labels is not None]
+        declared = labels_from_files(maps, root)[0] if maps else None
+    return counted_dataset(declaration.instances, declared, cases, test, root)
 
 
 def _label_table(declaration: Declaration, cases: tuple[Case, ...], root: Path) -> tuple[Labels, tuple[str, ...]]:

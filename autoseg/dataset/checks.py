@@ -61,9 +61,14 @@ def _folders(dataset: Dataset) -> list[Path]:
     """Folders in which the files of training cases lie; those with one file per label hold no strangers."""
     found: dict[Path, None] = {}
     for case in dataset.cases:
-        for path in (*case.images, *((case.labels,) if case.labels else ())):
+        for path in (*case.images, *_maps(case)):
             found[path.parent] = None
     return list(found)
+
+
+def _maps(case: Case) -> tuple[Path, ...]:
+    """The label map and the map of objects of a case, where it has them."""
+    return tuple(path for path in (case.labels, case.instances) if path is not None)
 
 
 def _duplicates(dataset: Dataset) -> list[Problem]:
@@ -144,10 +149,9 @@ def _missing_images(case: Case, dataset: Dataset, present: set[Path]) -> list[Pr
 def _strangers(dataset: Dataset, present: set[Path]) -> list[Problem]:
     """Files beside those of the cases that belong to no case."""
     used = {path for case in (*dataset.cases, *dataset.test_cases) for path in case.images}
-    used |= {case.labels for case in (*dataset.cases, *dataset.test_cases) if case.labels}
-    used |= {path for case in (*dataset.cases, *dataset.test_cases) for _, path in case.label_files}
+    used |= {path for case in (*dataset.cases, *dataset.test_cases) for path in case.label_paths}
     problems = []
-    label_folders = {case.labels.parent for case in dataset.cases if case.labels}
+    label_folders = {path.parent for case in dataset.cases for path in _maps(case)}
     image_folders = {case.images[0].parent for case in dataset.cases}
     slices_in = {path.parent for path in used if is_part_of_image(path)}
     for path in sorted(present - used):
@@ -203,7 +207,9 @@ def check_case(
 
 
 def labels_place(case: Case) -> Path | None:
-    """Where the labels of a case are: its label map, or the folder of its label files."""
+    """Where the labels of a case are: its map of objects, its label map, or the folder of its label files."""
+    if case.instances is not None:
+        return case.instances
     if case.labels is not None or not case.label_files:
         return case.labels
     return case.label_files[0][1].parent

@@ -40,6 +40,7 @@ class Declaration:
     test: tuple[Listed, ...] = ()
     cases_declared: int | None = None
     annotated: Mapping[str, tuple[str, ...]] | None = None  # case -> labels that were drawn; ALL_DRAWN for all cases
+    instances: bool | str | tuple[str, ...] | None = None  # which objects are counted, see `dataset.instances`
     notes: tuple[str, ...] = ()
 
 
@@ -78,6 +79,7 @@ def _declaration(record: dict[str, Any], path: Path) -> Declaration:
         test=_list(record, "test", path),
         cases_declared=count if isinstance(count, int) else None,
         annotated=_annotated(record, path),
+        instances=_instances(record, path),
         notes=notes,
     )
 
@@ -126,6 +128,16 @@ def _explicit(record: dict[str, Any], path: Path) -> tuple[Listed, ...]:
             raise bad_field(path, f"dataset.{case}", 'it should be {"images": [paths], "label": path}')
         found.append(Listed(tuple(str(image) for image in images), entry.get("label"), id=str(case)))
     return tuple(found)
+
+
+def _instances(record: dict[str, Any], path: Path) -> bool | str | tuple[str, ...] | None:
+    """Whether objects are counted one by one, and of which labels."""
+    entry = record.get("instances")
+    if isinstance(entry, list) and entry and all(isinstance(name, str) for name in entry):
+        return tuple(entry)
+    if entry is None or isinstance(entry, bool) or (isinstance(entry, str) and entry.strip()):
+        return entry
+    raise bad_field(path, "instances", "it should be true, false, a label's name, or a list of names")
 
 
 def _annotated(record: dict[str, Any], path: Path) -> Mapping[str, tuple[str, ...]] | None:

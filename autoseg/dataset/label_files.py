@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.dataset.combinations import Combination, Combined, read_combined, value_of, with_combinations
+from autoseg.dataset.instances import read_objects
 from autoseg.dataset.label_values import with_white_as_label
 from autoseg.dataset.naming import data_files
 from autoseg.dataset.readers import read_labels, stem_of
@@ -150,11 +151,15 @@ def _drawn_part(one: Combination) -> Combination:
 
 
 def read_case_labels(case: Case, labels: Labels) -> LabelMap:
-    """The labels of a case as one map (Z, Y, X) with the values of `labels`, from its label map or its binary files.
+    """The labels of a case as one map (Z, Y, X) with the values of `labels`.
+
+    They are in its map of objects, its label map, or its binary files.
 
     Raises ReadError for a file that cannot be read, DatasetError where the files lie on different grids or share
     voxels in a way that `labels` has no value for.
     """
+    if case.instances is not None:
+        return read_objects(case, labels)
     if case.labels is not None:
         return with_white_as_label(read_labels(case.labels), labels)
     files = chosen_files(case, labels).label_files
@@ -165,6 +170,8 @@ def read_case_labels(case: Case, labels: Labels) -> LabelMap:
 
 def read_reference(case: Case, labels: Labels) -> tuple[LabelMap, Labels]:
     """The labels of a case to score against, and `labels` with values for what its files share voxels of besides."""
+    if case.instances is not None:
+        return read_objects(case, labels), labels
     if case.labels is not None:
         return with_white_as_label(read_labels(case.labels), labels), labels
     files = chosen_files(case, labels).label_files

@@ -36,6 +36,8 @@ IMAGE_FOLDERS = ("imagesTr", "images", "image", "imgs", "img")
 LABEL_FOLDERS = ("labelsTr", "labels", "label", "masks", "mask", "segmentations", "annotations", "gt")
 TEST_IMAGE_FOLDERS = ("imagesTs", "images_test", "imagesTest")
 TEST_LABEL_FOLDERS = ("labelsTs", "labels_test", "labelsTest")
+INSTANCE_FOLDERS = ("instancesTr", "instances")
+TEST_INSTANCE_FOLDERS = ("instancesTs", "instances_test")
 
 DESCRIPTION = """\
 Known are: nnU-Net's (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json), the Medical Segmentation \
@@ -43,7 +45,8 @@ Decathlon's (a dataset.json with a training list), two folders images/ and label
 (CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz). Instead of a label map a case may have a folder with one file per label \
 (labelsTr/CASE/liver.nii.gz, CASE/segmentations/liver.nii.gz). Of BIDS, sub-01/anat/sub-01_T1w.nii.gz and \
 derivatives/NAME/sub-01/anat/sub-01_dseg.nii.gz. A folder with a DICOM series may stand for an image \
-file, and DICOM-SEG and RTSTRUCT files in a tree of DICOM files are found by what they refer to."""
+file, and DICOM-SEG and RTSTRUCT files in a tree of DICOM files are found by what they refer to. \
+Ids of objects that are to be counted lie in instancesTr/CASE.png."""
 
 
 def open_dataset(root: Path) -> Dataset:
@@ -83,7 +86,9 @@ def decathlon(root: Path) -> Dataset | None:
     cases = tuple(_listed_case(root, listed, present) for listed in declaration.training)
     test = tuple(_listed_case(root, listed, present, test=True) for listed in declaration.test)
     test = tuple(case for case in test if any(present(path) for path in case.images))
-    return assemble("decathlon", root, declaration, _sorted(cases), _sorted(test), ())
+    cases = _with_instances(_sorted(cases), _folder(root, INSTANCE_FOLDERS))
+    test = _with_instances(_sorted(test), _folder(root, TEST_INSTANCE_FOLDERS))
+    return assemble("decathlon", root, declaration, cases, test, ())
 
 
 def nnunet(root: Path) -> Dataset | None:
@@ -96,9 +101,11 @@ def nnunet(root: Path) -> Dataset | None:
 
 
 def folders(root: Path) -> Dataset | None:
-    """A folder of images and one of labels with equal file names and no JSON."""
+    """A folder of images and one of labels, or of instance maps, with equal file names and no JSON."""
     pair = _pair(root, IMAGE_FOLDERS, LABEL_FOLDERS)
-    if pair is None or pair[1] is None or holds_dicom(pair[1]):
+    if pair is None or (pair[1] is None and _folder(root, INSTANCE_FOLDERS) is None):
+        return None
+    if pair[1] is not None and holds_dicom(pair[1]):
         return None
     return _from_folders("folders", root, Declaration(), *pair)
 
@@ -167,15 +174,30 @@ def _inside(root: Path, name: str) -> Path:
 
 def _pair(root: Path, images: Sequence[str], labels: Sequence[str]) -> tuple[Path, Path | None] | None:
     """The folders of images and labels, by the names people give them."""
+    image_folder = _folder(root, images)
+    return None if image_folder is None else (image_folder, _folder(root, labels))
+
+
+def _folder(root: Path, names: Sequence[str]) -> Path | None:
+    """The first of the folders of these names that there is."""
     present = {path.name: path for path in visible_folders(root)}
-    image_folder = next((present[name] for name in images if name in present), None)
-    label_folder = next((present[name] for name in labels if name in present), None)
-    return None if image_folder is None else (image_folder, label_folder)
+    return next((present[name] for name in names if name in present), None)
+
+
+def _with_instances(cases: tuple[Case, ...], folder: Path | None) -> tuple[Case, ...]:
+    """The cases with their files of a folder of instance maps."""
+    if folder is None:
+        return cases
+    pairs = pair_labels([case.id for case in cases], data_files(folder))
+    return tuple(
+        case.model_copy(update={"instances": pairs[case.id][0]}) if case.id in pairs else case for case in cases
+    )
 
 
 def _from_folders(layout: str, root: Path, declaration: Declaration, images: Path, labels: Path | None) -> Dataset:
     channels = len(declaration.channels) or None
-    training, grouping = _cases(images, labels, channels)
+    instances = _folder(root, INSTANCE_FOLDERS)
+    training, grouping = _cases(images, labels, channels, instances)
     notes = [] if grouping.note is None else [grouping.note]
     if labels is not None:
         used = {path.parent.name for case in training for _, path in case.label_files[:1]}
@@ -185,7 +207,8 @@ def _from_folders(layout: str, root: Path, declaration: Declaration, images: Pat
     test_pair = _pair(root, TEST_IMAGE_FOLDERS, TEST_LABEL_FOLDERS)
     test: tuple[Case, ...] = ()
     if test_pair is not None:
-        test, _ = _cases(*test_pair, channels or len(training[0].images) if training else channels)
+        count = channels or len(training[0].images) if training else channels
+        test, _ = _cases(*test_pair, count, _folder(root, TEST_INSTANCE_FOLDERS))
     return assemble(layout, root, declaration, training, test, tuple(notes))
 
 
@@ -203,11 +226,15 @@ def _from_found(layout: str, root: Path, found: Patients | None) -> Dataset | No
     return assemble(layout, root, named, found.cases, (), found.notes)
 
 
-def _cases(images: Path, labels: Path | None, channels: int | None) -> tuple[tuple[Case, ...], Grouping]:
+def _cases(
+    images: Path, labels: Path | None, channels: int | None, instances: Path | None
+) -> tuple[tuple[Case, ...], Grouping]:
     label_files = [] if labels is None else data_files(labels)
     # a folder named like a case holds one file per label
     class_folders = [] if labels is None else visible_folders(labels)
     stems = [*(stem_of(path) for path in label_files), *(folder.name for folder in class_folders)]
+    if not stems and instances is not None:
+        stems = [stem_of(path) for path in data_files(instances)]
     grouping = group_images(image_entries(images), channels, stems)
     ids = [case_id for case_id, _ in grouping.cases]
     pairs, folders_of = pair_labels(ids, label_files), {folder.name: folder for folder in class_folders}
@@ -220,7 +247,7 @@ def _cases(images: Path, labels: Path | None, channels: int | None) -> tuple[tup
         )
         for case_id, paths in grouping.cases
     )
-    return cases, grouping
+    return _with_instances(cases, instances), grouping
 
 
 def _sorted(cases: tuple[Case, ...]) -> tuple[Case, ...]:

@@ -204,12 +204,7 @@ def evaluation_receipt(tasks: Sequence[ScoreTask]) -> Receipt:
 def evaluated_hashes(pairs: Sequence[tuple[Path, Case]]) -> tuple[str, str]:
     """Hashes over the masks, and over the references that go with them."""
     masks = joint_hash({reference.id: short_hash(mask) for mask, reference in pairs})
-    references = {
-        reference.id: files_hash(
-            [path for path in (reference.labels, *(file for _, file in reference.label_files)) if path is not None]
-        )
-        for _, reference in pairs
-    }
+    references = {reference.id: files_hash(reference.label_paths) for _, reference in pairs}
     return masks, GONE if GONE in references.values() else joint_hash(references)
 
 

@@ -86,8 +86,7 @@ def data_hash(cases: Sequence[Case]) -> str:
 
 
 def _case_hash(case: Case) -> str:
-    labels = () if case.labels is None else (case.labels,)
-    files = files_hash((*case.images, *labels, *(path for _, path in case.label_files)))
+    files = files_hash((*case.images, *case.label_paths))
     if files == GONE:
         return GONE
     names = [name for name, _ in case.label_files]

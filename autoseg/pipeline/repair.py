@@ -131,8 +131,7 @@ def _tasks(dataset: Dataset, problems: Sequence[Problem], out: Path) -> list[Rep
 
 
 def _within(case: Case, root: Path) -> bool:
-    paths = (*case.images, *((case.labels,) if case.labels else ()), *(path for _, path in case.label_files))
-    return all(path.is_relative_to(root) for path in paths)
+    return all(path.is_relative_to(root) for path in (*case.images, *case.label_paths))
 
 
 def _moved(case: Case, root: Path, out: Path) -> Case:
@@ -143,6 +142,7 @@ def _moved(case: Case, root: Path, out: Path) -> Case:
         update={
             "images": tuple(moved(path) for path in case.images),
             "labels": None if case.labels is None else moved(case.labels),
+            "instances": None if case.instances is None else moved(case.instances),
             "label_files": tuple((name, moved(path)) for name, path in case.label_files),
         }
     )
@@ -173,7 +173,7 @@ def repair_case(task: RepairTask) -> tuple[Repair, ...]:
 
 def _write_labels_of(task: RepairTask, kinds: set[str]) -> None:
     case, path = task.case, task.copied.labels
-    if path is None or case.labels is None:
+    if path is None or case.labels is None or case.instances is not None:
         raise UsageError("its labels are in several files, which are not rewritten")
     label_map = whole_labels(read_case_labels(case, task.labels), task.labels)
     if MISPLACED in kinds:

@@ -306,10 +306,9 @@ def _damaged(path: Path, why: str) -> StoreError:
 
 def _stamp(case: Case) -> tuple[SourceFile, ...]:
     """Name, size and time of the case's files. Raises FileNotFoundError if one is gone."""
-    labels = () if case.labels is None else (case.labels,)
     images = [file for path in case.images for file in files_of(path)]
     found = []
-    for path in (*images, *labels, *(path for _, path in case.label_files)):
+    for path in (*images, *case.label_paths):
         status = path.stat()
         found.append(SourceFile(name=path.name, bytes=status.st_size, modified_ns=status.st_mtime_ns))
     return tuple(found)

@@ -57,6 +57,7 @@ from autoseg.records.model import (
     Member,
     ModelHeader,
 )
+from autoseg.records.objects import FoundObject
 from autoseg.records.plan import (
     AccelerationTrial,
     Configuration,
@@ -135,6 +136,7 @@ __all__ = [
     "Findings",
     "Fingerprint",
     "Fold",
+    "FoundObject",
     "Geometry",
     "InstanceMeans",
     "InstanceScore",

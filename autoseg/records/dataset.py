@@ -64,9 +64,10 @@ class Case(Record):
     """One patient or image: its files. One path per channel, or one file that holds all channels.
 
     Its labels are one label map, or one binary file per label (`label_files`, in the order of the dataset's labels), or
-    nothing. `images` are the files that there are, in the order of the channels. `annotated` names the labels that were
-    drawn in this case; None means all of the dataset's. With `trust_voxels` the labels lie on the voxels of the image
-    whatever their header says.
+    nothing. With `instances`, a map of the ids of objects, the label map tells what each object is; where that needs no
+    telling there is none. `images` are the files that there are, in the order of the channels. `annotated` names the
+    labels that were drawn in this case; None means all of the dataset's. With `trust_voxels` the labels lie on the
+    voxels of the image whatever their header says.
     """
 
     id: str
@@ -76,11 +77,20 @@ class Case(Record):
     annotated: tuple[str, ...] | None = None
     missing: tuple[int, ...] = ()  # channels without a file: only for a model that has learned to do without
     trust_voxels: bool = False
+    instances: Path | None = None
+
+    @property
+    def label_paths(self) -> tuple[Path, ...]:
+        """All files of its labels: the map of objects, the label map, and those of single labels."""
+        return (
+            *(path for path in (self.instances, self.labels) if path is not None),
+            *(path for _, path in self.label_files),
+        )
 
     @property
     def labelled(self) -> bool:
         """Whether any label file belongs to it."""
-        return self.labels is not None or bool(self.label_files)
+        return bool(self.label_paths)
 
 
 class Dataset(Record):

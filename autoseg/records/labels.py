@@ -6,7 +6,14 @@ from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_serializer, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from autoseg.records.base import MOST_LABELS, Record
 
@@ -21,6 +28,10 @@ class Labels(Record):
     need not be consecutive: inside the program they are indices into `values` (`encode` and `decode` in
     `arrays/labels.py` map between the two). The ignore label is not in `names`.
 
+    `things` are the labels whose objects are counted one by one, with the region of their cores inside each: a voxel of
+    an object has one value in its border and another in its core, and `arrays.objects` finds the objects again. What is
+    in no thing is stuff. `core_margin_mm` is how deep cores begin, see `arrays.cores`.
+
     `regions_class_order` says which value each region writes into a mask, later ones over earlier ones (nnU-Net's
     rule). With regions and without it, each voxel gets the value that is most likely by the scores of all regions:
     the one with the largest sum of the scores of the regions it belongs to, which is 0 for the background.
@@ -29,6 +40,16 @@ class Labels(Record):
     names: dict[str, int | tuple[int, ...]]
     ignore: int | None = None
     regions_class_order: tuple[int, ...] | None = None
+    things: dict[str, str] = Field(default_factory=dict)  # label -> region of its cores
+    core_margin_mm: float | None = Field(default=None, ge=0)  # None without things
+
+    @model_serializer(mode="wrap")
+    def _told(self, told: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # labels without things are told as they were before there were any: hashes of prepared cases stay valid
+        fields: dict[str, object] = told(self)
+        if not self.things:
+            fields = {name: value for name, value in fields.items() if name not in ("things", "core_margin_mm")}
+        return fields
 
     @field_validator("names", mode="before")
     @classmethod
@@ -56,11 +77,23 @@ class Labels(Record):
             raise ValueError(f"a label's value must be below {LARGEST_VALUE}")
         if self.regions_class_order is not None and len(self.regions_class_order) != len(self.foreground):
             raise ValueError("regions_class_order needs exactly one value per region")
+        if (fault := self._fault_of_things()) is not None:
+            raise ValueError(fault)
         if len(self.values) > MOST_LABELS:
             raise ValueError(
                 f"{len(self.values)} values are more than the {MOST_LABELS} that training labels can count"
             )
         return self
+
+    def _fault_of_things(self) -> str | None:
+        """What is wrong with `things`, in words."""
+        if bool(self.things) != (self.core_margin_mm is not None):
+            return "things and the margin of their cores belong together"
+        for name, core in self.things.items():
+            border, members = self.names.get(name), self.names.get(core)
+            if not isinstance(border, tuple) or len(border) != 2 or members != border[1]:
+                return f"the thing {name!r} needs two values, the second of which is its core {core!r}"
+        return None
 
     @property
     def has_regions(self) -> bool:
@@ -103,6 +136,16 @@ class Labels(Record):
         for region, members in enumerate(self.foreground.values()):
             membership[list(members), region] = True
         return membership
+
+    @property
+    def classes(self) -> dict[str, tuple[int, ...]]:
+        """Name to values of all that a user names: labels and regions, without the background and regions of cores."""
+        cores = set(self.things.values())
+        return {
+            name: tuple(self.values[index] for index in members)
+            for name, members in self.foreground.items()
+            if name not in cores
+        }
 
     def drawn_names(self, annotated: Collection[str] | None) -> tuple[str, ...]:
         """Names of `foreground` that are known in a case in which only the labels `annotated` were drawn; None is all.

@@ -1,0 +1,150 @@
+"""Objects found again in a map of cores and borders, their labels, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import cc3d
+import edt
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.arrays.cores import pieces_of
+from autoseg.records import FoundObject, Geometry
+
+#: A voxel's neighbours in flooding: those that make pieces, so that every voxel of a piece is reached.
+_TOUCHING = np.ones((3, 3, 3), dtype=np.bool_)
+
+
+def find_objects(
+    foreground: NDArray[np.bool_],
+    core: NDArray[np.bool_],
+    spacing: Sequence[float],
+    energy: NDArray[np.floating] | None = None,
+    smallest_core: int = 1,
+) -> NDArray[np.uint32]:
+    """Ids 1, 2, … of the objects (Z, Y, X), 0 where none is.
+
+    Each connected core is an object; it floods the foreground that is connected to it, and meets its neighbours in the
+    middle between the cores. A connected part of the foreground without any core is an object too.
+
+    Args:
+        foreground, core: (Z, Y, X) voxels of any object, and of cores.
+        spacing: voxel size in mm.
+        energy: (Z, Y, X) low in cores and high where objects meet, such as 1 less the probability of a core: objects
+            meet along its ridges instead. None: the distance to the nearest core.
+        smallest_core: voxels; smaller cores do not count where a part of the foreground has one that is not.
+
+    Only parts of the foreground with several cores are flooded, each in its box, so that memory is 12 bytes a voxel
+    beside the largest of these.
+    """
+    groups, count = pieces_of(foreground | core)
+    if not core.any():
+        return groups
+    seeds, cores = pieces_of(core)
+    owner = np.zeros(cores + 1, dtype=np.int64)
+    owner[seeds[core]] = groups[core]
+    sizes = np.asarray(cc3d.statistics(seeds, no_slice_conversion=True)["voxel_counts"], dtype=np.int64)
+    counted = sizes[: cores + 1] >= smallest_core
+    counted[0] = False
+    crowded = np.flatnonzero(np.bincount(owner[counted], minlength=count + 1) > 1)
+    if not crowded.size:
+        return groups
+    boxes = cc3d.statistics(groups)["bounding_boxes"]
+    ids, next_id = groups.copy(), count + 1
+    for group in crowded:
+        box = boxes[int(group)]
+        inside = groups[box] == group
+        markers = np.where(inside & counted[seeds[box]], seeds[box], np.uint32(0))
+        split, found = _flooded(markers, inside, spacing, None if energy is None else energy[box])
+        # the first keeps the number of the whole, so that all numbers are used
+        numbers = np.concatenate([[0, group], np.arange(next_id, next_id + found - 1)]).astype(np.uint32)
+        ids[box][inside] = numbers[split[inside]]
+        next_id += found - 1
+    return ids
+
+
+def _flooded(
+    markers: NDArray[np.uint32],
+    inside: NDArray[np.bool_],
+    spacing: Sequence[float],
+    energy: NDArray[np.floating] | None,
+) -> tuple[NDArray[np.int32], int]:
+    """Numbers 1, 2, … of the marker whose flood reaches a voxel first, and how many markers there are."""
+    from skimage.segmentation import watershed  # takes long to import, and few datasets have objects
+
+    occurring, places = np.unique(markers, return_inverse=True)
+    nothing = int(np.count_nonzero(occurring == 0))
+    numbered = places.reshape(markers.shape) + (1 - nothing)
+    if energy is None:
+        outside = np.ascontiguousarray(markers == 0)
+        energy = edt.edt(outside, anisotropy=tuple(float(size) for size in spacing), black_border=False)
+    flooded: NDArray[np.int32] = watershed(energy, numbered.astype(np.int32), connectivity=_TOUCHING, mask=inside)
+    return flooded, len(occurring) - nothing
+
+
+def labels_of_objects(ids: NDArray[np.integer], values: NDArray[np.integer], among: Collection[int]) -> dict[int, int]:
+    """The value that most voxels of each object have, of those in `among`; of equally many the smallest.
+
+    `ids` and `values` are (Z, Y, X). An object without a voxel of any of these values is not in the answer.
+    """
+    ascending = np.array(sorted(among), dtype=np.int64)
+    where = np.flatnonzero((ids.reshape(-1) > 0) & np.isin(values.reshape(-1), ascending))
+    places = np.searchsorted(ascending, values.reshape(-1)[where])
+    occurring, owners = np.unique(ids.reshape(-1)[where], return_inverse=True)
+    codes, counts = np.unique(owners.reshape(-1) * len(ascending) + places, return_counts=True)
+    order = np.lexsort((codes % max(len(ascending), 1), -counts, codes // max(len(ascending), 1)))
+    _, first = np.unique(codes[order] // max(len(ascending), 1), return_index=True)
+    best = codes[order[first]]
+    return {int(occurring[code // len(ascending)]): int(ascending[code % len(ascending)]) for code in best}
+
+
+def object_table(
+    ids: NDArray[np.integer],
+    values: Mapping[int, int],
+    names: Mapping[int, str],
+    geometry: Geometry,
+    probability: NDArray[np.floating] | None = None,
+) -> tuple[FoundObject, ...]:
+    """A row for each object of a map (k, j, i), axes as stored, in the order of the ids.
+
+    Args:
+        ids: 0 is no object.
+        values: value of each object, by id.
+        names: name of each value.
+        geometry: the grid of the map.
+        probability: (k, j, i) that a voxel belongs to an object: its mean over an object is the object's score.
+    """
+    occurring, owners = np.unique(ids, return_inverse=True)
+    flat = np.ascontiguousarray(owners.reshape(ids.shape), dtype=np.uint32)
+    if occurring.size == 0 or occurring[0] != 0:
+        flat += 1
+        occurring = np.concatenate([[0], occurring])
+    if occurring.size == 1:
+        return ()
+    told = cc3d.statistics(flat)
+    sums = None if probability is None else np.bincount(flat.reshape(-1), weights=probability.reshape(-1))
+    rows = []
+    for place in range(1, len(occurring)):
+        voxels, centre = int(told["voxel_counts"][place]), np.asarray(told["centroids"][place], dtype=np.float64)
+        z, y, x = ((int(side.start), int(side.stop)) for side in told["bounding_boxes"][place])
+        number = int(occurring[place])
+        rows.append(
+            FoundObject(
+                id=number,
+                label=names[values[number]],
+                voxels=voxels,
+                ml=voxels * geometry.voxel_ml,
+                centre=(float(centre[0]), float(centre[1]), float(centre[2])),
+                centre_mm=_in_world(centre, geometry),
+                box=(z, y, x),
+                score=None if sums is None else float(sums[place] / voxels),
+            )
+        )
+    return tuple(rows)
+
+
+def _in_world(centre: NDArray[np.float64], geometry: Geometry) -> tuple[float, float, float]:
+    """RAS+ millimetres of a place (k, j, i)."""
+    x, y, z, _ = geometry.matrix @ np.array([centre[2], centre[1], centre[0], 1.0])
+    return (float(x), float(y), float(z))

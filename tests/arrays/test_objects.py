@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import touching
+
+from autoseg.arrays.cores import object_cores
+from autoseg.arrays.objects import find_objects, labels_of_objects, object_table
+from autoseg.evaluation.instances import score_instances
+from autoseg.records import Geometry
+
+SQUARE = (1.0, 1.0, 1.0)
+
+#: What a round trip through cores and borders has to keep.
+WANTED = 0.99
+
+
+@given(seed=st.integers(0, 10_000), margin=st.sampled_from([1.0, 2.0, 3.0]))
+@settings(max_examples=25, deadline=None)
+def test_discs_that_touch_come_back(seed: int, margin: float) -> None:
+    ids = touching(seed, (1, 200, 220), 30, (10, 20), smallest=80)
+    found = find_objects(ids > 0, object_cores(ids, SQUARE, margin), SQUARE)
+    score = score_instances(ids, found)
+    assert score.panoptic_quality is not None
+    assert score.panoptic_quality >= WANTED
+    assert score.recognition_quality == 1
+
+
+@given(seed=st.integers(0, 10_000), spacing=st.sampled_from([SQUARE, (2.5, 1.0, 1.0)]))
+@settings(max_examples=10, deadline=None)
+def test_ellipsoids_that_touch_come_back(seed: int, spacing: tuple[float, float, float]) -> None:
+    ids = touching(seed, (24, 60, 60), 14, (8, 14), smallest=300)
+    found = find_objects(ids > 0, object_cores(ids, spacing, 2.0), spacing)
+    score = score_instances(ids, found)
+    assert score.panoptic_quality is not None
+    assert score.panoptic_quality >= WANTED
+    assert score.recognition_quality == 1
+
+
+def test_objects_that_touch_meet_in_the_middle() -> None:
+    foreground = np.zeros((1, 5, 12), np.bool_)
+    foreground[0, 1:4, 1:11] = True
+    core = np.zeros_like(foreground)
+    core[0, 2, 2:4], core[0, 2, 8:10] = True, True
+    found = find_objects(foreground, core, SQUARE)
+    assert sorted(np.unique(found)) == [0, 1, 2]
+    assert (found[0, 1:4, 1:6] == found[0, 2, 2]).all()
+    assert (found[0, 1:4, 6:11] == found[0, 2, 9]).all()
+
+
+def test_an_energy_moves_where_they_meet() -> None:
+    foreground = np.ones((1, 1, 10), np.bool_)
+    core = np.zeros_like(foreground)
+    core[..., 0], core[..., 9] = True, True
+    energy = np.array([[[0, 0.1, 0.9, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0]]], dtype=np.float32)
+    found = find_objects(foreground, core, SQUARE, energy)
+    assert (found[..., 3:] == found[..., 9]).all()
+    assert found[..., 1] == found[..., 0] != found[..., 9]
+
+
+def test_foreground_without_a_core_is_an_object() -> None:
+    foreground = np.zeros((1, 3, 9), np.bool_)
+    foreground[0, 1, 1:3], foreground[0, 1, 5:8] = True, True
+    core = np.zeros_like(foreground)
+    core[0, 1, 6] = True
+    found = find_objects(foreground, core, SQUARE)
+    assert found[0, 1].tolist() == [0, 1, 1, 0, 0, 2, 2, 2, 0]
+    assert find_objects(foreground, np.zeros_like(core), SQUARE).max() == 2
+    assert not find_objects(np.zeros_like(core), np.zeros_like(core), SQUARE).any()
+
+
+def test_a_core_outside_the_foreground_counts_as_foreground() -> None:
+    core = np.zeros((1, 3, 5), np.bool_)
+    core[0, 1, 2] = True
+    assert find_objects(np.zeros_like(core), core, SQUARE).sum() == 1
+
+
+def test_specks_of_core_make_no_objects_beside_a_larger_core() -> None:
+    foreground = np.ones((1, 5, 20), np.bool_)
+    core = np.zeros_like(foreground)
+    core[0, 1:4, 1:6], core[0, 2, 15] = True, True
+    assert find_objects(foreground, core, SQUARE).max() == 2
+    assert find_objects(foreground, core, SQUARE, smallest_core=2).max() == 1
+    only = np.zeros_like(core)
+    only[0, 2, 15] = True
+    assert find_objects(foreground, only, SQUARE, smallest_core=2).max() == 1
+
+
+def test_every_other_voxel_is_an_object_of_its_own() -> None:
+    """More than 65535 of them, some of which touch another."""
+    foreground = np.zeros((1, 400, 1200), np.bool_)
+    foreground[0, ::2, ::2] = True
+    foreground[0, 0, :7] = True
+    core = np.zeros_like(foreground)
+    core[0, ::2, ::2] = True
+    found = find_objects(foreground, core, SQUARE)
+    assert len(np.unique(found[found > 0])) == found.max() == 200 * 600
+    assert len(np.unique(found[0, 0, :7])) == 4
+
+
+def test_an_object_is_what_most_of_its_voxels_are() -> None:
+    ids = np.array([[[7, 7, 7, 0, 3, 3, 5, 5]]], dtype=np.uint32)
+    values = np.array([[[1, 2, 2, 1, 4, 1, 9, 9]]], dtype=np.uint8)
+    assert labels_of_objects(ids, values, (1, 2, 4)) == {3: 1, 7: 2}  # of equally many the smallest
+    assert labels_of_objects(np.zeros_like(ids), values, (1, 2)) == {}
+
+
+def test_the_table_of_objects() -> None:
+    ids = np.zeros((4, 5, 6), dtype=np.uint32)
+    ids[1:3, 2, 3:5] = 70_000
+    ids[0, 0, 0] = 2
+    affine = ((0.5, 0.0, 0.0, 10.0), (0.0, 0.5, 0.0, 20.0), (0.0, 0.0, 2.0, -30.0), (0.0, 0.0, 0.0, 1.0))
+    geometry = Geometry(shape=(4, 5, 6), affine=affine)
+    probability = np.full(ids.shape, 0.5, dtype=np.float32)
+    probability[1, 2, 3] = 1.0
+    first, second = object_table(ids, {2: 1, 70_000: 3}, {1: "cell", 3: "speck"}, geometry, probability)
+    assert (first.id, first.label, first.voxels, first.box) == (2, "cell", 1, ((0, 1), (0, 1), (0, 1)))
+    assert (second.id, second.label, second.voxels) == (70_000, "speck", 4)
+    assert second.centre == (1.5, 2.0, 3.5)
+    assert second.centre_mm == pytest.approx((10 + 3.5 * 0.5, 20 + 2 * 0.5, -30 + 1.5 * 2))
+    assert second.box == ((1, 3), (2, 3), (3, 5))
+    assert second.ml == pytest.approx(4 * 0.5 / 1000)
+    assert second.score == pytest.approx(2.5 / 4)
+    assert object_table(ids, {2: 1, 70_000: 3}, {1: "cell", 3: "speck"}, geometry)[0].score is None
+    assert object_table(np.zeros_like(ids), {}, {}, geometry) == ()
