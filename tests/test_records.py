@@ -71,3 +71,29 @@ def test_spacing_is_in_array_order_whatever_the_direction() -> None:
     geometry = Geometry(shape=(4, 5, 6), affine=tuple(map(tuple, affine.tolist())))
     assert geometry.spacing == (3.0, 2.0, 0.5)
     assert geometry.model_copy(update={"flat": True}).spacing == (1998.0, 2.0, 0.5)
+
+
+def test_labels_without_things_are_told_as_before_there_were_any() -> None:
+    plain = Labels(names={"background": 0, "a": 1})
+    assert set(plain.model_dump(mode="json")) == {"names", "ignore", "regions_class_order"}
+    names: dict[str, int | tuple[int, ...]] = {"background": 0, "cell": (1, 3), "vessel": 2, "cell core": 3}
+    counted = Labels(names=names, things={"cell": "cell core"}, core_margin_mm=1.5)
+    assert Labels.model_validate_json(counted.model_dump_json()) == counted
+    assert counted.classes == {"cell": (1, 3), "vessel": (2,)}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"things": {"cell": "cell core"}},
+        {"core_margin_mm": 1.0},
+        {"things": {"cell core": "cell"}, "core_margin_mm": 1.0},
+        {"things": {"vessel": "cell core"}, "core_margin_mm": 1.0},
+        {"things": {"nobody": "cell core"}, "core_margin_mm": 1.0},
+        {"things": {"cell": "cell core"}, "core_margin_mm": -1.0},
+    ],
+)
+def test_things_need_a_core(fields: dict[str, object]) -> None:
+    names = {"background": 0, "cell": (1, 3), "vessel": 2, "cell core": 3}
+    with pytest.raises(ValidationError):
+        Labels.model_validate({"names": names, **fields})

@@ -50,8 +50,8 @@ def object_cores(ids: NDArray[np.integer], spacing: Sequence[float], margin: flo
     return _largest_parts(core, pieces, count)
 
 
-def pieces_of(ids: NDArray[np.integer]) -> tuple[NDArray[np.uint32], int]:
-    """The connected pieces of objects (Z, Y, X), numbered from 1 on, and how many there are."""
+def pieces_of(ids: NDArray[np.generic]) -> tuple[NDArray[np.uint32], int]:
+    """The connected pieces of objects or of a mask (Z, Y, X), numbered from 1 on, and how many there are."""
     numbered, count = cc3d.connected_components(np.pad(ids, MARGIN), connectivity=CONNECTIVITY, return_N=True)
     return np.ascontiguousarray(numbered[1:-1, 1:-1, 1:-1], dtype=np.uint32), int(count)
 
@@ -77,7 +77,7 @@ def _deeper(pieces: NDArray[np.uint32], depth: NDArray[np.float32], margins: NDA
     """Voxels deeper than the margin of their piece, but for those that touch another piece's."""
     deep = (pieces > 0) & (depth > margins.astype(np.float32)[pieces])
     lowest, highest = _neighbours(pieces, deep)
-    alone = deep & (lowest == pieces) & (highest == pieces)
+    alone: NDArray[np.bool_] = deep & (lowest == pieces) & (highest == pieces)
     # a piece that touches others everywhere keeps what it has, if it does not touch another one of this kind
     lost = np.zeros(len(margins), dtype=np.bool_)
     lost[pieces[deep]] = True

@@ -79,7 +79,8 @@ def _flooded(
     if energy is None:
         outside = np.ascontiguousarray(markers == 0)
         energy = edt.edt(outside, anisotropy=tuple(float(size) for size in spacing), black_border=False)
-    flooded: NDArray[np.int32] = watershed(energy, numbered.astype(np.int32), connectivity=_TOUCHING, mask=inside)
+    seeds = numbered.astype(np.int32)
+    flooded: NDArray[np.int32] = watershed(energy, seeds, connectivity=_TOUCHING, mask=inside)  # type: ignore[no-untyped-call]
     return flooded, len(occurring) - nothing
 
 

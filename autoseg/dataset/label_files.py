@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.dataset.combinations import Combination, Combined, read_combined, value_of, with_combinations
-from autoseg.dataset.instances import read_objects
+from autoseg.dataset.instance_maps import read_objects
 from autoseg.dataset.label_values import with_white_as_label
 from autoseg.dataset.naming import data_files
 from autoseg.dataset.readers import read_labels, stem_of
