@@ -34,7 +34,7 @@ from autoseg.evaluation.instances import means, score_instances
 from autoseg.records import InstanceScore
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "arrays"))
-from scenes import touching  # noqa: E402
+from scenes import touching
 
 Ids = NDArray[np.integer]
 Channels = NDArray[np.float32]  # (C, Z, Y, X); the first is the foreground
