@@ -15,6 +15,7 @@ from autoseg.dataset.itk import mask_like_image, volume_of_image
 from autoseg.dataset.readers import read_image, write_labels
 from autoseg.errors import PredictionError
 from autoseg.inference.engines import TORCH, engine_device, engine_precision
+from autoseg.inference.found_scene import found_scene
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import asked_precision, load_models, networks_of
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode
@@ -69,7 +70,7 @@ class Predictor:
     @property
     def labels(self) -> dict[str, int | tuple[int, ...]]:
         """Names of the labels and their values in masks."""
-        return dict(self._model.labels.names)
+        return dict(self._model.labels.without_cores.names)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -121,4 +122,6 @@ class Predictor:
 
     def _mask(self, volume: Volume) -> NDArray[np.integer]:
         with self._lock:
-            return predict_volume(self._model, volume, settings=self._settings)
+            mask = predict_volume(self._model, volume, settings=self._settings)
+        labels = self._model.labels
+        return found_scene(mask, labels, volume.geometry).labels if labels.things else mask

@@ -16,7 +16,7 @@ from autoseg.tables import counted, show_failures, show_table
 if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.reports import DemoReport, EvaluateReport, EveryReport, PredictReport, TrainReport
     from autoseg.pipeline.trust import ReviewRow
-    from autoseg.records import Comparison, PairedDifference, Summary
+    from autoseg.records import Comparison, InstanceMeans, InstanceScore, PairedDifference, Summary
 
 #: Rows of scores up to which every case is shown; of more, only the worst.
 MOST_ROWS = 20
@@ -28,6 +28,7 @@ def show_train(console: Console, report: TrainReport) -> None:
     show_failures(console, report.failures)
     if report.summary is not None:
         show_summary(console, report.summary, f"Held-out cases of fold {report.run.fold}")
+        show_instances(console, report.summary)
     times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     say(console, f"{counted(report.epochs, 'epoch')}, {counted(report.steps, 'step')} ({times})")
     if report.ended_early:
@@ -86,6 +87,7 @@ def show_evaluate(console: Console, report: EvaluateReport, every_case: bool) ->
     show_cases(console, report.summary, every_case)
     show_summary(console, report.summary, "All cases")
     show_lesions(console, report.summary)
+    show_instances(console, report.summary)
     show_failures(console, report.summary.failures)
     say(console, f"Written: {report.output}")
 
@@ -203,6 +205,36 @@ def show_differences(console: Console, rows: Sequence[PairedDifference], title: 
     ]  # fmt: skip
     known = [place for place, column in enumerate(zip(*cells, strict=True)) if set(column) - {"", "-"}]
     show_table(console, title, [columns[place] for place in known], ([row[place] for place in known] for row in cells))
+
+
+def show_instances(console: Console, summary: Summary) -> None:
+    """Objects counted one by one, per label; nothing where none are counted."""
+    rows = []
+    for label, entry in summary.labels.items():
+        if entry.instances is None or entry.instance_means is None:
+            continue
+        for name, score in (("all objects", entry.instances), ("mean of cases", entry.instance_means)):
+            qualities = (score.panoptic_quality, score.segmentation_quality, score.recognition_quality)
+            rows.append((label, name, *map(_score, qualities), *map(_score, _precisions(score)), ""))
+        found = entry.instances
+        rows[-2] = (*rows[-2][:-1], f"{found.matched} of {found.reference}")
+    if not rows:
+        return
+    columns = ("label", "over", "PQ", "SQ", "RQ", "AP50", "AP75", "AP90", "found")
+    show_table(console, "Objects", columns, rows)
+    told = "PQ, SQ, RQ: panoptic, segmentation and recognition quality; AP: TP / (TP + FP + FN) from that IoU on."
+    if summary.panoptic is not None:
+        parts = ("things", "stuff", "all")
+        means = ", ".join(f"{part} {_score(getattr(summary.panoptic, part))}" for part in parts)
+        told += f" Mean PQ of labels: {means}."
+    say(console, told)
+
+
+def _precisions(score: InstanceScore | InstanceMeans) -> tuple[float | None, ...]:
+    """Average precision at an IoU of 0.5, 0.75 and 0.9."""
+    from autoseg.evaluation.instances import precision_at  # loads numpy
+
+    return tuple(precision_at(score, iou) for iou in (0.5, 0.75, 0.9))
 
 
 def show_demo(console: Console, report: DemoReport) -> None:

@@ -28,7 +28,8 @@ from skimage.segmentation import watershed
 
 from autoseg.arrays.cores import deepest, depths, object_cores, pieces_of
 from autoseg.arrays.objects import find_objects
-from autoseg.dataset.instance_maps import MARGIN_SHARE, read_scene
+from autoseg.dataset.counted import MARGIN_SHARE
+from autoseg.dataset.instance_maps import read_scene
 from autoseg.dataset.layouts import open_dataset
 from autoseg.evaluation.instances import means, score_instances
 from autoseg.records import InstanceScore

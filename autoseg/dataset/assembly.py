@@ -6,8 +6,8 @@ from pathlib import Path
 
 from autoseg.arrays.labels import region_round_trip
 from autoseg.dataset.annotated import read_annotated, with_annotated
+from autoseg.dataset.counted import CountedDataset, counted_dataset, has_objects, without_objects
 from autoseg.dataset.declaration import FILE_NAME, Declaration
-from autoseg.dataset.instance_maps import CountedDataset, counted_dataset, has_objects, without_objects
 from autoseg.dataset.label_files import chosen_files, file_names, labels_of_files, with_drawn
 from autoseg.dataset.label_values import labels_from_files
 from autoseg.dataset.readers import ending_of, read_geometry

@@ -40,7 +40,7 @@ class Declaration:
     test: tuple[Listed, ...] = ()
     cases_declared: int | None = None
     annotated: Mapping[str, tuple[str, ...]] | None = None  # case -> labels that were drawn; ALL_DRAWN for all cases
-    instances: bool | str | tuple[str, ...] | None = None  # which objects are counted, see `dataset.instance_maps`
+    instances: bool | str | tuple[str, ...] | None = None  # which objects are counted, see `dataset.counted`
     notes: tuple[str, ...] = ()
 
 

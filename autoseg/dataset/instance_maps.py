@@ -1,200 +1,28 @@
-"""Objects counted one by one in a dataset: which labels they are of, and how the labels of a case are read.
+"""Maps of objects: how the labels of a case with objects are read, from its ids and what each of them is.
 
-A dataset has objects where dataset.json says so ("instances"), or where it has a folder of instance maps beside its
-images. An instance map holds the id of an object in each voxel, in any integer type; ids mean nothing beyond one case.
-What kind each object is of, the label map tells; where there is one kind only, no label map is needed.
-
-    "instances": true             each label is counted
-    "instances": ["nucleus"]      these labels are counted, the others are regions without objects
-    "instances": "nucleus"        all objects are of this one label, whatever the label maps hold
-    "instances": false            instance maps are not read
-
-Within the program an object is two label values, its border and its core, and each counted label a region of both
-(`arrays.cores`). So one label map holds them all, and nothing after it needs to know of objects.
+An instance map holds the id of an object in each voxel, in any integer type; ids mean nothing beyond one case. Within
+the program an object is two label values, its border and its core, and each counted label a region of both (see
+`arrays.cores`). So one label map holds them all, and nothing after it needs to know of objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.cores import deepest, depths, object_cores, pieces_of
+from autoseg.arrays.cores import object_cores
 from autoseg.arrays.objects import labels_of_objects
 from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
-from autoseg.dataset.readers import read_labels
+from autoseg.dataset.naming import data_files
+from autoseg.dataset.readers import read_labels, stem_of
 from autoseg.dataset.voxels import smallest_type
 from autoseg.errors import DatasetError
 from autoseg.records import Case, LabelMap, Labels
 
-#: What dataset.json says of objects; None where it says nothing.
-Counted = bool | str | tuple[str, ...] | None
-
-#: The label of objects to which nobody gave a name.
-OBJECT = "object"
-
-#: Cases whose objects are measured to find out how deep cores begin.
-MEASURED_CASES = 8
-
-#: How deep cores begin, as a share of the depth of the median object. A disc keeps 56 % of its pixels as its core, a
-#: ball 42 % of its voxels, and the cores of two that touch are half a radius apart.
-MARGIN_SHARE = 0.25
-
-
-@dataclass(frozen=True)
-class CountedDataset:
-    """Labels and cases of a dataset with objects, and notes for the user."""
-
-    labels: Labels
-    cases: tuple[Case, ...]
-    test: tuple[Case, ...]
-    notes: tuple[str, ...]
-
-
-def has_objects(counted: Counted, cases: Sequence[Case]) -> bool:
-    """Whether the objects of a dataset are counted: as it says, or by its instance maps."""
-    return counted not in (None, False) or (counted is None and any(case.instances is not None for case in cases))
-
-
-def without_objects(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """The cases without their instance maps."""
-    return tuple(case if case.instances is None else case.model_copy(update={"instances": None}) for case in cases)
-
-
-def counted_dataset(
-    counted: Counted, declared: Labels | None, cases: Sequence[Case], test: Sequence[Case], root: Path
-) -> CountedDataset:
-    """What a dataset with objects is made of.
-
-    Raises DatasetError where labels are named that there are not, or cannot be counted, and where ids and labels would
-    have to be in one file.
-    """
-    if any(case.label_files for case in cases):
-        raise DatasetError(
-            "has one file per label, and its objects are to be counted",
-            where=root,
-            remedy='Put label maps into labelsTr and ids into instancesTr, or say "instances": false.',
-        )
-    in_folder = any(case.instances is not None for case in cases)
-    plain, things = _things(counted, declared, in_folder, root)
-    one_kind = len(plain.foreground) == 1 and plain.ignore is None  # then no label map has anything to tell
-    kept = [tuple(_with_files(case, in_folder, one_kind) for case in part) for part in (cases, test)]
-    margin, note = _margin([case.instances for case in kept[0] if case.instances is not None])
-    notes = [_told(things, plain, in_folder), note]
-    if counted is None and in_folder and one_kind and any(case.labels is not None for case in cases):
-        notes.append(
-            "the label maps are not read, as dataset.json does not say which labels are counted: "
-            'say "instances": true, or name them'
-        )
-    return CountedDataset(with_cores(plain, things, margin), kept[0], kept[1], tuple(notes))
-
-
-def with_cores(plain: Labels, things: Sequence[str], margin_mm: float) -> Labels:
-    """The labels with a second value for the core of each thing, above all values of theirs.
-
-    `plain` are labels of one value each; the names of the regions of cores end in "core".
-    """
-    above = max(*plain.values, plain.ignore or 0) + 1
-    cores = {name: above + number for number, name in enumerate(things)}
-    names: dict[str, int | tuple[int, ...]] = {}
-    for name, value in plain.names.items():
-        if name in cores and isinstance(value, int):
-            names[name] = (value, cores[name])
-        else:
-            names[name] = value
-    regions = {name: _core_name(name, plain) for name in things}
-    names |= {regions[name]: cores[name] for name in things}
-    return Labels(names=names, ignore=plain.ignore, things=regions, core_margin_mm=margin_mm)
-
-
-def _core_name(name: str, plain: Labels) -> str:
-    wanted = f"{name} core"
-    while wanted in plain.names:
-        wanted += " of objects"
-    return wanted
-
-
-# ----------------------------------------------------------------------------------------------------- recognition
-
-
-def _things(counted: Counted, declared: Labels | None, in_folder: bool, root: Path) -> tuple[Labels, tuple[str, ...]]:
-    """The labels as a user names them, and those of them that are counted."""
-    if isinstance(counted, str):
-        return _only(counted), (counted,)
-    alone = declared is None or len(declared.foreground) == 1
-    if declared is None or (counted is None and not alone):
-        if isinstance(counted, tuple):
-            raise _bad(root, f"it names {', '.join(counted)}, but no labels are declared")
-        return _only(OBJECT), (OBJECT,)
-    things = counted if isinstance(counted, tuple) else tuple(declared.foreground)
-    for name in things:
-        if name not in declared.foreground:
-            raise _bad(root, f"{name!r} is no label; labels are {', '.join(declared.foreground)}")
-    if not things:
-        raise _bad(root, "it names no label")
-    if declared.has_regions:
-        raise _bad(root, "labels that are lists of values cannot be counted")
-    if not in_folder and not alone:
-        raise DatasetError(
-            f"field instances: {len(declared.foreground)} labels are declared, but the label maps hold ids of objects",
-            where=root,
-            remedy="Put the ids into instancesTr, and into labelsTr what each voxel is; or declare one label.",
-        )
-    return declared, things
-
-
-def _only(name: str) -> Labels:
-    return Labels(names={"background": 0, name: 1})
-
-
-def _bad(root: Path, what: str) -> DatasetError:
-    return DatasetError(f"field instances: {what}", where=root, remedy="Correct this field of dataset.json.")
-
-
-def _with_files(case: Case, in_folder: bool, one_kind: bool) -> Case:
-    """The case with its ids in `instances`, and with its label map where that tells something."""
-    if not in_folder:
-        return case.model_copy(update={"instances": case.labels, "labels": None})
-    if one_kind or case.instances is None:  # a case without ids has no labels that could be learned from
-        return case.model_copy(update={"labels": None})
-    return case
-
-
-def _margin(files: Sequence[Path]) -> tuple[float, str]:
-    """How deep in mm cores begin, and why; from some of the cases, as far as they can be read."""
-    step = max(1, len(files) // MEASURED_CASES)
-    found, edges = [], []
-    for path in files[::step][:MEASURED_CASES]:
-        try:
-            label_map = read_labels(path)
-            pieces, count = pieces_of(_ids(label_map, path))
-        except DatasetError:
-            continue  # the check of the cases reports it
-        spacing = label_map.geometry.spacing
-        edges.append(min(spacing))
-        found.append(deepest(pieces, depths(pieces, spacing), count)[1:])
-    every = np.concatenate(found) if found else np.zeros(0)
-    every = every[np.isfinite(every)]
-    finest = min(edges, default=1.0)
-    if not every.size:
-        return finest, f"cores of objects begin {finest:g} mm deep, one voxel: no object could be measured"
-    median = float(np.median(every))
-    margin = max(finest, MARGIN_SHARE * median)
-    why = f"a quarter of the depth of the median of {every.size} objects ({median:.3g} mm)"
-    return margin, f"cores of objects begin {margin:.3g} mm deep: {why if margin > finest else 'one voxel'}"
-
-
-def _told(things: Sequence[str], plain: Labels, in_folder: bool) -> str:
-    where = "instancesTr" if in_folder else "the label maps"
-    stuff = [name for name in plain.foreground if name not in things]
-    rest = f"; {', '.join(stuff)} without objects" if stuff else ""
-    return f"objects are counted one by one, by the ids in {where}: {', '.join(things)}{rest}"
-
-
-# --------------------------------------------------------------------------------------------------------- reading
+#: Folder of instance maps below that of masks.
+INSTANCES = "instances"
 
 
 def read_objects(case: Case, labels: Labels) -> LabelMap:
@@ -207,7 +35,7 @@ def read_objects(case: Case, labels: Labels) -> LabelMap:
     geometry = label_map.geometry
     cores = object_cores(ids, geometry.spacing, labels.core_margin_mm or 0.0)
     found = values.copy()
-    for border, core in _pairs(labels).items():
+    for border, core in labels.core_values.items():
         found[cores & (values == border)] = core
     return LabelMap(found, geometry, label_map.notes)
 
@@ -221,8 +49,8 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
     if case.instances is None:
         raise DatasetError("has no map of objects", where=case.id, remedy="Add its file to instancesTr.")
     label_map = read_labels(case.instances)
-    ids = _ids(label_map, case.instances)
-    pairs = _pairs(labels)
+    ids = ids_of(label_map, case.instances)
+    pairs = labels.core_values
     declared = (*labels.values, labels.ignore or 0)
     values = np.zeros(ids.shape, dtype=smallest_type(min(declared), max(declared)))
     if case.labels is None:
@@ -245,6 +73,21 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
     return ids, values, label_map
 
 
+def whole_objects(label_map: LabelMap, labels: Labels) -> LabelMap:
+    """A map of borders and cores with one value for both, as `Labels.without_cores` has it."""
+    values: NDArray[np.generic] = label_map.labels.copy()
+    for border, core in labels.core_values.items():
+        values[label_map.labels == core] = border
+    return LabelMap(values, label_map.geometry, label_map.notes)
+
+
+def instance_map_of(mask: Path) -> Path | None:
+    """The instance map that goes with a mask of ours, in a folder below; None where there is none."""
+    folder = mask.parent / INSTANCES
+    found = [path for path in data_files(folder) if stem_of(path) == stem_of(mask)] if folder.is_dir() else []
+    return found[0] if len(found) == 1 else None
+
+
 def _paint(values: NDArray[np.integer], ids: NDArray[np.integer], value_of: dict[int, int], where: Path) -> None:
     """Give all voxels of each object its value."""
     occurring, owners = np.unique(ids, return_inverse=True)
@@ -260,7 +103,7 @@ def _paint(values: NDArray[np.integer], ids: NDArray[np.integer], value_of: dict
     values[inside] = table[owners.reshape(ids.shape)[inside]]
 
 
-def _ids(label_map: LabelMap, where: Path) -> NDArray[np.integer]:
+def ids_of(label_map: LabelMap, where: Path) -> NDArray[np.integer]:
     """The ids of a file; raises DatasetError where they are no whole numbers from 0 on."""
     found = label_map.labels
     if found.dtype.kind == "f" or (found.size and int(found.min()) < 0):
@@ -283,13 +126,3 @@ def _kinds(path: Path, ids_path: Path, ids: LabelMap) -> NDArray[np.integer]:
             return found.labels  # type: ignore[return-value]
         what = f"lies {distance:.1f} mm away from the ids in {ids_path.name}"
     raise DatasetError(what, where=path, remedy="Give labels and ids on one grid.")
-
-
-def _pairs(labels: Labels) -> dict[int, int]:
-    """For the value of each thing, which its borders keep, the value of its cores."""
-    found = {}
-    for name in labels.things:
-        value = labels.names[name]
-        if isinstance(value, tuple):
-            found[value[0]] = value[1]
-    return found

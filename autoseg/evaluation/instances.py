@@ -140,6 +140,14 @@ def means(scores: Iterable[InstanceScore]) -> InstanceMeans:
     )
 
 
+def precision_at(score: InstanceScore | InstanceMeans, iou: float) -> float | None:
+    """Average precision from an IoU on, one of `IOU_THRESHOLDS`."""
+    place = IOU_THRESHOLDS.index(iou)
+    if isinstance(score, InstanceMeans):
+        return score.average_precision[place]
+    return score.counts[place].average_precision
+
+
 def panoptic_score(labels: Mapping[str, InstanceScore], things: Collection[str]) -> PanopticScore:
     """Panoptic quality of things, stuff and all: means over labels of what `pooled` gives for each of them."""
     return PanopticScore(

@@ -34,6 +34,8 @@ def decide(labels: Labels, measure: Measure) -> tuple[TriedStep, ...]:
 
     Plain labels do not touch one another, so that one look at the cases is enough for all of them.
     """
+    if labels.things:  # what is counted has more than one component by right
+        return ()
     names = list(labels.foreground)
     tried = [_together(measure([], [None]))]
     if len(names) < 2:  # then it is the same as all foreground

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autoseg.errors import RecordError
+from autoseg.evaluation.instances import means, panoptic_score
+from autoseg.evaluation.instances import pooled as pooled_instances
 from autoseg.evaluation.lesions import pooled
 from autoseg.files import parse_record
-from autoseg.records import CaseScore, Labels, LabelScore, LabelSummary, Summary
+from autoseg.records import CaseScore, Labels, LabelScore, LabelSummary, PanopticScore, Summary
 
 #: Fields of nnU-Net's summary.json that stand beside ours.
 NNUNET_FIELDS = ("foreground_mean", "mean", "metric_per_case")
@@ -27,6 +29,7 @@ def summarize(
     failures: Mapping[str, str] | None = None,
     names: Sequence[str] = (),
     lesion_iou: float | None = None,
+    things: Collection[str] = (),
 ) -> Summary:
     """Means over cases, per label and over labels; `failures` tells why cases have no score.
 
@@ -35,7 +38,7 @@ def summarize(
     may. Cases whose reference lacks the label are counted as false alarms or as rightly absent, and enter no mean.
     Cases in which nobody drew the label are counted apart too. Lesions, where they were matched, are those of all cases
     together.
-    `names` are all labels, in their order; without them those of the scores.
+    `names` are all labels, in their order; without them those of the scores. `things` are those that are counted.
     """
     told = list(dict.fromkeys([*names, *(name for score in scores for name in score.labels)]))
     labels = {name: _summarize_label([score.labels.get(name) for score in scores]) for name in told}
@@ -43,10 +46,16 @@ def summarize(
         tolerance_mm=tolerance_mm,
         lesion_iou=lesion_iou,
         mean_dice=_mean(entry.dice for entry in labels.values()),
+        panoptic=_panoptic(labels, things),
         labels=labels,
         cases=tuple(scores),
         failures=dict(failures or {}),
     )
+
+
+def _panoptic(labels: Mapping[str, LabelSummary], things: Collection[str]) -> PanopticScore | None:
+    scored = {name: entry.instances for name, entry in labels.items() if entry.instances is not None}
+    return panoptic_score(scored, things) if scored else None
 
 
 def _summarize_label(scores: Sequence[LabelScore | None]) -> LabelSummary:
@@ -55,6 +64,7 @@ def _summarize_label(scores: Sequence[LabelScore | None]) -> LabelSummary:
     absent = [score for score in drawn if _reference_voxels(score) == 0]
     alarms = sum(score.false_positives > 0 for score in absent)
     lesions = [score.lesions for score in drawn if score.lesions is not None]
+    instances = [score.instances for score in drawn if score.instances is not None]
     return LabelSummary(
         dice=_mean(score.dice for score in present),
         iou=_mean(score.iou for score in present),
@@ -69,6 +79,8 @@ def _summarize_label(scores: Sequence[LabelScore | None]) -> LabelSummary:
         both_empty=len(absent) - alarms,
         not_annotated=len(scores) - len(drawn),
         lesions=pooled(lesions) if lesions else None,
+        instances=pooled_instances(instances) if instances else None,
+        instance_means=means(instances) if instances else None,
     )
 
 

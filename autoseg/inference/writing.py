@@ -18,6 +18,7 @@ from autoseg.errors import AutosegError, PredictionError
 from autoseg.files import aside_name, left_aside
 from autoseg.fingerprint.likeness import Unlike
 from autoseg.inference.chosen_labels import held_labels
+from autoseg.inference.found_scene import found_scene, write_objects
 from autoseg.inference.maps import CaseMaps, write_maps
 from autoseg.inference.reading import guarded
 from autoseg.records import Case, CaseEvidence, Geometry, LabelEvidence, Labels
@@ -62,10 +63,13 @@ class ScoredCase:
 def write_case(
     scored: ScoredCase, folder: Path, writer: MaskWriter = LIKE_IMAGE, chosen: Sequence[str] = ()
 ) -> CaseOutcome:
-    """Write one mask, which holds the `chosen` labels, and its maps (writing thread); `named` gives it its name."""
+    """Write one mask, which holds the `chosen` labels, and its maps (writing thread); `named` gives it its name.
+
+    Of a model with things the mask holds whole objects, whose ids and table are written beside it.
+    """
     began = time.perf_counter()
     case, geometry = scored.outcome.case, scored.geometry
-    path, held = mask_path(case, folder, writer), held_labels(scored.names, chosen)
+    path, held = mask_path(case, folder, writer), held_labels(scored.names.without_cores, chosen)
 
     unnamed = aside_name(path)
 
@@ -74,7 +78,12 @@ def write_case(
             stale.unlink(missing_ok=True)
         maps = {} if scored.maps is None else write_maps(scored.maps, case.id, folder, case.images[0])
         volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
-        writer.write(unnamed, scored.labels, geometry, case, held)  # last: what has a mask has all that goes with it
+        mask = scored.labels
+        if scored.names.things:
+            scene = found_scene(mask, scored.names, geometry)
+            maps |= write_objects(scene, case, folder)
+            mask = scene.labels
+        writer.write(unnamed, mask, geometry, case, held)  # last: what has a mask has all that goes with it
         seen = CaseEvidence(evidence=scored.evidence, volumes=volumes)
         return replace(scored.outcome, mask=path, unnamed=unnamed, maps=maps, seen=seen)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from autoseg.arrays.components import post_processed
 from autoseg.dataset.checks import labels_place
 from autoseg.dataset.geometry import corner_distance_mm
+from autoseg.dataset.instance_maps import whole_objects
 from autoseg.dataset.label_files import class_files, file_names, labels_of_files, read_reference, with_drawn
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.listing import visible_folders
@@ -26,6 +27,7 @@ from autoseg.files import read_record, write_json
 from autoseg.model_file import read_header
 from autoseg.pipeline.receipts import GONE, files_hash, joint_hash, plain, short_hash, versions
 from autoseg.pipeline.reports import EvaluateReport
+from autoseg.pipeline.scored_objects import counted_reference, with_objects
 from autoseg.progress import Progress
 from autoseg.records import Case, CaseScore, Dataset, Labels, Receipt, Summary
 from autoseg.workers import WorkerPool, available_cores, default_workers
@@ -93,13 +95,15 @@ def scoring_tasks(
         raise UsageError(
             "no mask has a reference of the same name", where=masks, remedy=f"References are sought in {references}."
         )
-    labels, annotated = _labels(work, labels_from, [reference for _, reference in pairs])
+    labels, known = _labels(work, labels_from, [reference for _, reference in pairs])
     names = file_names([reference for _, reference in pairs])
     tasks = []
     for mask, reference in pairs:
         drawn = with_drawn(reference, labels, names)
-        if reference.id in annotated:
-            drawn = reference.model_copy(update={"annotated": annotated[reference.id]})
+        if reference.id in known:
+            drawn = reference.model_copy(update={"annotated": known[reference.id].annotated})
+        if labels.things:
+            drawn = counted_reference(drawn, known.get(reference.id))
         tasks.append(ScoreTask(mask, drawn, labels, tolerance_mm, lesion_iou))
     return tasks, failures
 
@@ -124,9 +128,10 @@ def score_cases(
             elif outcome.value is not None:
                 scores.append(outcome.value)
             advance(1)
-    names = list(tasks[0].labels.foreground) if tasks else []
+    names, things = (list(tasks[0].labels.classes), tasks[0].labels.things) if tasks else ([], {})
     lesion_iou = tasks[0].lesion_iou if tasks else None
-    summary = summarize(sorted(scores, key=lambda score: score.case), tolerance_mm, failed, names, lesion_iou)
+    ordered = sorted(scores, key=lambda score: score.case)
+    summary = summarize(ordered, tolerance_mm, failed, names, lesion_iou, things)
     skipped = {name: entry.not_annotated for name, entry in summary.labels.items() if entry.not_annotated}
     if skipped:
         told = ", ".join(f"{name} in {count}" for name, count in skipped.items())
@@ -143,6 +148,8 @@ def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
     """Read and score one case, so many labels at a time (runs in a worker)."""
     mask = read_labels(task.mask)
     reference, labels = read_reference(task.reference, task.labels)
+    if labels.things:
+        reference, labels = whole_objects(reference, labels), labels.without_cores
     if mask.labels.shape != reference.labels.shape:
         raise DatasetError(
             f"the mask has shape {mask.labels.shape}, the reference {reference.labels.shape}",
@@ -168,7 +175,8 @@ def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
         threads,
     )
     place = labels_place(task.reference)
-    return score.model_copy(
+    counted = with_objects(score, task.mask, mask.labels, task.reference, task.labels)
+    return counted.model_copy(
         update={"prediction_file": task.mask.name, "reference_file": "" if place is None else place.name}
     )
 
@@ -241,8 +249,8 @@ def _references(path: Path) -> dict[str, Case]:
 
 def _labels(
     work: Workspace | None, labels_from: Path | None, references: Sequence[Case]
-) -> tuple[Labels, dict[str, tuple[str, ...] | None]]:
-    """The labels to score, and which of them were drawn in a case.
+) -> tuple[Labels, dict[str, Case]]:
+    """The labels to score, and the cases of the dataset that they are of, by id.
 
     Both are of a dataset that was named, or of the work folder; a model knows the labels; else they are what occurs in
     the references.
@@ -255,7 +263,7 @@ def _labels(
     elif work is not None and work.dataset.exists():
         dataset = read_record(work.dataset, Dataset)
     if dataset is not None:
-        return dataset.labels, {case.id: case.annotated for case in (*dataset.cases, *dataset.test_cases)}
+        return dataset.labels, {case.id: case for case in (*dataset.cases, *dataset.test_cases)}
     by_files = [reference for reference in references if reference.label_files]
     if by_files:
         return labels_of_files(by_files, None, by_files[0].label_files[0][1].parent)[0], {}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.arrays.orientation import closest_canonical, orient, oriented_spacing
+from autoseg.dataset.instance_maps import whole_objects
 from autoseg.dataset.label_files import read_case_labels, read_reference
 from autoseg.dataset.readers import read_image, read_labels
 from autoseg.errors import AutosegError
@@ -46,7 +47,8 @@ def values_of(labels: Labels) -> dict[str, tuple[int, ...]]:
 def compared(found: Scored, labels: Labels, name: str, caption: str) -> Picture:
     """Image, reference, prediction and errors of one case. Raises AutosegError where a file cannot be read."""
     mask = read_labels(found.mask)
-    reference = read_reference(found.case, labels)[0].labels if found.case.labelled else None
+    reference = whole_objects(read_reference(found.case, labels)[0], labels).labels if found.case.labelled else None
+    labels = labels.without_cores
     image = read_image(found.case.images).image[0] if found.case.images else None
     look = look_at(name, image, mask.labels, mask.geometry, reference)
     return comparison(look, values_of(labels), caption)

@@ -10,12 +10,14 @@ from pathlib import Path
 from pydantic import Field
 
 from autoseg.dataset.colours import write_colour_table
+from autoseg.dataset.instance_maps import INSTANCES
 from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter, mask_path
 from autoseg.dataset.nifti_maps import is_map
 from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.files import file_hash, read_record, text_hash, write_json, write_record
 from autoseg.inference.chosen_labels import held_labels
+from autoseg.inference.found_scene import OBJECTS, object_paths
 from autoseg.inference.maps import map_path, map_paths
 from autoseg.inference.writing import CaseOutcome
 from autoseg.locks import HeldByAnother, locked
@@ -119,11 +121,13 @@ def masks_to_make(
     *,
     others: Sequence[dict[str, str]] = (),
     maps: MapKinds = NO_MAPS,
+    counted: bool = False,
     writer: MaskWriter = LIKE_IMAGE,
 ) -> tuple[list[Case], list[str]]:
     """Cases to predict, and those whose mask is there already, made from the same input in the wanted way.
 
-    `others` are ways that will do as well. A mask without the `maps` that are asked for is made again with them.
+    `others` are ways that will do as well. A mask without the `maps` that are asked for is made again with them, and
+    so is one without its objects where these are `counted`.
     Raises PredictionError before anything is done when a mask in the way was not written by autoseg, or was changed.
     """
     todo, skipped = [], []
@@ -135,6 +139,10 @@ def masks_to_make(
         if not overwrite:
             strange = (file for file in own_maps.values() if file.exists() and not is_map(file))
             foreign.extend(file.relative_to(masks).as_posix() for file in strange)
+        of_objects = [file for file in object_paths(case, masks) if file.exists()] if counted else []
+        ours = [file for file in of_objects if any(_is_ours(file, known.get(kind)) for kind in (INSTANCES, OBJECTS))]
+        if not overwrite:
+            foreign.extend(file.relative_to(masks).as_posix() for file in of_objects if file not in ours)
         if not path.exists() or overwrite:
             todo.append(case)
             continue
@@ -151,6 +159,7 @@ def masks_to_make(
                 *others,
             )
             and all(_is_ours(file, known.get(kind)) for kind, file in own_maps.items())
+            and (not counted or len(ours) == 2)
         ):
             skipped.append(case.id)
         else:
@@ -232,9 +241,12 @@ def tell_failures(masks: Path, failures: dict[str, str]) -> None:
 def tell_labels(masks: Path, labels: Labels, chosen: Sequence[str] = (), *, colour_table: bool = True) -> None:
     """Names and values of the labels beside the masks, where values have gaps or a label has several of them.
 
+    Of labels with things those are told that the masks have, whole objects.
+
     Where some were `chosen`, masks hold only those, and only those are told.
     With `colour_table` also a table of names and colours for viewers. Files of those names that we did not write stay.
     """
+    labels = labels.without_cores
     if colour_table and (masks / PREDICTIONS).exists():
         write_colour_table(masks / COLOURS, held_labels(labels, chosen))
     plain = not chosen and not labels.has_regions and labels.values == tuple(range(len(labels.values)))

@@ -112,7 +112,10 @@ def predict(
         made = made_before(masks)
         require_own_tables(masks)
         *others, wanted = ways.values()
-        todo, skipped = masks_to_make(cases, masks, made, wanted, overwrite, others=others, maps=maps, writer=writer)
+        counted = bool(headers[0].labels.things)
+        todo, skipped = masks_to_make(
+            cases, masks, made, wanted, overwrite, others=others, maps=maps, counted=counted, writer=writer
+        )
         written: dict[str, Path] = {}
         tables = TrustFiles(masks)
         if todo:

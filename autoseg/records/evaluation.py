@@ -90,6 +90,7 @@ class LabelScore(Record):
     hd95_mm: float | None = None  # robust Hausdorff distance; None where either is empty
     assd_mm: float | None = None  # average symmetric surface distance; None where either is empty
     lesions: LesionScore | None = None  # where asked for
+    instances: InstanceScore | None = None  # where objects are counted
 
 
 class CaseScore(Record):
@@ -117,6 +118,8 @@ class LabelSummary(Record):
     relative_volume_error: float | None = None  # the same of the errors as shares of the reference
     volume_bias_ml: float | None = None  # mean error: above 0 is too much on the whole
     lesions: LesionScore | None = None  # of all cases together, where asked for
+    instances: InstanceScore | None = None  # the objects of all cases together, where they are counted
+    instance_means: InstanceMeans | None = None  # means over cases of the same
 
 
 class Summary(Record):
@@ -127,5 +130,6 @@ class Summary(Record):
     lesion_iou: float | None = None  # from which a lesion counts as found (0: any overlap); None: not asked for
     mean_dice: float | None  # mean over labels of the label means
     labels: dict[str, LabelSummary]
+    panoptic: PanopticScore | None = None  # over labels, from the objects of all cases together
     cases: tuple[CaseScore, ...]
     failures: dict[str, str] = Field(default_factory=dict)  # case -> why it has no score

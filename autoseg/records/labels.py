@@ -138,6 +138,12 @@ class Labels(Record):
         return membership
 
     @property
+    def core_values(self) -> dict[int, int]:
+        """For the value that borders of each thing have, and its objects in a user's files, the value of its cores."""
+        pairs = (self.names[name] for name in self.things)
+        return {pair[0]: pair[1] for pair in pairs if isinstance(pair, tuple)}
+
+    @property
     def classes(self) -> dict[str, tuple[int, ...]]:
         """Name to values of all that a user names: labels and regions, without the background and regions of cores."""
         cores = set(self.things.values())
@@ -146,6 +152,17 @@ class Labels(Record):
             for name, members in self.foreground.items()
             if name not in cores
         }
+
+    @property
+    def without_cores(self) -> Labels:
+        """The labels as a user's files have them: objects have one value, whole."""
+        cores = set(self.things.values())
+        borders = {
+            name: value[0] if name in self.things and isinstance(value, tuple) else value
+            for name, value in self.names.items()
+            if name not in cores
+        }
+        return Labels(names=borders, ignore=self.ignore) if self.things else self
 
     def drawn_names(self, annotated: Collection[str] | None) -> tuple[str, ...]:
         """Names of `foreground` that are known in a case in which only the labels `annotated` were drawn; None is all.

@@ -11,7 +11,8 @@ from PIL import Image
 
 from autoseg.arrays.objects import find_objects
 from autoseg.dataset.checks import check_layout
-from autoseg.dataset.instance_maps import read_scene, with_cores
+from autoseg.dataset.counted import with_cores
+from autoseg.dataset.instance_maps import read_scene
 from autoseg.dataset.label_files import read_case_labels, read_reference
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import write_labels

@@ -1,0 +1,119 @@
+"""What a network found of objects, as a user wants it: labels, ids, a table, and a binary mask each on request."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.arrays.objects import find_objects, labels_of_objects, object_table
+from autoseg.dataset.instance_maps import INSTANCES
+from autoseg.dataset.mask_writers import mask_path
+from autoseg.dataset.readers import write_labels
+from autoseg.files import write_text
+from autoseg.records import Case, FoundObject, Geometry, Labels
+
+#: Folder of tables of objects, below that of the masks; instance maps have one beside it.
+OBJECTS = "objects"
+
+#: Columns of a table of objects.
+COLUMNS = (
+    "id", "label", "voxels", "ml", "score", "centre_z", "centre_y", "centre_x", "centre_right_mm", "centre_anterior_mm",
+    "centre_superior_mm", "z_first", "z_end", "y_first", "y_end", "x_first", "x_end",
+)  # fmt: skip
+
+#: The largest id of an instance map of a picture: PNG holds 16 bits.
+LARGEST_IN_PICTURE = 65535
+
+
+@dataclass(frozen=True, eq=False)
+class FoundScene:
+    """Labels and objects of one image, axes as stored in its file."""
+
+    labels: NDArray[np.integer]  # (k, j, i) with the values of `Labels.without_cores`
+    ids: NDArray[np.uint32]  # (k, j, i) 0 is no object
+    objects: tuple[FoundObject, ...]
+    geometry: Geometry
+
+
+def found_scene(
+    mask: NDArray[np.integer],
+    labels: Labels,
+    geometry: Geometry,
+    *,
+    energy: NDArray[np.floating] | None = None,
+    probability: NDArray[np.floating] | None = None,
+    smallest_core: int = 1,
+) -> FoundScene:
+    """The objects in a whole mask of borders, cores and labels without objects.
+
+    Args:
+        mask: (k, j, i) with the values of `labels`, which have things.
+        labels: of the model.
+        geometry: the grid of the mask.
+        energy, smallest_core: see `arrays.objects.find_objects`.
+        probability: (k, j, i) that a voxel belongs to an object, for the scores of objects.
+
+    Each object has the label that most of its voxels have, all over.
+    """
+    values = mask.copy()
+    core = np.zeros(mask.shape, dtype=np.bool_)
+    for border, inner in labels.core_values.items():
+        own = mask == inner
+        core |= own
+        values[own] = border
+    foreground = np.isin(values, list(labels.core_values))
+    ids = find_objects(foreground, core, geometry.spacing, energy, smallest_core)
+    value_of = labels_of_objects(ids, values, labels.core_values)
+    # ids are 1, 2, …: they are places in a table
+    table = np.zeros(int(ids.max(initial=0)) + 1, dtype=values.dtype)
+    table[list(value_of)] = list(value_of.values())
+    inside = ids > 0
+    values[inside] = table[ids[inside]]
+    names = {border: name for name, border in zip(labels.things, labels.core_values, strict=True)}
+    return FoundScene(values, ids, object_table(ids, value_of, names, geometry, probability), geometry)
+
+
+def object_masks(ids: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Each id with the binary mask (Z, Y, X) of its object, one at a time: stacked they are (N, Z, Y, X)."""
+    for number in np.unique(ids[ids > 0]):
+        yield int(number), ids == number
+
+
+def as_csv(objects: tuple[FoundObject, ...]) -> str:
+    """The table of objects, a line each."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for found in objects:
+        limits = (limit for side in found.box for limit in side)
+        score = "" if found.score is None else f"{found.score:.4f}"
+        centre = (f"{place:.2f}" for place in (*found.centre, *found.centre_mm))
+        writer.writerow([found.id, found.label, found.voxels, f"{found.ml:.6g}", score, *centre, *limits])
+    return stream.getvalue()
+
+
+def object_paths(case: Case, folder: Path) -> tuple[Path, ...]:
+    """All files that `write_objects` may write for a case."""
+    ids = mask_path(case, folder / INSTANCES)
+    return (ids, ids.with_name(f"{case.id}.tif"), folder / OBJECTS / f"{case.id}.csv")
+
+
+def write_objects(scene: FoundScene, case: Case, folder: Path) -> dict[str, Path]:
+    """Write the instance map and the table of objects of a case below the folder of its mask; by kind where they are.
+
+    The map is of the image's format, but a TIFF where PNG has no room for all ids.
+    """
+    ids, roomy, table = object_paths(case, folder)
+    if ids.name.lower().endswith(".png") and int(scene.ids.max(initial=0)) > LARGEST_IN_PICTURE:
+        ids = roomy
+    for path in (ids, table):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_labels(ids, scene.ids, scene.geometry, case.images[0] if case.images else None)
+    write_text(table, as_csv(scene.objects))
+    return {INSTANCES: ids, OBJECTS: table}
