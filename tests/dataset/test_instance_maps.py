@@ -1,167 +1,21 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from instance_builders import found_in
 from numpy.typing import NDArray
-from PIL import Image
 
-from autoseg.arrays.objects import find_objects
-from autoseg.dataset.checks import check_layout
 from autoseg.dataset.counted import with_cores
-from autoseg.dataset.instance_maps import read_scene
-from autoseg.dataset.label_files import read_case_labels, read_reference
-from autoseg.dataset.layouts import open_dataset
+from autoseg.dataset.instance_maps import instance_map_of, read_scene, whole_objects
+from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.readers import write_labels
 from autoseg.errors import DatasetError
 from autoseg.evaluation.instances import score_instances
 from autoseg.records import Case, Geometry, Labels
 
 AFFINE = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-
-#: Two cells that touch, a vessel, and tissue around them.
-IDS = np.zeros((16, 30), np.uint16)
-IDS[2:10, 2:10], IDS[2:10, 10:18], IDS[11:15, 20:29] = 7, 900, 65535
-KINDS = np.zeros((16, 30), np.uint8)
-KINDS[0:16, 0:19] = 3
-KINDS[2:10, 2:18], KINDS[11:15, 20:29] = 1, 2
-KINDS[9, 2] = 3  # a voxel that the label map has otherwise
-
-NAMES = {"background": 0, "cell": 1, "vessel": 2, "tissue": 3}
-
-
-def save(root: Path, folder: str, pixels: NDArray[np.generic], name: str = "a.png") -> Path:
-    (root / folder).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(root / folder / name)
-    return root / folder / name
-
-
-def dataset(root: Path, record: Mapping[str, object] | None, **folders: NDArray[np.generic]) -> Path:
-    """A dataset of one picture "a", with files in folders of labels."""
-    save(root, "imagesTr", np.arange(480, dtype=np.uint8).reshape(16, 30))
-    for folder, pixels in folders.items():
-        save(root, folder, pixels)
-    if record is not None:
-        (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "grey"}, **record}), encoding="utf-8")
-    return root
-
-
-def found_in(case: Case, labels: Labels) -> NDArray[np.uint32]:
-    """The objects of a case, found again in its borders and cores."""
-    values = read_case_labels(case, labels).labels
-    members = [labels.names[name] for name in labels.things]
-    foreground = np.isin(values, members)
-    core = np.isin(values, [labels.names[name] for name in labels.things.values()])
-    return find_objects(foreground, core, (1.0, 1.0, 1.0))
-
-
-# ----------------------------------------------------------------------------------------------------- recognition
-
-
-def test_a_folder_of_instance_maps_is_found(tmp_path: Path) -> None:
-    """Labels that dataset.json does not call counted are parts of objects, or anything: they are not read."""
-    record = {"labels": {"background": 0, "core": 1, "border": 2}}
-    found = open_dataset(dataset(tmp_path, record, instancesTr=IDS, labelsTr=KINDS))
-    assert found.labels.things == {"object": "object core"}
-    assert found.labels.names == {"background": 0, "object": (1, 2), "object core": 2}
-    assert found.labels.classes == {"object": (1, 2)}
-    case = found.cases[0]
-    assert (case.instances, case.labels) == (tmp_path / "instancesTr" / "a.png", None)
-    assert case.labelled
-    assert any("counted one by one" in note for note in found.notes)
-    assert any("label maps are not read" in note for note in found.notes)
-    assert check_layout(found) == []
-    score = score_instances(IDS[None], found_in(case, found.labels))
-    assert (score.reference, score.panoptic_quality) == (3, 1.0)
-
-
-def test_label_maps_may_hold_the_ids(tmp_path: Path) -> None:
-    record = {"labels": {"background": 0, "cell": 4}, "instances": True}
-    found = open_dataset(dataset(tmp_path, record, labelsTr=IDS))
-    assert found.labels.names == {"background": 0, "cell": (4, 5), "cell core": 5}
-    assert found.cases[0].instances == tmp_path / "labelsTr" / "a.png"
-    values = read_case_labels(found.cases[0], found.labels).labels
-    np.testing.assert_array_equal(values[0] > 0, IDS > 0)
-    assert set(np.unique(values)) == {0, 4, 5}
-    assert score_instances(IDS[None], found_in(found.cases[0], found.labels)).panoptic_quality == 1
-
-
-def test_no_json_and_no_labels_are_needed(tmp_path: Path) -> None:
-    found = open_dataset(dataset(tmp_path, None, instancesTr=IDS))
-    assert (found.layout, list(found.labels.things)) == ("folders", ["object"])
-
-
-def test_objects_of_several_labels_and_regions_without(tmp_path: Path) -> None:
-    record = {"labels": NAMES, "instances": ["cell", "vessel"]}
-    found = open_dataset(dataset(tmp_path, record, instancesTr=IDS, labelsTr=KINDS))
-    labels = found.labels
-    assert list(labels.things) == ["cell", "vessel"]
-    assert labels.classes == {"cell": (1, 4), "vessel": (2, 5), "tissue": (3,)}
-    assert labels.has_regions
-    case = found.cases[0]
-    values = read_case_labels(case, labels).labels[0]
-    np.testing.assert_array_equal(np.isin(values, [1, 4]), (IDS == 7) | (IDS == 900))
-    np.testing.assert_array_equal(np.isin(values, [2, 5]), IDS == 65535)
-    np.testing.assert_array_equal(values == 3, (KINDS == 3) & (IDS == 0))
-    ids, kinds, _ = read_scene(case, labels)
-    np.testing.assert_array_equal(ids[0], IDS)
-    assert set(np.unique(kinds)) == {0, 1, 2, 3}
-    assert kinds[0, 9, 2] == 1  # what most of the object is
-    assert read_reference(case, labels)[1] == labels
-    assert score_instances(IDS[None], found_in(case, labels)).panoptic_quality == 1
-
-
-def test_every_label_may_be_counted(tmp_path: Path) -> None:
-    names = {"background": 0, "cell": 1, "vessel": 2, "other": 3}
-    kinds = np.where(IDS > 0, KINDS, 0).astype(np.uint8)
-    found = open_dataset(dataset(tmp_path, {"labels": names, "instances": True}, instancesTr=IDS, labelsTr=kinds))
-    assert list(found.labels.things) == ["cell", "vessel", "other"]
-
-
-def test_one_name_for_all_objects(tmp_path: Path) -> None:
-    record = {"labels": NAMES, "instances": "nucleus"}
-    found = open_dataset(dataset(tmp_path, record, instancesTr=IDS, labelsTr=KINDS))
-    assert found.labels.classes == {"nucleus": (1, 2)}
-
-
-def test_instance_maps_can_be_left_alone(tmp_path: Path) -> None:
-    found = open_dataset(dataset(tmp_path, {"labels": NAMES, "instances": False}, instancesTr=IDS, labelsTr=KINDS))
-    assert found.labels == Labels(names=NAMES)
-    assert found.cases[0].instances is None
-    assert found.cases[0].labels == tmp_path / "labelsTr" / "a.png"
-
-
-def test_a_case_without_ids_has_no_labels(tmp_path: Path) -> None:
-    root = dataset(tmp_path, {"labels": NAMES, "instances": True}, instancesTr=IDS, labelsTr=KINDS)
-    save(root, "imagesTr", KINDS, "b.png")
-    save(root, "labelsTr", KINDS, "b.png")
-    problems = check_layout(open_dataset(root))
-    assert [(problem.kind, problem.case) for problem in problems if problem.severity == "error"] == [
-        ("missing-label", "b")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("record", "folders", "told"),
-    [
-        ({"labels": NAMES, "instances": 3}, {"instancesTr": IDS}, "field instances: it should be"),
-        ({"labels": NAMES, "instances": ["axon"]}, {"instancesTr": IDS}, "'axon' is no label"),
-        ({"labels": NAMES, "instances": True}, {"labelsTr": IDS}, "hold ids of objects"),
-        ({"labels": {**NAMES, "all": [1, 2]}, "instances": True}, {"instancesTr": IDS}, "cannot be counted"),
-        ({"instances": ["cell"]}, {"instancesTr": IDS}, "no labels are declared"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(
-    tmp_path: Path, record: dict[str, object], folders: dict[str, NDArray[np.generic]], told: str
-) -> None:
-    with pytest.raises(DatasetError, match=told):
-        open_dataset(dataset(tmp_path, record, **folders))
-
-
-# --------------------------------------------------------------------------------------------------------- reading
 
 
 def geometry(shape: tuple[int, int, int]) -> Geometry:
@@ -221,21 +75,19 @@ def test_label_maps_that_do_not_fit_the_ids(tmp_path: Path, kinds: NDArray[np.ui
         read_case_labels(case_of(tmp_path, ids, kinds), labels)
 
 
-def test_names_and_values_of_cores_are_new() -> None:
-    labels = with_cores(Labels(names={"background": 0, "cell": 5, "cell core": 2}, ignore=7), ["cell"], 2.0)
-    assert labels.names == {"background": 0, "cell": (5, 8), "cell core": 2, "cell core of objects": 8}
-    assert (labels.things, labels.ignore) == ({"cell": "cell core of objects"}, 7)
+def test_borders_and_cores_are_whole_objects(tmp_path: Path) -> None:
+    ids = np.zeros((3, 8, 8), np.uint8)
+    ids[:, 1:7, 1:7] = 1
+    case = case_of(tmp_path, ids)
+    encoded = read_case_labels(case, ONE)
+    assert set(np.unique(encoded.labels)) == {0, 1, 2}
+    np.testing.assert_array_equal(whole_objects(encoded, ONE).labels, read_scene(case, ONE)[1])
 
 
-# ------------------------------------------------------------------------------------------------------- real data
-
-
-@pytest.mark.slow
-def test_every_nucleus_comes_back(shared: Path) -> None:
-    found = open_dataset(shared / "data" / "Dataset515_DSB2018")
-    qualities = []
-    for case in found.cases:
-        ids = read_scene(case, found.labels)[0]
-        quality = score_instances(ids, found_in(case, found.labels)).panoptic_quality
-        qualities.append(1.0 if quality is None else quality)
-    assert np.mean(qualities) >= 0.99
+def test_the_instance_map_of_a_mask_lies_in_a_folder_below(tmp_path: Path) -> None:
+    assert instance_map_of(tmp_path / "a.png") is None
+    (tmp_path / "instances").mkdir()
+    (tmp_path / "instances" / "b.png").touch()
+    assert instance_map_of(tmp_path / "a.png") is None
+    (tmp_path / "instances" / "a.tif").touch()
+    assert instance_map_of(tmp_path / "a.png") == tmp_path / "instances" / "a.tif"

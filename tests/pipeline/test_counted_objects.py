@@ -1,0 +1,109 @@
+"""Objects that are counted, the whole way: ids read, trained on as cores and borders, found again, written, scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_label_kinds import QUIET, SHAPE, image_of, save, trained
+
+from autoseg.dataset.checks import check_layout
+from autoseg.dataset.label_files import read_case_labels
+from autoseg.dataset.layouts import open_dataset
+from autoseg.dataset.readers import read_labels, write_labels
+from autoseg.errors import PredictionError
+from autoseg.inference.found_scene import found_scene, write_objects
+from autoseg.model_file import read_header
+from autoseg.pipeline.check import check
+from autoseg.pipeline.evaluate import evaluate
+from autoseg.pipeline.predict import predict
+from autoseg.predictor import Predictor
+from autoseg.records import Case, Dataset, PredictSettings
+
+NAMES = {"background": 0, "cell": 1, "tissue": 2}
+
+
+def build(root: Path) -> Dataset:
+    """Two cells that touch, and another, in tissue."""
+    for seed, case in enumerate(("x", "y")):
+        ids, kinds = np.zeros(SHAPE, np.uint32), np.zeros(SHAPE, np.uint8)
+        kinds[:, :, : 12 - seed] = 2
+        ids[1:6, 1:6, 1:6], ids[1:6, 1:6, 6:11], ids[7:9, 8:11, 2:5] = 70_000, 4, 2**31
+        kinds[ids > 0] = 1
+        save(root / "imagesTr" / f"{case}.nii.gz", image_of(kinds, seed))
+        save(root / "instancesTr" / f"{case}.nii.gz", ids)
+        save(root / "labelsTr" / f"{case}.nii.gz", kinds)
+    record = {"channel_names": ["MR"], "labels": NAMES, "instances": ["cell"], "file_ending": ".nii.gz"}
+    (root / "dataset.json").write_text(json.dumps(record), encoding="utf-8")
+    return open_dataset(root)
+
+
+def segmented(cases: list[Case], masks: Path, model: Path, **options: object) -> tuple[str, ...]:
+    """Cases that were there already."""
+    settings = PredictSettings(mirror=False)
+    return predict(cases, masks, models=(model,), device="cpu", settings=settings, progress=QUIET, **options).skipped  # type: ignore[arg-type]
+
+
+def test_the_whole_way(tmp_path: Path) -> None:
+    dataset = build(tmp_path / "data")
+    assert check_layout(dataset) == []
+    assert check(dataset.root, workers=0, progress=QUIET).cases_ok == 2
+    model, masks = tmp_path / "model.safetensors", tmp_path / "masks"
+    trained(dataset, tmp_path / "store", model)
+    assert read_header(model).labels == dataset.labels
+    assert Predictor(model, device="cpu").labels == NAMES
+    assert segmented(list(dataset.cases), masks, model) == ()
+    for case in dataset.cases:
+        mask = read_labels(masks / f"{case.id}.nii.gz").labels
+        ids = read_labels(masks / "instances" / f"{case.id}.nii.gz").labels
+        assert set(np.unique(mask)) <= {0, 1, 2}
+        np.testing.assert_array_equal(ids > 0, mask == 1)
+        rows = list(csv.DictReader((masks / "objects" / f"{case.id}.csv").open(encoding="utf-8")))
+        assert [int(row["id"]) for row in rows] == np.unique(ids[ids > 0]).tolist()
+        assert [int(row["voxels"]) for row in rows] == [int((ids == int(row["id"])).sum()) for row in rows]
+    summary = evaluate(masks, dataset.root / "labelsTr", labels_from=dataset.root, workers=0, progress=QUIET).summary
+    assert not summary.failures
+    assert list(summary.labels) == ["cell", "tissue"]
+    assert summary.labels["cell"].instances is not None
+    assert summary.labels["cell"].instances.reference == 6
+
+
+def test_masks_are_kept_with_their_objects_only(tmp_path: Path) -> None:
+    dataset = build(tmp_path / "data")
+    model, masks = tmp_path / "model.safetensors", tmp_path / "masks"
+    trained(dataset, tmp_path / "store", model)
+    (masks / "objects").mkdir(parents=True)
+    (masks / "objects" / "x.csv").write_text("mine\n", encoding="utf-8")
+    with pytest.raises(PredictionError, match=r"objects/x.csv: not written by autoseg"):
+        segmented(list(dataset.cases), masks, model)
+    assert (masks / "objects" / "x.csv").read_text(encoding="utf-8") == "mine\n"
+    assert segmented(list(dataset.cases), masks, model, overwrite=True) == ()
+    assert segmented(list(dataset.cases), masks, model) == ("x", "y")
+    (masks / "instances" / "x.nii.gz").unlink()
+    assert segmented(list(dataset.cases), masks, model) == ("y",)
+    assert (masks / "instances" / "x.nii.gz").exists()
+
+
+def test_perfect_masks_have_perfect_scores(tmp_path: Path) -> None:
+    dataset, masks = build(tmp_path / "data"), tmp_path / "masks"
+    masks.mkdir()
+    for case in dataset.cases:
+        label_map = read_case_labels(case, dataset.labels)
+        scene = found_scene(label_map.labels, dataset.labels, label_map.geometry)  # type: ignore[arg-type]
+        write_labels(masks / f"{case.id}.nii.gz", scene.labels, label_map.geometry)
+        write_objects(scene, case, masks)
+    for references in ("labelsTr", "instancesTr"):
+        summary = evaluate(
+            masks, dataset.root / references, labels_from=dataset.root, workers=0, progress=QUIET
+        ).summary
+        assert not summary.failures
+        assert summary.mean_dice == 1
+        assert summary.panoptic is not None
+        assert (summary.panoptic.things, summary.panoptic.stuff, summary.panoptic.all) == (1, 1, 1)
+        cell, tissue = (summary.labels[name].instances for name in ("cell", "tissue"))
+        assert cell is not None
+        assert tissue is not None
+        assert (cell.reference, cell.matched, tissue.reference, tissue.matched) == (6, 6, 2, 2)
