@@ -112,6 +112,7 @@ def results_page(
             _confused(confusion),
             _calibrated(calibration),
             _lesions(summary),
+            _objects(summary),
             cost_section(costs, names),
             Section("Failures", _failures(summary, names)),
             Section("Table of cases", _cases(summary, names)),
@@ -257,6 +258,25 @@ def _lesions(summary: Summary) -> Section | None:
     ]
     columns = ("label", "F1", "sensitivity", "precision", "found", "missed", "false alarms")
     return Section("Lesions", (table(columns, rows),)) if rows else None
+
+
+def _objects(summary: Summary) -> Section | None:
+    rows = [
+        (
+            word(name),
+            number(entry.instances.panoptic_quality),
+            number(entry.instances.segmentation_quality),
+            number(entry.instances.recognition_quality),
+            number(entry.instances.counts[0].average_precision),
+            number(entry.instances.reference, 0),
+            number(entry.instances.prediction, 0),
+            number(entry.instances.matched, 0),
+        )
+        for name, entry in summary.labels.items()
+        if entry.instances is not None
+    ]
+    columns = ("label", "PQ", "SQ", "RQ", "AP50", "in the references", "in the masks", "matched")
+    return Section("Objects", (table(columns, rows),), "Of all cases together.") if rows else None
 
 
 def _failures(summary: Summary, names: Names) -> tuple[Block, ...]:
