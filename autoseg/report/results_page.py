@@ -12,6 +12,7 @@ from autoseg.records import Calibration, CaseCost, CaseScore, LabelScore, Summar
 from autoseg.report.chart_parts import Dot
 from autoseg.report.charts import box_plots, heat_table, reliability, scatter
 from autoseg.report.cost_section import cost_section
+from autoseg.report.counted_sections import lesions_section, objects_section
 from autoseg.report.page import (
     MOST_ROWS,
     NOTHING,
@@ -111,8 +112,8 @@ def results_page(
             _looks(summary, worst, best),
             _confused(confusion),
             _calibrated(calibration),
-            _lesions(summary),
-            _objects(summary),
+            lesions_section(summary),
+            objects_section(summary),
             cost_section(costs, names),
             Section("Failures", _failures(summary, names)),
             Section("Table of cases", _cases(summary, names)),
@@ -240,43 +241,6 @@ def _calibrated(calibration: Calibration | None) -> Section | None:
         "fitted. On the dashed line probabilities mean what they say."
     )
     return Section("Reliability", (Facts(tuple(facts)), Figure(reliability(bins))), lead)
-
-
-def _lesions(summary: Summary) -> Section | None:
-    rows = [
-        (
-            word(name),
-            number(entry.lesions.f1),
-            number(entry.lesions.sensitivity),
-            number(entry.lesions.precision),
-            number(entry.lesions.true_positives, 0),
-            number(entry.lesions.false_negatives, 0),
-            number(entry.lesions.false_positives, 0),
-        )
-        for name, entry in summary.labels.items()
-        if entry.lesions is not None
-    ]
-    columns = ("label", "F1", "sensitivity", "precision", "found", "missed", "false alarms")
-    return Section("Lesions", (table(columns, rows),)) if rows else None
-
-
-def _objects(summary: Summary) -> Section | None:
-    rows = [
-        (
-            word(name),
-            number(entry.instances.panoptic_quality),
-            number(entry.instances.segmentation_quality),
-            number(entry.instances.recognition_quality),
-            number(entry.instances.counts[0].average_precision),
-            number(entry.instances.reference, 0),
-            number(entry.instances.prediction, 0),
-            number(entry.instances.matched, 0),
-        )
-        for name, entry in summary.labels.items()
-        if entry.instances is not None
-    ]
-    columns = ("label", "PQ", "SQ", "RQ", "AP50", "in the references", "in the masks", "matched")
-    return Section("Objects", (table(columns, rows),), "Of all cases together.") if rows else None
 
 
 def _failures(summary: Summary, names: Names) -> tuple[Block, ...]:

@@ -43,8 +43,9 @@ def dataset(root: Path, record: Mapping[str, object] | None, **folders: NDArray[
 
 def found_in(case: Case, labels: Labels) -> NDArray[np.uint32]:
     """The objects of a case, found again in its borders and cores."""
-    values = read_case_labels(case, labels).labels
+    label_map = read_case_labels(case, labels)
+    values = label_map.labels
     members = [labels.names[name] for name in labels.things]
     foreground = np.isin(values, members)
     core = np.isin(values, [labels.names[name] for name in labels.things.values()])
-    return find_objects(foreground, core, (1.0, 1.0, 1.0))
+    return find_objects(foreground, core, label_map.geometry.spacing)

@@ -8,13 +8,13 @@ from instance_builders import IDS, KINDS, NAMES, dataset, found_in, save
 from numpy.typing import NDArray
 
 from autoseg.dataset.checks import check_layout
-from autoseg.dataset.counted import with_cores
+from autoseg.dataset.counted import counted_dataset, with_cores
 from autoseg.dataset.instance_maps import read_scene
 from autoseg.dataset.label_files import read_case_labels, read_reference
 from autoseg.dataset.layouts import open_dataset
 from autoseg.errors import DatasetError
 from autoseg.evaluation.instances import score_instances
-from autoseg.records import Labels
+from autoseg.records import Case, Labels
 
 
 def test_a_folder_of_instance_maps_is_found(tmp_path: Path) -> None:
@@ -126,12 +126,21 @@ def test_names_and_values_of_cores_are_new() -> None:
 # ------------------------------------------------------------------------------------------------------- real data
 
 
+def quality_of(case: Case, labels: Labels) -> float:
+    """Panoptic quality of the objects of a case that were borders and cores in between."""
+    quality = score_instances(read_scene(case, labels)[0], found_in(case, labels)).panoptic_quality
+    return 1.0 if quality is None else quality
+
+
 @pytest.mark.slow
 def test_every_nucleus_comes_back(shared: Path) -> None:
     found = open_dataset(shared / "data" / "Dataset515_DSB2018")
-    qualities = []
-    for case in found.cases:
-        ids = read_scene(case, found.labels)[0]
-        quality = score_instances(ids, found_in(case, found.labels)).panoptic_quality
-        qualities.append(1.0 if quality is None else quality)
-    assert np.mean(qualities) >= 0.99
+    assert np.mean([quality_of(case, found.labels) for case in found.cases]) >= 0.99
+
+
+@pytest.mark.parametrize("name", ["sample_ct", "sample_mri"])
+def test_every_vertebra_comes_back(name: str, shared: Path) -> None:
+    (path,) = (shared / "data" / "vertebra_crops" / name).glob("*seg-vert*")
+    case = Case(id=name, images=(path,), instances=path)
+    labels = counted_dataset(None, None, [case], [], path.parent).labels
+    assert quality_of(case, labels) >= 0.99

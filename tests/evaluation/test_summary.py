@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autoseg.errors import RecordError
+from autoseg.evaluation.instances import score_instances
 from autoseg.evaluation.summary import as_nnunet_summary, names_by_key, read_summary, summarize
 from autoseg.files import write_json
 from autoseg.records import CaseScore, Labels, LabelScore
@@ -119,3 +121,33 @@ def test_cases_in_which_a_label_was_not_drawn_are_counted_apart(tmp_path: Path) 
     write_json(path, as_nnunet_summary(summary))
     assert read_summary(path) == summary
     assert json.loads(path.read_text())["foreground_mean"]["TP"] == pytest.approx((5 + 0.75) / 2)
+
+
+def test_objects_are_pooled_averaged_and_told_by_kind(tmp_path: Path) -> None:
+    one, two = np.array([[[1, 1, 0, 2, 2]]]), np.array([[[1, 1, 0, 0, 0]]])
+    pairs = [(one, one), (one, two)]
+    scores = [
+        CaseScore(
+            case=str(number),
+            labels={
+                "cell": score(1, 0, 0).model_copy(update={"instances": score_instances(*pair)}),
+                "tissue": score(1, 0, 0).model_copy(update={"instances": score_instances(pair[0] > 0, pair[1] > 0)}),
+            },
+        )
+        for number, pair in enumerate(pairs)
+    ]
+    summary = summarize(scores, 1.0, things=("cell",))
+    cell, tissue = summary.labels["cell"], summary.labels["tissue"]
+    assert cell.instances is not None
+    assert (cell.instances.reference, cell.instances.matched) == (4, 3)
+    assert cell.instances.panoptic_quality == pytest.approx(3 / 3.5)
+    assert cell.instance_means is not None
+    assert cell.instance_means.panoptic_quality == pytest.approx((1 + 1 / 1.5) / 2)
+    assert tissue.instances is not None
+    assert tissue.instances.panoptic_quality == pytest.approx(1 / 2)  # an IoU of exactly a half is no match
+    assert summary.panoptic is not None
+    assert summary.panoptic.things == cell.instances.panoptic_quality
+    assert summary.panoptic.stuff == tissue.instances.panoptic_quality
+    write_json(tmp_path / "summary.json", as_nnunet_summary(summary))
+    assert read_summary(tmp_path / "summary.json") == summary
+    assert summarize(SCORES, 1.0).panoptic is None
