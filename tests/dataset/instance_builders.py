@@ -33,7 +33,7 @@ def save(root: Path, folder: str, pixels: NDArray[np.generic], name: str = "a.pn
 
 def dataset(root: Path, record: Mapping[str, object] | None, **folders: NDArray[np.generic]) -> Path:
     """A dataset of one picture "a", with files in folders of labels."""
-    save(root, "imagesTr", np.arange(480, dtype=np.uint8).reshape(16, 30))
+    save(root, "imagesTr", (np.arange(480) % 256).astype(np.uint8).reshape(16, 30))
     for folder, pixels in folders.items():
         save(root, folder, pixels)
     if record is not None:
