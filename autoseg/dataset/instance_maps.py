@@ -75,6 +75,8 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
 
 def whole_objects(label_map: LabelMap, labels: Labels) -> LabelMap:
     """A map of borders and cores with one value for both, as `Labels.without_cores` has it."""
+    if not labels.things:
+        return label_map
     values: NDArray[np.generic] = label_map.labels.copy()
     for border, core in labels.core_values.items():
         values[label_map.labels == core] = border
