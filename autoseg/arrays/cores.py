@@ -14,15 +14,16 @@ import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
+from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
 from autoseg.arrays.components import CONNECTIVITY, MARGIN
 
 #: Share of an object's depth that its margin takes at most: a small object has a core as well.
 LARGEST_SHARE: Final = 0.5
 
-#: How often the margin of an object is halved whose core comes apart (at a neck), before its largest part is taken.
-HALVINGS: Final = 3
+#: Shares of the margin tried on the side of the background for an object whose core comes apart (at a neck or a
+#: process), before the largest part of its core is taken. Towards other objects the margin stays.
+TOWARDS_BACKGROUND: Final = (0.5, 0.25, 0.0)
 
 
 def object_cores(ids: NDArray[np.integer], spacing: Sequence[float], margin: float) -> NDArray[np.bool_]:
@@ -32,21 +33,26 @@ def object_cores(ids: NDArray[np.integer], spacing: Sequence[float], margin: flo
         ids: of the objects; 0 is none. Each connected piece of an object (touching by a corner counts) has its core.
         spacing: voxel size in mm.
         margin: distance in mm to the nearest voxel that is not the object's, above which a voxel is its core; less
-            for objects whose greatest depth is below twice of it, and for those whose core would come apart. The end of
-            the image is no surface.
+            for objects whose greatest depth is below twice of it, and towards the background for those whose core would
+            come apart. The end of the image is no surface.
 
     An object that has no voxel away from other objects may be left without a core.
     """
     pieces, count = pieces_of(ids)
     depth = depths(pieces, spacing)
     margins = np.minimum(margin, LARGEST_SHARE * deepest(pieces, depth, count))
-    core = _deeper(pieces, depth, margins)
-    for _ in range(HALVINGS):
-        apart = np.flatnonzero(_parts(core, pieces, count)[2] > 1)
-        if not apart.size:
+    core = _alone(pieces, _deeper(pieces, depth, margins), count)
+    apart = _parts(core, pieces, count)[2] > 1
+    if not apart.any():
+        return core
+    far = _deeper(pieces, _depths_in_territories(pieces, spacing), margins)
+    thinner = margins.copy()
+    for share in TOWARDS_BACKGROUND:
+        thinner[apart] = share * margins[apart]
+        core = _alone(pieces, far & _deeper(pieces, depth, thinner), count)
+        apart = _parts(core, pieces, count)[2] > 1
+        if not apart.any():
             return core
-        margins[apart] /= 2
-        core = _deeper(pieces, depth, margins)
     return _largest_parts(core, pieces, count)
 
 
@@ -74,12 +80,17 @@ def deepest(pieces: NDArray[np.uint32], depth: NDArray[np.float32], count: int) 
 
 
 def _deeper(pieces: NDArray[np.uint32], depth: NDArray[np.float32], margins: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Voxels deeper than the margin of their piece, but for those that touch another piece's."""
-    deep = (pieces > 0) & (depth > margins.astype(np.float32)[pieces])
+    """Voxels deeper than the margin of their piece."""
+    deep: NDArray[np.bool_] = (pieces > 0) & (depth > margins.astype(np.float32)[pieces])
+    return deep
+
+
+def _alone(pieces: NDArray[np.uint32], deep: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """Deep voxels but for those that touch another piece's."""
     lowest, highest = _neighbours(pieces, deep)
     alone: NDArray[np.bool_] = deep & (lowest == pieces) & (highest == pieces)
     # a piece that touches others everywhere keeps what it has, if it does not touch another one of this kind
-    lost = np.zeros(len(margins), dtype=np.bool_)
+    lost = np.zeros(count + 1, dtype=np.bool_)
     lost[pieces[deep]] = True
     lost[pieces[alone]] = False
     if lost[1:].any():
@@ -87,6 +98,14 @@ def _deeper(pieces: NDArray[np.uint32], depth: NDArray[np.float32], margins: NDA
         lowest, _ = _neighbours(pieces, crowded)
         alone |= crowded & (lowest == pieces)
     return alone
+
+
+def _depths_in_territories(pieces: NDArray[np.uint32], spacing: Sequence[float]) -> NDArray[np.float32]:
+    """`depths` as if each piece reached as far as it is the nearest one: where a piece has no neighbour it is deep."""
+    places = distance_transform_edt(
+        pieces == 0, sampling=tuple(float(size) for size in spacing), return_distances=False, return_indices=True
+    )
+    return depths(pieces.reshape(-1)[np.ravel_multi_index(tuple(places), pieces.shape)], spacing)
 
 
 def _neighbours(pieces: NDArray[np.uint32], among: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:

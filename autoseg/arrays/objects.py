@@ -8,6 +8,7 @@ import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from autoseg.arrays.cores import pieces_of
 from autoseg.records import FoundObject, Geometry
@@ -20,22 +21,20 @@ def find_objects(
     foreground: NDArray[np.bool_],
     core: NDArray[np.bool_],
     spacing: Sequence[float],
-    energy: NDArray[np.floating] | None = None,
     smallest_core: int = 1,
 ) -> NDArray[np.uint32]:
     """Ids 1, 2, … of the objects (Z, Y, X), 0 where none is.
 
-    Each connected core is an object; it floods the foreground that is connected to it, and meets its neighbours in the
-    middle between the cores. A connected part of the foreground without any core is an object too.
+    Each connected core is an object, and each voxel of the foreground belongs to the nearest core of those that it is
+    connected to; so objects meet in the middle between their cores. A connected part of the foreground without any core
+    is an object too.
 
     Args:
         foreground, core: (Z, Y, X) voxels of any object, and of cores.
         spacing: voxel size in mm.
-        energy: (Z, Y, X) low in cores and high where objects meet, such as 1 less the probability of a core: objects
-            meet along its ridges instead. None: the distance to the nearest core.
         smallest_core: voxels; smaller cores do not count where a part of the foreground has one that is not.
 
-    Only parts of the foreground with several cores are flooded, each in its box. Memory is about 13 bytes a voxel, and
+    Only parts of the foreground with several cores are divided, each in its box. Memory is about 13 bytes a voxel, and
     about 40 for each in the box of the largest of these.
     """
     ids, count = pieces_of(foreground | core)
@@ -54,8 +53,8 @@ def find_objects(
     for group in crowded:  # they get numbers that no other group has, and so may be written over
         box = boxes[int(group)]
         inside = ids[box] == group
-        markers = np.where(inside & counted[seeds[box]], seeds[box], np.uint32(0))
-        split, found = _flooded(markers, inside, spacing, None if energy is None else energy[box])
+        markers, found = _numbered(np.where(inside & counted[seeds[box]], seeds[box], np.uint32(0)))
+        split = _divided(markers, inside, spacing)
         # the first keeps the number of the whole, so that all numbers are used
         numbers = np.concatenate([[0, group], np.arange(next_id, next_id + found - 1)]).astype(np.uint32)
         ids[box][inside] = numbers[split[inside]]
@@ -63,24 +62,38 @@ def find_objects(
     return ids
 
 
-def _flooded(
-    markers: NDArray[np.uint32],
-    inside: NDArray[np.bool_],
-    spacing: Sequence[float],
-    energy: NDArray[np.floating] | None,
-) -> tuple[NDArray[np.int32], int]:
-    """Numbers 1, 2, … of the marker whose flood reaches a voxel first, and how many markers there are."""
+def _numbered(markers: NDArray[np.uint32]) -> tuple[NDArray[np.int32], int]:
+    """The markers with numbers 1, 2, …, and how many there are."""
+    inside = markers > 0
+    occurring, places = np.unique(markers[inside], return_inverse=True)
+    numbered = np.zeros(markers.shape, dtype=np.int32)
+    numbered[inside] = places.reshape(-1) + 1
+    return numbered, len(occurring)
+
+
+def _divided(markers: NDArray[np.int32], inside: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.int32]:
+    """The number of the marker that each voxel of a connected part belongs to.
+
+    It is that of the nearest marker, as the crow flies. What is cut off from its marker thereby, because the crow flew
+    over voxels outside, is flooded from the rest.
+    """
+    places = distance_transform_edt(
+        markers == 0, sampling=tuple(float(size) for size in spacing), return_distances=False, return_indices=True
+    )
+    nearest = np.where(inside, markers.reshape(-1)[np.ravel_multi_index(tuple(places), markers.shape)], np.int32(0))
+    del places
+    parts, count = pieces_of(nearest)
+    joined = np.zeros(count + 1, dtype=np.bool_)
+    joined[parts[markers > 0]] = True
+    kept: NDArray[np.int32] = np.where(joined[parts], nearest, np.int32(0))
+    rest = inside & (kept == 0)
+    if not rest.any():
+        return kept
     from skimage.segmentation import watershed  # takes long to import, and few datasets have objects
 
-    occurring, places = np.unique(markers, return_inverse=True)
-    nothing = int(np.count_nonzero(occurring == 0))
-    numbered = places.reshape(markers.shape) + (1 - nothing)
-    if energy is None:
-        outside = np.ascontiguousarray(markers == 0)
-        energy = edt.edt(outside, anisotropy=tuple(float(size) for size in spacing), black_border=False)
-    seeds = numbered.astype(np.int32)
-    flooded: NDArray[np.int32] = watershed(energy, seeds, connectivity=_TOUCHING, mask=inside)  # type: ignore[no-untyped-call]
-    return flooded, len(occurring) - nothing
+    distance = edt.edt(np.ascontiguousarray(kept == 0), anisotropy=tuple(float(size) for size in spacing))
+    flooded: NDArray[np.int32] = watershed(distance, kept, connectivity=_TOUCHING, mask=inside)  # type: ignore[no-untyped-call]
+    return flooded
 
 
 def labels_of_objects(ids: NDArray[np.integer], values: NDArray[np.integer], among: Collection[int]) -> dict[int, int]:
@@ -104,7 +117,7 @@ def object_table(
     values: Mapping[int, int],
     names: Mapping[int, str],
     geometry: Geometry,
-    probability: NDArray[np.floating] | None = None,
+    sure: Mapping[int, NDArray[np.uint8]] | None = None,
 ) -> tuple[FoundObject, ...]:
     """A row for each object of a map (k, j, i), axes as stored, in the order of the ids.
 
@@ -113,16 +126,14 @@ def object_table(
         values: value of each object, by id.
         names: name of each value.
         geometry: the grid of the map.
-        probability: (k, j, i) that a voxel belongs to an object: its mean over an object is the object's score.
+        sure: for each value the probability (k, j, i) that a voxel has it, 255 is 1; its mean over the voxels of an
+            object with that value is the object's score.
     """
     if not ids.any():
         return ()
     numbered, occurring = _small_numbers(ids)
     told = cc3d.statistics(numbered)
-    sums = None
-    if probability is not None:
-        inside = numbered > 0
-        sums = np.bincount(numbered[inside], weights=probability[inside], minlength=len(occurring))
+    sums = None if sure is None else _sums(numbered, occurring, values, sure)
     sizes = np.array(told["voxel_counts"], dtype=np.int64)
     sizes[0] = 0
     rows = []
@@ -139,10 +150,27 @@ def object_table(
                 centre=(float(centre[0]), float(centre[1]), float(centre[2])),
                 centre_mm=_in_world(centre, geometry),
                 box=(z, y, x),
-                score=None if sums is None else float(sums[place] / voxels),
+                score=None if sums is None else float(sums[place] / (255 * voxels)),
             )
         )
     return tuple(rows)
+
+
+def _sums(
+    numbered: NDArray[np.uint32],
+    occurring: NDArray[np.integer],
+    values: Mapping[int, int],
+    sure: Mapping[int, NDArray[np.uint8]],
+) -> NDArray[np.float64]:
+    """The sum over each object of the probability of its value; plane by plane."""
+    value_of = np.array([values.get(int(number), 0) for number in occurring])
+    sums = np.zeros(len(occurring))
+    for value, whole in sure.items():
+        own = value_of == value
+        for plane, probability in zip(numbered, whole, strict=True):
+            inside = own[plane]
+            sums += np.bincount(plane[inside], weights=probability[inside], minlength=len(occurring))
+    return sums
 
 
 def _small_numbers(ids: NDArray[np.integer]) -> tuple[NDArray[np.uint32], NDArray[np.integer]]:

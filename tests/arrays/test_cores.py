@@ -77,6 +77,18 @@ def test_a_neck_does_not_part_a_core() -> None:
     assert core[0, 6, 15]
 
 
+def test_a_core_with_a_neck_keeps_its_distance_to_others() -> None:
+    ids = np.zeros((1, 13, 40), np.uint8)
+    ids[0, 1:12, 1:12], ids[0, 1:12, 18:29] = 1, 1
+    ids[0, 5:8, 12:18] = 1
+    ids[0, 1:12, 29:39] = 2
+    core = object_cores(ids, SQUARE, margin=3.0)
+    assert parts(core & (ids == 1)) == 1
+    assert not core[0, :, 26:31].any()
+    assert core[0, 6, 25]
+    assert core[0, 6, 32]
+
+
 def test_what_cannot_be_joined_keeps_its_largest_part() -> None:
     """A neck that lies along another object is no core, however thin the margin."""
     ids = np.zeros((1, 12, 30), np.uint8)

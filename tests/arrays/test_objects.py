@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scenes import touching
 
 from autoseg.arrays.cores import object_cores
@@ -13,30 +14,46 @@ from autoseg.records import Geometry
 
 SQUARE = (1.0, 1.0, 1.0)
 
-#: What a round trip through cores and borders has to keep.
-WANTED = 0.99
+
+def quality(ids: NDArray[np.uint32], spacing: tuple[float, float, float], margin: float) -> tuple[float, float]:
+    """Panoptic and recognition quality of objects that were cores and borders in between."""
+    score = score_instances(ids, find_objects(ids > 0, object_cores(ids, spacing, margin), spacing))
+    assert score.panoptic_quality is not None
+    assert score.recognition_quality is not None
+    return score.panoptic_quality, score.recognition_quality
+
+
+# In a crowd where objects cut one another to any shape, the least of 60 discs' scenes (200 of ellipsoids') had 0.97
+# (0.95); the mean is what benchmarks/instances.py tells.
 
 
 @given(seed=st.integers(0, 10_000), margin=st.sampled_from([1.0, 2.0, 3.0]))
 @settings(max_examples=25, deadline=None)
 def test_discs_that_touch_come_back(seed: int, margin: float) -> None:
-    ids = touching(seed, (1, 200, 220), 30, (10, 20), smallest=80)
-    found = find_objects(ids > 0, object_cores(ids, SQUARE, margin), SQUARE)
-    score = score_instances(ids, found)
-    assert score.panoptic_quality is not None
-    assert score.panoptic_quality >= WANTED
-    assert score.recognition_quality == 1
+    panoptic, recognition = quality(touching(seed, (1, 200, 220), 30, (10, 20), smallest=80), SQUARE, margin)
+    assert panoptic >= 0.95
+    assert recognition == 1
 
 
 @given(seed=st.integers(0, 10_000), spacing=st.sampled_from([SQUARE, (2.5, 1.0, 1.0)]))
 @settings(max_examples=10, deadline=None)
 def test_ellipsoids_that_touch_come_back(seed: int, spacing: tuple[float, float, float]) -> None:
-    ids = touching(seed, (24, 60, 60), 14, (8, 14), smallest=300)
-    found = find_objects(ids > 0, object_cores(ids, spacing, 2.0), spacing)
-    score = score_instances(ids, found)
-    assert score.panoptic_quality is not None
-    assert score.panoptic_quality >= WANTED
-    assert score.recognition_quality == 1
+    panoptic, recognition = quality(touching(seed, (24, 60, 60), 14, (8, 14), smallest=300), spacing, 2.0)
+    assert panoptic >= 0.93
+    assert recognition == 1
+
+
+@given(size=st.integers(6, 14), objects=st.integers(2, 5), spacing=st.sampled_from([SQUARE, (3.0, 1.0, 0.8)]))
+@settings(max_examples=25, deadline=None)
+def test_objects_of_one_size_come_back_as_they_are(
+    size: int, objects: int, spacing: tuple[float, float, float]
+) -> None:
+    ids = np.zeros((size + 2, size * objects + 2, size * objects + 2), np.uint32)
+    for number in range(objects * objects):
+        row, column = (size * place + 1 for place in divmod(number, objects))
+        ids[1:-1, row : row + size, column : column + size] = number + 1
+    panoptic, _ = quality(ids, spacing, 2.0)
+    assert panoptic == 1
 
 
 def test_objects_that_touch_meet_in_the_middle() -> None:
@@ -50,14 +67,24 @@ def test_objects_that_touch_meet_in_the_middle() -> None:
     assert (found[0, 1:4, 6:11] == found[0, 2, 9]).all()
 
 
-def test_an_energy_moves_where_they_meet() -> None:
-    foreground = np.ones((1, 1, 10), np.bool_)
+def test_nearness_is_in_millimetres() -> None:
+    foreground = np.ones((1, 5, 5), np.bool_)
     core = np.zeros_like(foreground)
-    core[..., 0], core[..., 9] = True, True
-    energy = np.array([[[0, 0.1, 0.9, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0]]], dtype=np.float32)
-    found = find_objects(foreground, core, SQUARE, energy)
-    assert (found[..., 3:] == found[..., 9]).all()
-    assert found[..., 1] == found[..., 0] != found[..., 9]
+    core[0, 0, 4], core[0, 4, 0] = True, True
+    found = find_objects(foreground, core, (1.0, 3.0, 1.0))
+    assert found[0, 1, 0] == found[0, 0, 4]  # 4 steps of 1 mm and one of 3, or 3 steps of 3 mm
+    assert find_objects(foreground, core, (1.0, 1.0, 3.0))[0, 1, 0] == found[0, 4, 0]
+
+
+def test_an_object_does_not_reach_over_a_gap() -> None:
+    """The upper arm of a bent object lies nearer to the core of the other one, over the background."""
+    foreground = np.zeros((1, 9, 20), np.bool_)
+    foreground[0, 1, 1:16], foreground[0, 1:8, 1:4], foreground[0, 3:8, 6:18], foreground[0, 6:8, 1:8] = (True,) * 4
+    core = np.zeros_like(foreground)
+    core[0, 3:6, 2], core[0, 4:7, 9:17] = True, True
+    found = find_objects(foreground, core, SQUARE)
+    assert sorted(np.unique(found[foreground])) == [1, 2]
+    assert (found[0, 1, 1:16] == found[0, 4, 2]).all()
 
 
 def test_foreground_without_a_core_is_an_object() -> None:
@@ -113,15 +140,16 @@ def test_the_table_of_objects() -> None:
     ids[0, 0, 0] = 2
     affine = ((0.5, 0.0, 0.0, 10.0), (0.0, 0.5, 0.0, 20.0), (0.0, 0.0, 2.0, -30.0), (0.0, 0.0, 0.0, 1.0))
     geometry = Geometry(shape=(4, 5, 6), affine=affine)
-    probability = np.full(ids.shape, 0.5, dtype=np.float32)
-    probability[1, 2, 3] = 1.0
-    first, second = object_table(ids, {2: 1, 70_000: 3}, {1: "cell", 3: "speck"}, geometry, probability)
+    cells, specks = np.full(ids.shape, 204, dtype=np.uint8), np.full(ids.shape, 51, dtype=np.uint8)
+    specks[1, 2, 3] = 255
+    sure = {1: cells, 3: specks}
+    first, second = object_table(ids, {2: 1, 70_000: 3}, {1: "cell", 3: "speck"}, geometry, sure)
     assert (first.id, first.label, first.voxels, first.box) == (2, "cell", 1, ((0, 1), (0, 1), (0, 1)))
     assert (second.id, second.label, second.voxels) == (70_000, "speck", 4)
     assert second.centre == (1.5, 2.0, 3.5)
     assert second.centre_mm == pytest.approx((10 + 3.5 * 0.5, 20 + 2 * 0.5, -30 + 1.5 * 2))
     assert second.box == ((1, 3), (2, 3), (3, 5))
     assert second.ml == pytest.approx(4 * 0.5 / 1000)
-    assert second.score == pytest.approx(2.5 / 4)
+    assert (first.score, second.score) == (pytest.approx(0.8), pytest.approx((1 + 3 * 0.2) / 4))
     assert object_table(ids, {2: 1, 70_000: 3}, {1: "cell", 3: "speck"}, geometry)[0].score is None
     assert object_table(np.zeros_like(ids), {}, {}, geometry) == ()

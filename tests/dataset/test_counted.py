@@ -7,11 +7,13 @@ import pytest
 from instance_builders import IDS, KINDS, NAMES, dataset, found_in, save
 from numpy.typing import NDArray
 
+from autoseg.arrays.cores import pieces_of
 from autoseg.dataset.checks import check_layout
 from autoseg.dataset.counted import counted_dataset, with_cores
 from autoseg.dataset.instance_maps import read_scene
 from autoseg.dataset.label_files import read_case_labels, read_reference
 from autoseg.dataset.layouts import open_dataset
+from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import DatasetError
 from autoseg.evaluation.instances import score_instances
 from autoseg.records import Case, Labels
@@ -138,9 +140,17 @@ def test_every_nucleus_comes_back(shared: Path) -> None:
     assert np.mean([quality_of(case, found.labels) for case in found.cases]) >= 0.99
 
 
+#: Ids above this one are those of discs and end plates: plates of one voxel in scraps, which no core fits into.
+LAST_VERTEBRA = 100
+
+
 @pytest.mark.parametrize("name", ["sample_ct", "sample_mri"])
-def test_every_vertebra_comes_back(name: str, shared: Path) -> None:
+def test_every_vertebra_comes_back(name: str, shared: Path, tmp_path: Path) -> None:
+    """In pieces where the end of the image cuts it into pieces."""
     (path,) = (shared / "data" / "vertebra_crops" / name).glob("*seg-vert*")
-    case = Case(id=name, images=(path,), instances=path)
-    labels = counted_dataset(None, None, [case], [], path.parent).labels
+    found = read_labels(path)
+    pieces, _ = pieces_of(np.where(found.labels < LAST_VERTEBRA, found.labels, 0))
+    write_labels(tmp_path / "ids.nii.gz", pieces, found.geometry)
+    case = Case(id=name, images=(path,), instances=tmp_path / "ids.nii.gz")
+    labels = counted_dataset(None, None, [case], [], tmp_path).labels
     assert quality_of(case, labels) >= 0.99
