@@ -45,10 +45,7 @@ def found_scene(
     mask: NDArray[np.integer],
     labels: Labels,
     geometry: Geometry,
-    *,
-    energy: NDArray[np.floating] | None = None,
-    probability: NDArray[np.floating] | None = None,
-    smallest_core: int = 1,
+    sure: NDArray[np.uint8] | None = None,
 ) -> FoundScene:
     """The objects in a whole mask of borders, cores and labels without objects.
 
@@ -56,8 +53,8 @@ def found_scene(
         mask: (k, j, i) with the values of `labels`, which have things.
         labels: of the model.
         geometry: the grid of the mask.
-        energy, smallest_core: see `arrays.objects.find_objects`.
-        probability: (k, j, i) that a voxel belongs to an object, for the scores of objects.
+        sure: (T, k, j, i) probability of each thing, 255 is 1: the score of an object is the mean over its voxels of
+            that of its own label.
 
     Each object has the label that most of its voxels have, all over.
     """
@@ -68,7 +65,7 @@ def found_scene(
         core |= own
         values[own] = border
     foreground = np.isin(values, list(labels.core_values))
-    ids = find_objects(foreground, core, geometry.spacing, energy, smallest_core)
+    ids = find_objects(foreground, core, geometry.spacing)
     value_of = labels_of_objects(ids, values, labels.core_values)
     # ids are 1, 2, …: they are places in a table
     table = np.zeros(int(ids.max(initial=0)) + 1, dtype=values.dtype)
@@ -76,7 +73,8 @@ def found_scene(
     inside = ids > 0
     values[inside] = table[ids[inside]]
     names = {border: name for name, border in zip(labels.things, labels.core_values, strict=True)}
-    return FoundScene(values, ids, object_table(ids, value_of, names, geometry, probability), geometry)
+    scores = None if sure is None else dict(zip(labels.core_values, sure, strict=True))
+    return FoundScene(values, ids, object_table(ids, value_of, names, geometry, scores), geometry)
 
 
 def object_masks(ids: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.bool_]]]:

@@ -31,8 +31,9 @@ from autoseg.inference.reading import CaseReader, Killed, LoadedCase, guarded, n
 from autoseg.inference.scratch import scratch_array
 from autoseg.inference.sliding_window import Room
 from autoseg.inference.spill import SpillFolder
+from autoseg.inference.thing_scores import ThingScores
 from autoseg.inference.volume import mask_of_prepared, preparing_of
-from autoseg.inference.witness import Witness
+from autoseg.inference.witness import Takers, Witness
 from autoseg.inference.writing import CaseOutcome, ScoredCase, forget, write_case
 from autoseg.inference.writing import named as named_mask
 from autoseg.records import (
@@ -241,10 +242,15 @@ class _Lanes:
     def _scored(self, index: int, loaded: LoadedCase, notes: list[str]) -> ScoredCase:
         model, asked, mode = self.model, self.asked, self._budget.mode(self._memory[index])
         maps = open_maps(asked.maps, model.labels, model.header.calibration, loaded.geometry, asked.folder)
-        witness, known = Witness(model.labels, maps), CaseOutcome(self.cases[index])
+        things = None
+        if model.labels.things:
+            things = ThingScores(model.labels, model.header.calibration, loaded.geometry, asked.folder)
+        takers = [taker for taker in (maps, things) if taker is not None]
+        witness = Witness(model.labels, Takers(*takers) if takers else None)
+        known, sure = CaseOutcome(self.cases[index]), None if things is None else things.probabilities
         if not loaded.prepared:
             nothing = np.zeros(loaded.geometry.shape, dtype=np.uint8)
-            return ScoredCase(known, nothing, model.labels, loaded.geometry, witness.evidence(), maps)
+            return ScoredCase(known, nothing, model.labels, loaded.geometry, witness.evidence(), maps, sure)
         found = mask_of_prepared(
             model,
             loaded.prepared,
@@ -254,9 +260,7 @@ class _Lanes:
             on_note=notes.append,
             witness=witness,
         )
-        return ScoredCase(
-            CaseOutcome(self.cases[index]), found, model.labels, loaded.geometry, witness.evidence(), maps
-        )
+        return ScoredCase(known, found, model.labels, loaded.geometry, witness.evidence(), maps, sure)
 
     def _on_disk(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         return torch.from_numpy(scratch_array(self.asked.folder, shape, _NUMPY_TYPES[dtype]))

@@ -43,6 +43,38 @@ class Taker(Protocol):
         ...
 
 
+class Takers:
+    """Several takers, all of which are given everything; disagreement is gathered by the first that asks for it."""
+
+    def __init__(self, *takers: Taker) -> None:
+        self._takers = takers
+
+    @property
+    def disagreement(self) -> NDArray[np.float32] | None:
+        """Where disagreement is gathered."""
+        return next((taker.disagreement for taker in self._takers if taker.disagreement is not None), None)
+
+    def put(self, mean: Tensor, placement: Placement, first: int) -> None:
+        """Hand on planes of the cropped grid."""
+        for taker in self._takers:
+            taker.put(mean, placement, first)
+
+    def put_whole(self, mean: NDArray[np.float32]) -> None:
+        """Hand on the whole image."""
+        for taker in self._takers:
+            taker.put_whole(mean)
+
+    def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
+        """Hand on disagreement of planes of the cropped grid."""
+        for taker in self._takers:
+            taker.disagree(bits, placement, first)
+
+    def disagree_whole(self, bits: NDArray[np.float32]) -> None:
+        """Hand on disagreement of the whole image."""
+        for taker in self._takers:
+            taker.disagree_whole(bits)
+
+
 class Witness:
     """Looks at the slabs of scores that a mask is made from. The mask is the same whether or not there is one.
 

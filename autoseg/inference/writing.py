@@ -58,6 +58,7 @@ class ScoredCase:
     geometry: Geometry
     evidence: dict[str, LabelEvidence]
     maps: CaseMaps | None
+    things: NDArray[np.uint8] | None = None  # (T, k, j, i) how sure the networks are of each thing, see `thing_scores`
 
 
 def write_case(
@@ -80,7 +81,7 @@ def write_case(
         volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
         mask = scored.labels
         if scored.names.things:
-            scene = found_scene(mask, scored.names, geometry)
+            scene = found_scene(mask, scored.names, geometry, scored.things)
             maps |= write_objects(scene, case, folder)
             mask = scene.labels
         writer.write(unnamed, mask, geometry, case, held)  # last: what has a mask has all that goes with it

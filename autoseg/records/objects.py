@@ -15,4 +15,4 @@ class FoundObject(Record):
     centre: tuple[float, float, float]  # mean place of its voxels (k, j, i), whole numbers at the centres of voxels
     centre_mm: tuple[float, float, float]  # the same in RAS+ millimetres
     box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # half-open, along k, j and i
-    score: float | None = None  # mean probability of its voxels to be of an object; None where that is not known
+    score: float | None = None  # mean over its voxels of the probability of its label; None where that is not known

@@ -56,10 +56,11 @@ def test_an_object_has_one_label() -> None:
 
 
 def test_scores_are_mean_probabilities() -> None:
-    probability = np.where(IDS == 2, 0.75, 0.5).astype(np.float32)
-    scene = found_scene(as_network_would(), LABELS, geometry(IDS.shape), probability=probability)
+    """Of their own label."""
+    sure = np.stack([np.where(IDS == 2, 204, 102), np.full(IDS.shape, 51)]).astype(np.uint8)
+    scene = found_scene(as_network_would(), LABELS, geometry(IDS.shape), sure)
     scores = {int(IDS[scene.ids == found.id][0]): found.score for found in scene.objects}
-    assert scores == {1: pytest.approx(0.5), 2: pytest.approx(0.75), 3: pytest.approx(0.5)}
+    assert scores == {1: pytest.approx(0.4), 2: pytest.approx(0.8), 3: pytest.approx(0.2)}
 
 
 def test_nothing_is_found_in_nothing() -> None:

@@ -61,9 +61,11 @@ def test_the_whole_way(tmp_path: Path) -> None:
         ids = read_labels(masks / "instances" / f"{case.id}.nii.gz").labels
         assert set(np.unique(mask)) <= {0, 1, 2}
         np.testing.assert_array_equal(ids > 0, mask == 1)
-        rows = list(csv.DictReader((masks / "objects" / f"{case.id}.csv").open(encoding="utf-8")))
+        table = (masks / "objects" / f"{case.id}.csv").read_text(encoding="utf-8")
+        rows = list(csv.DictReader(table.splitlines()))
         assert [int(row["id"]) for row in rows] == np.unique(ids[ids > 0]).tolist()
         assert [int(row["voxels"]) for row in rows] == [int((ids == int(row["id"])).sum()) for row in rows]
+        assert all(0 < float(row["score"]) <= 1 for row in rows)
     summary = evaluate(masks, dataset.root / "labelsTr", labels_from=dataset.root, workers=0, progress=QUIET).summary
     assert not summary.failures
     assert list(summary.labels) == ["cell", "tissue"]
