@@ -17,18 +17,17 @@ def named_labels(labels: Labels, words: Sequence[str]) -> tuple[str, ...]:
 
     A word is a name, or several with commas between. Raises UsageError naming those that the model knows.
     """
+    known = labels.classes  # cores of objects are not for users
     wanted: set[str] = set()
     for word in words:
-        names = [word] if word in labels.foreground else [part.strip() for part in word.split(",") if part.strip()]
+        names = [word] if word in known else [part.strip() for part in word.split(",") if part.strip()]
         wanted.update(names)
-    for name in sorted(wanted - set(labels.foreground)):
-        near = difflib.get_close_matches(name, labels.foreground, n=1)
+    for name in sorted(wanted - set(known)):
+        near = difflib.get_close_matches(name, known, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(
-            f"the model knows no label {name!r}", remedy=f"Known are: {', '.join(labels.foreground)}.{meant}"
-        )
-    chosen = tuple(name for name in labels.foreground if name in wanted)
-    return () if len(chosen) == len(labels.foreground) else chosen
+        raise UsageError(f"the model knows no label {name!r}", remedy=f"Known are: {', '.join(known)}.{meant}")
+    chosen = tuple(name for name in known if name in wanted)
+    return () if len(chosen) == len(known) else chosen
 
 
 def chosen_indices(labels: Labels, names: Sequence[str]) -> tuple[int, ...]:

@@ -28,6 +28,9 @@ SLACK_BYTES = 150_000_000
 #: Bytes of the numbers that tell where a point between labels lies and comes from.
 _POINT_BYTES = 64
 
+#: Bytes a voxel that it takes to find objects in a mask, if all of them are in touch (`arrays.objects`).
+OBJECTS_BYTES = 44
+
 #: Share of the free memory that is taken where nobody says how much may be.
 FREE_SHARE = 0.9
 
@@ -155,7 +158,7 @@ def case_memory(model: LoadedModel, geometry: Geometry, settings: PredictSetting
         batch=max(batch_size(model.device, group.configuration.patch_size) for group in model.preparing),
         export=_export_bytes(model, geometry, max(shapes, key=math.prod)),
         mask=3 * width * stored + steps,
-        writing=4 * width * stored,
+        writing=(4 * width + (OBJECTS_BYTES if model.labels.things else 0)) * stored,
     )
 
 
