@@ -69,6 +69,8 @@ RECORDS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
             "names": "a name and its value, or a region and its values; in the order of the outputs",
             "ignore": "value of voxels that do not count",
             "regions_class_order": "value that each region writes into a mask, later ones over earlier ones",
+            "things": "labels whose objects are counted, with the region of their cores; absent without any",
+            "core_margin_mm": "how deep those cores begin; absent without any",
         },
     ),
     Configuration: (
@@ -190,7 +192,8 @@ def table(record: type[BaseModel], meanings: dict[str, str]) -> Iterator[str]:
     yield "|---|---|---|"
     for name, field in record.model_fields.items():
         kind = "list of pairs" if name == "names" else in_words(field.annotation)
-        default = "" if field.is_required() or field.default in (None, (), "") else f"; `{json.dumps(field.default)}`"
+        nothing = field.is_required() or field.default_factory is not None or field.default in (None, (), "")
+        default = "" if nothing else f"; `{json.dumps(field.default)}`"
         yield f"| `{name}` | {kind}{default} | {meanings[name]} |"
 
 
