@@ -190,6 +190,14 @@ def test_cases_that_no_finished_fold_holds_out_are_counted(trained: Workspace, t
     assert any("held out by no finished fold" in note for note in made.notes)
 
 
+def test_of_few_cases_it_is_told_that_hardly_anything_is_usual(trained: Workspace, tmp_path: Path) -> None:
+    work = own_copy(trained, tmp_path)
+    for fold in (1, 2, 3):
+        shutil.rmtree(work.run("default", "3d_fullres", fold).folder)
+    assert any("hardly known what is usual" in note for note in audited(work).notes)
+    assert not any("hardly known" in note for note in audited(trained).notes)
+
+
 def test_a_table_of_another_is_left_alone(trained: Workspace, tmp_path: Path) -> None:
     work = own_copy(trained, tmp_path)
     (work.audit / "cases.csv").write_text("mine\n", encoding="utf-8")
