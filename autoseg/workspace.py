@@ -174,6 +174,11 @@ class Workspace:
         return self.root / "audit"
 
     @property
+    def suggestions(self) -> Path:
+        """What is worth labelling next: the queue, its page and its table."""
+        return self.root / "suggest"
+
+    @property
     def test(self) -> Path:
         """Masks and scores of the test cases."""
         return self.root / "test"

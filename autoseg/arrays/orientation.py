@@ -99,6 +99,13 @@ def oriented_index(index: tuple[int, int, int], shape: Shape, orientation: Orien
     return z, y, x
 
 
+def in_world(geometry: Geometry, voxel: tuple[int, int, int]) -> tuple[float, float, float]:
+    """RAS+ mm of a voxel (k, j, i)."""
+    k, j, i = voxel
+    x, y, z = (geometry.matrix @ np.array([i, j, k, 1.0]))[:3]
+    return round(float(x), 3), round(float(y), 3), round(float(z), 3)
+
+
 def oriented_spacing(geometry: Geometry, orientation: Orientation) -> Spacing:
     """Voxel size in mm of the oriented array, (Z, Y, X)."""
     stored = geometry.spacing

@@ -13,6 +13,7 @@ from autoseg.cli.looking import preview, view
 from autoseg.cli.overview import demo, report, status
 from autoseg.cli.reproducing import reproduce
 from autoseg.cli.segmenting import evaluate, predict
+from autoseg.cli.suggesting import suggest
 
 __all__ = ["COMMANDS", "main"]
 
@@ -28,6 +29,7 @@ COMMANDS = (
     evaluate,
     compare,
     audit,
+    suggest,
     info,
     reproduce,
     import_nnunet,

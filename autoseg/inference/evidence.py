@@ -35,9 +35,9 @@ class Evidence:
 
     def _add(self, scores: Tensor) -> None:
         if self._labels.has_regions:
-            sums = torch.stack([_region_sums(part.sigmoid()) for part in scores], dim=1)
+            sums = torch.stack([region_sums(part.sigmoid()) for part in scores], dim=1)
         else:
-            sums = _label_sums(scores.softmax(0))
+            sums = label_sums(scores.softmax(0))
         # of each plane on its own in float32, which no device lacks; together in float64
         self._sums += sums.to("cpu").to(torch.float64).sum(-1)
 
@@ -54,7 +54,7 @@ class Evidence:
         return found
 
 
-def _region_sums(probability: Tensor) -> Tensor:
+def region_sums(probability: Tensor) -> Tensor:
     """Rows of sums of one region's probabilities (planes, Y, X), per plane: (5, planes)."""
     inside = probability > 0.5
     edge = _edges(inside) & inside
@@ -62,7 +62,7 @@ def _region_sums(probability: Tensor) -> Tensor:
     return torch.stack([part.flatten(1).sum(1, dtype=torch.float32) for part in sums])
 
 
-def _label_sums(probabilities: Tensor) -> Tensor:
+def label_sums(probabilities: Tensor) -> Tensor:
     """Rows of sums of the probabilities (K, planes, Y, X) of labels that exclude one another, per plane.
 
     Returns (5, K, planes).

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.arrays.orientation import in_world
 from autoseg.evaluation.error_kinds import Correction, count_corrections, likeliest, value_name
 from autoseg.evaluation.error_places import Place, Voxel, places_of
 from autoseg.evaluation.label_doubts import (
@@ -36,7 +37,6 @@ from autoseg.records import (
     AuditedPlace,
     ConfusedPair,
     Dataset,
-    Geometry,
     Labels,
 )
 
@@ -146,12 +146,6 @@ def _reversed(voxel: Voxel) -> Voxel:
     """(i, j, k) of (k, j, i), as other programs show it."""
     k, j, i = voxel
     return i, j, k
-
-
-def in_world(geometry: Geometry, voxel: Voxel) -> tuple[float, float, float]:
-    """RAS+ mm of a voxel (k, j, i)."""
-    x, y, z = (geometry.matrix @ np.array([*_reversed(voxel), 1.0]))[:3]
-    return round(float(x), 3), round(float(y), 3), round(float(z), 3)
 
 
 def _pairs(

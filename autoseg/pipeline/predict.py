@@ -99,8 +99,8 @@ def predict(
     began = time.monotonic()
     load_plugins(use)
     writer = find_mask_format(mask_format)
-    files, description, headers = _chosen_models(models, work, use, progress)
-    cases, failures = _found_cases(images, headers, progress)
+    files, description, headers = chosen_models(models, work, use, progress)
+    cases, failures = found_cases(images, headers, progress)
     require_writable(writer, cases, headers[0].labels)
     target = engine_device(settings.engine, device)
     modes = asked_modes(headers, speed=speed, deadline=deadline, settings=settings, precision=precision)
@@ -169,7 +169,7 @@ def _trusts(made: Mapping[str, MadeMask]) -> dict[str, CaseTrust]:
     return {case: entry.trust for case, entry in sorted(made.items()) if entry.trust is not None}
 
 
-def _chosen_models(
+def chosen_models(
     models: tuple[Path, ...], work: Workspace | None, use: Sequence[str], progress: Progress
 ) -> tuple[list[Path], str, list[ModelHeader]]:
     """The model files, what they are in words, and their headers; modules that they need are imported."""
@@ -195,7 +195,7 @@ def _loaded(
     return model
 
 
-def _found_cases(
+def found_cases(
     images: Path | Sequence[Case], headers: Sequence[ModelHeader], progress: Progress
 ) -> tuple[list[Case], dict[str, str]]:
     """The cases, and why others cannot be used. Raises UsageError where there are neither."""

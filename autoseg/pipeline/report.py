@@ -13,6 +13,7 @@ from autoseg.errors import WorkspaceError
 from autoseg.pipeline.audit_pages import audit_report
 from autoseg.pipeline.pages import dataset_report, page_path, plan_report, why_not
 from autoseg.pipeline.result_pages import report_of_tests, run_results, training_report
+from autoseg.pipeline.suggest_pages import suggest_report
 from autoseg.progress import Progress
 from autoseg.report.index_page import index_page
 from autoseg.report.page import write_page
@@ -94,6 +95,9 @@ def possible(work: Workspace) -> Iterator[Report]:
     if (work.audit / "audit.json").exists():
         page = work.audit / "audit.html"
         yield Report("label audit", "likely label errors, by case and place", page, partial(audit_report, work))
+    if (work.suggestions / "suggestions.json").exists():
+        page = work.suggestions / "suggestions.html"
+        yield Report("what to label next", "unlabelled images, ranked", page, partial(suggest_report, work))
     if (work.test / "summary.json").exists():
         yield Report(
             "test cases", "scores of every test case", work.test / "summary.html", partial(report_of_tests, work)

@@ -283,6 +283,16 @@ def places_in_crop(places: NDArray[np.int64], placement: Placement) -> tuple[NDA
     return found, inside
 
 
+def place_in_file(place: tuple[int, int, int], placement: Placement) -> tuple[int, int, int]:
+    """Where the voxel (Z, Y, X) of the crop lies on the file's grid, (k, j, i)."""
+    found = [0, 0, 0]
+    for along, (start, _), oriented in zip(place, placement.box, placement.axis_order, strict=True):
+        stored = placement.orientation_axes[oriented]
+        flipped = placement.orientation_flips[oriented]
+        found[stored] = placement.geometry.shape[stored] - 1 - along - start if flipped else along + start
+    return found[0], found[1], found[2]
+
+
 def _to_stored(array: NDArray[ScalarT], placement: Placement, fill: float) -> NDArray[ScalarT]:
     """An array on the cropped grid in its place in the file's grid, axes as stored; leading axes stay."""
     whole = uncrop(array, placement.box, placement.transposed_shape, fill)

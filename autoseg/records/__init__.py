@@ -87,6 +87,7 @@ from autoseg.records.selection import (
     Temperature,
     TriedStep,
 )
+from autoseg.records.suggestion import Suggested, Suggestions
 from autoseg.records.training_data import ChannelRange, LabelRange, TrainingData
 from autoseg.records.trust import (
     NO_MAPS,
@@ -177,6 +178,8 @@ __all__ = [
     "Spacing",
     "SpeedMode",
     "StepProbe",
+    "Suggested",
+    "Suggestions",
     "Summary",
     "Temperature",
     "TrainSettings",

@@ -30,6 +30,8 @@ from autoseg.records import (
     LabelVolume,
     Plan,
     Problem,
+    Suggested,
+    Suggestions,
     Summary,
     TrainSettings,
 )
@@ -42,6 +44,7 @@ from autoseg.report.pictures import Look, comparison, thumbnail
 from autoseg.report.plan_page import plan_page
 from autoseg.report.predictions_page import predictions_page
 from autoseg.report.results_page import Confusion, results_page
+from autoseg.report.suggest_page import suggest_page
 from autoseg.report.training_page import training_page
 
 EVIL = '<img src=x onerror="alert(1)">'
@@ -161,6 +164,18 @@ def audit() -> Audit:
     )  # fmt: skip
 
 
+def suggestions() -> Suggestions:
+    first = Suggested(
+        case=CASES[0], axis="k", slice=3, gain=0.4, loss=0.3, likeness=0.1, index=(5, 12, 3), position=(5.0, 12.0, 6.0)
+    )
+    others = tuple(first.model_copy(update={"case": case, "gain": 0.01}) for case in CASES[1:])
+    return Suggestions(
+        models="3d_fullres (plan of Smith)", unit="slice", suggested=(first, *others), candidates=500, labelled=20,
+        labels=Labels(names={"background": 0, "liver": 1, "kidney": 2}),
+        failures={"lost-Smith": "/home/smith/lost.nii.gz: cannot be read"},
+    )  # fmt: skip
+
+
 @cache
 def all_pages(anonymous: bool = False) -> dict[str, Page]:
     """One page of each kind."""
@@ -184,6 +199,7 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
     receipt = {"seconds": {"train": 12.0}, "device": "cpu", "versions": {"torch": "2.6"}, "skipped_steps": 2}
     return {
         "audit": audit_page(audit(), ("liver", "kidney"), pictures(names), pictures(names), names),
+        "suggest": suggest_page(suggestions(), ("liver", "kidney"), pictures(names), names),
         "plan": plan_page(plan(), None, (), names),
         "dataset": dataset_page("Data of Smith", fingerprint(), problems, Sample(thumbnails, histograms), names),
         "training": training_page(

@@ -63,7 +63,7 @@ def chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
-@pytest.mark.parametrize("kind", ["plan", "dataset", "training", "results", "comparison", "masks", "audit"])
+@pytest.mark.parametrize("kind", ["plan", "dataset", "training", "results", "comparison", "masks", "audit", "suggest"])
 def test_a_page_opens_draws_and_sorts(kind: str, tmp_path: Path) -> None:
     html = render(all_pages()[kind])
     # a script of the test needs the page's leave
