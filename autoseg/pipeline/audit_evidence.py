@@ -121,9 +121,8 @@ def _wanted(trials: Trials, parts: Sequence[Configured], names: Sequence[str]) -
         way = [str(FORMAT), *(file_hash(model) for model in models), trials.settings.model_dump_json()]
         way += [trials.precision, trials.labels.model_dump_json()]
         for case in cases:
-            files = [path for path in (case.labels, *(file for _, file in case.label_files)) if path is not None]
             drawn = repr((case.annotated, case.trust_voxels))
-            stamp = text_hash("\n".join([*way, input_hash(case), files_hash(files), drawn]), 32)
+            stamp = text_hash("\n".join([*way, input_hash(case), files_hash(case.label_paths), drawn]), 32)
             found.append(_Wanted(case, parts[0].fold_of[case.id], tuple(models), stamp))
     return found
 
