@@ -29,6 +29,9 @@ FIRST_DRAWING = 1.5
 #: Seconds between two updates of the live view.
 SHOW_EVERY = 0.25
 
+#: Seconds between two lines on what epochs came to: a hundred lines in a minute are read by nobody.
+LINE_EVERY = 10.0
+
 
 def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progress, tell: Tell) -> None:
     """Train to the end, or to one that somebody asks for; each epoch goes to log, display and curves, and to `tell`.
@@ -48,11 +51,12 @@ def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progres
     total = max(1, round(training.loop_seconds or 0.0)) if by_time else training.setup.settings.epochs
     with stop.ends(), progress.live("Training (seconds)" if by_time else "Training", total) as view:
         show = shown_now_and_then(training, records, lambda figures: view.show(round(total * training.done), figures))
-        log = partial(add_record, run.metrics, records)
+        log, lines = partial(add_record, run.metrics, records), Lines(view.line)
         for record in training.epochs(lambda: to_stop(training, stop), stop.ending, show, log):
             tell(record)
-            view.line(epoch_line(record))
+            lines.add(record)
             curves.draw_if_cheap()
+        lines.end()
     stop.raise_if_set()
     curves.draw()
 
@@ -131,6 +135,33 @@ def figures(training: Training, records: Sequence[EpochRecord], seconds_left: fl
 def _time(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+
+
+class Lines:
+    """Writes a line on an epoch where the last one is some seconds old, and on the first and the last."""
+
+    def __init__(self, write: Callable[[str], None], every: float = LINE_EVERY) -> None:
+        self._write = write
+        self._every = every
+        self._written: float | None = None  # when the last line was
+        self._unwritten: EpochRecord | None = None
+
+    def add(self, record: EpochRecord) -> None:
+        """An epoch has ended."""
+        now = time.monotonic()
+        if self._unwritten is not None and self._unwritten.phase != record.phase:
+            self.end()
+        if self._written is None or now - self._written >= self._every:
+            self._write(epoch_line(record))
+            self._written, self._unwritten = now, None
+        else:
+            self._unwritten = record
+
+    def end(self) -> None:
+        """No further epoch comes, or one of another kind: the latest is written if it was not."""
+        if self._unwritten is not None:
+            self._write(epoch_line(self._unwritten))
+            self._unwritten = None
 
 
 def epoch_line(record: EpochRecord) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from autoseg import interrupts
 from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline import epochs as epochs_module
-from autoseg.pipeline.epochs import Curves, add_record, epoch_line, kept_records
+from autoseg.pipeline.epochs import Curves, Lines, add_record, epoch_line, kept_records
 from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
@@ -203,6 +204,25 @@ def test_a_line_of_the_log_names_the_dice_for_what_it_is() -> None:
     assert "patch Dice (a proxy) 0.500" in line
     assert "0.250 s per step" in line
     assert "data wait 1.0%" in line
+
+
+def test_lines_on_short_epochs_come_every_ten_seconds_and_with_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, written = [0.0], list[str]()
+    monkeypatch.setattr(epochs_module.time, "monotonic", lambda: clock[0])
+    lines_of_log = Lines(written.append)
+    for epoch in range(26):
+        clock[0] += 1.0
+        lines_of_log.add(record_of(epoch))
+    lines_of_log.add(replace(record_of(26), phase="cool-down"))
+    lines_of_log.end()
+    lines_of_log.end()
+    assert [int(line.split()[1]) for line in written] == [1, 11, 21, 26, 27]
+    slow = Lines(written.append)
+    for epoch in range(3):
+        clock[0] += 11.0
+        slow.add(record_of(epoch))
+    slow.end()
+    assert [int(line.split()[1]) for line in written[5:]] == [1, 2, 3]
 
 
 def test_drawing_takes_no_more_than_its_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
