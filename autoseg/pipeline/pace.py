@@ -90,7 +90,7 @@ def _bytes(job: Job, samples: int, measured: int | None) -> int:
             job.configuration.model_copy(update={"batch_size": count}),
             len(job.plan.channels),
             job.plan.labels,
-            job.settings.optimizer,
+            job.settings,
             half_precision=_precision(job) != "float32",
         )
 

@@ -87,9 +87,7 @@ def _step_in_main_memory(
     if step is not None and step.peak_bytes is not None:
         return float(step.peak_bytes)
     half = probe is not None and probe.precision != "float32"
-    return float(
-        step_bytes(configuration, len(plan.channels), plan.labels, plan.training.optimizer, half_precision=half)
-    )
+    return float(step_bytes(configuration, len(plan.channels), plan.labels, plan.training, half_precision=half))
 
 
 # -------------------------------------------------------------------------------------------------- prepared cases

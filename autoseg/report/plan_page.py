@@ -90,7 +90,7 @@ def _memory(plan: Plan, probe: Probe | None, steps: dict[str, StepProbe]) -> tup
     half = probe is not None and probe.precision != "float32"
     rows = []
     for entry in plan.configurations.values():
-        estimated = step_bytes(entry, len(plan.channels), plan.labels, plan.training.optimizer, half_precision=half)
+        estimated = step_bytes(entry, len(plan.channels), plan.labels, plan.training, half_precision=half)
         step = steps.get(entry.name)
         rows.append(
             (

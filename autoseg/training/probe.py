@@ -84,7 +84,7 @@ class StepTask:
         half = self.precision != "float32"
         size = min(self.samples_at_a_time or self.configuration.batch_size, self.configuration.batch_size)
         at_once = self.configuration.model_copy(update={"batch_size": size})
-        return step_bytes(at_once, self.channels, self.labels, self.settings.optimizer, half_precision=half)
+        return step_bytes(at_once, self.channels, self.labels, self.settings, half_precision=half)
 
     @property
     def operations(self) -> float:

@@ -61,7 +61,7 @@ def write_probe(job: Job, **step: Any) -> None:
 
 def needed(job: Job, samples: int) -> int:
     part = job.configuration.model_copy(update={"batch_size": samples})
-    return step_bytes(part, 1, job.plan.labels, job.settings.optimizer, half_precision=False)
+    return step_bytes(part, 1, job.plan.labels, job.settings, half_precision=False)
 
 
 def test_as_many_samples_at_a_time_as_fit(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

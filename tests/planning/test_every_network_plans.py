@@ -53,7 +53,7 @@ def test_every_size_follows(name: str, data: str, device: DeviceBudget, make_fin
         divisor = [math.prod(axis) for axis in zip(*configuration.strides, strict=True)]
         assert all(size % cell == 0 for size, cell in zip(configuration.patch_size, divisor, strict=True))
         assert entry.uneven_strides or len(set(divisor)) == 1
-        needed = step_bytes(configuration, 1, plan.labels, "adamw", half_precision=device is GPU)
+        needed = step_bytes(configuration, 1, plan.labels, plan.training, half_precision=device is GPU)
         assert needed < device.memory_gb * 2**30
         told = {reason.field: reason.because for reason in plan.reasons}
         assert told[f"{configuration.name}.network"].startswith(f"Given by --network {name}.")

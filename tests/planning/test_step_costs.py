@@ -10,7 +10,9 @@ from autoseg.planning.memory import feature_map_elements
 from autoseg.planning.presets import Architecture
 from autoseg.planning.step import layers, network_channels, step_bytes, step_operations, weights
 from autoseg.planning.topology import derive_topology
-from autoseg.records import Configuration
+from autoseg.records import Configuration, TrainSettings
+
+ADAMW = TrainSettings(epochs=1, optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)
 
 ARCHITECTURES = {
     "unet": Architecture("unet", blocks=(2,), decoder_blocks=2, base_features=8),
@@ -65,13 +67,16 @@ def test_operations_of_a_network_counted_by_hand() -> None:
 def test_memory_grows_with_batch_patch_labels_and_precision() -> None:
     def taken(half: bool = False, **changes: object) -> int:
         configuration = make_configuration(**({"patch_size": (64, 64, 64)} | changes))
-        return step_bytes(configuration, 1, LABELS, "adamw", half_precision=half)
+        return step_bytes(configuration, 1, LABELS, ADAMW, half_precision=half)
 
     assert taken(batch_size=4) > 1.5 * taken(batch_size=2)
     assert taken(patch_size=(128, 64, 64)) > 1.5 * taken()
     assert taken(half=True) < taken()
-    single = step_bytes(make_configuration(), 1, LABELS, "sgd", half_precision=False)
-    assert single < step_bytes(make_configuration(), 1, LABELS, "adamw", half_precision=False)
+    adamw = step_bytes(make_configuration(), 1, LABELS, ADAMW, half_precision=False)
+    sgd = ADAMW.model_copy(update={"optimizer": "sgd"})
+    assert step_bytes(make_configuration(), 1, LABELS, sgd, half_precision=False) < adamw
+    averaged = ADAMW.model_copy(update={"ema_decay": 0.99})
+    assert step_bytes(make_configuration(), 1, LABELS, averaged, half_precision=False) > adamw
 
 
 def test_a_later_stage_reads_a_map_per_foreground_label() -> None:
