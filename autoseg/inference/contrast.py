@@ -15,14 +15,23 @@ from autoseg.records import Labels, Placement
 class Contrast:
     """Found labels, and the probabilities of these and of the reference's, on the file's grid (k, j, i).
 
-    Three numbers a voxel instead of a probability per label. Outside the crop all is background for certain.
+    Three numbers a voxel instead of a probability per label. Outside the crop all is background for certain. Objects
+    that are counted have one value, whole: where their cores begin no reference says.
     """
 
     disagreement = None  # nobody asks for it
 
     def __init__(self, truth: NDArray[np.int16], labels: Labels) -> None:
-        """`truth` are training labels; where they are from `len(labels.values)` on, `own` says nothing."""
-        self._truth, self._labels = truth, labels
+        """`labels` are the networks'; `truth` are training labels of `labels.without_cores`.
+
+        Where these are beyond its values, `own` says nothing.
+        """
+        self._truth, self._labels, self._whole = truth, labels, labels.without_cores
+        cores = set(labels.things.values())
+        self._outputs = [number for number, name in enumerate(labels.foreground) if name not in cores]
+        self._value_of = np.array(
+            [self._whole.values.index(_whole_value(value, labels)) for value in labels.values], dtype=np.int16
+        )
         self.found = np.zeros(truth.shape, dtype=np.int16)
         self.own = (truth == 0).astype(np.float16)
         self.best = np.ones(truth.shape, dtype=np.float16)
@@ -59,20 +68,28 @@ class Contrast:
         best: NDArray[np.float16],
     ) -> None:
         """Write into the views what the probabilities (K, planes, Y, X) say there."""
-        winner = training_labels_of(probabilities, self._labels).astype(np.int16)
+        winner = self._value_of[training_labels_of(probabilities, self._labels)]
+        known = np.minimum(truth, len(self._whole.values) - 1)
+        outputs = probabilities[self._outputs] if self._labels.things else probabilities
         found[...] = winner
-        own[...] = probability_of(probabilities, np.minimum(truth, len(self._labels.values) - 1), self._labels)
-        best[...] = probability_of(probabilities, winner, self._labels)
+        own[...] = probability_of(outputs, known, self._whole, independent=self._labels.has_regions)
+        best[...] = probability_of(outputs, winner, self._whole, independent=self._labels.has_regions)
+
+
+def _whole_value(value: int, labels: Labels) -> int:
+    """The file's value of an object whose core has the value; of all else its own."""
+    return next((border for border, core in labels.core_values.items() if core == value), value)
 
 
 def probability_of(
-    probabilities: NDArray[np.float32], values: NDArray[np.int16], labels: Labels
+    probabilities: NDArray[np.float32], values: NDArray[np.int16], labels: Labels, *, independent: bool
 ) -> NDArray[np.float32]:
     """The probability (planes, Y, X) of a training label at each voxel, of network outputs (K, planes, Y, X).
 
-    With regions a value is as probable as the least certain thing that it says of any region.
+    Where outputs are `independent`, one per label or region, a value is as probable as the least certain thing that it
+    says of any of them.
     """
-    if not labels.has_regions:
+    if not independent:
         chosen: NDArray[np.float32] = np.take_along_axis(probabilities, values[None].astype(np.int64), axis=0)[0]
         return chosen
     membership = labels.value_membership

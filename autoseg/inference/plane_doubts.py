@@ -30,12 +30,20 @@ class PlaneSums:
 
 
 class PlaneDoubts:
-    """Takes probabilities on the image's grid as they come, and keeps sums of their planes."""
+    """Takes probabilities on the image's grid as they come, and keeps sums of their planes.
+
+    Cores of objects are no labels: they have no sums.
+    """
 
     disagreement = None  # nobody asks for it
 
     def __init__(self, labels: Labels) -> None:
         self._labels = labels
+        cores = set(labels.things.values())
+        members = enumerate(labels.foreground.items())
+        self._outputs = [  # of each label those that are summed
+            [number] if labels.has_regions else list(values) for number, (name, values) in members if name not in cores
+        ]
         self._sums: list[NDArray[np.float64]] = []
         self._places: list[tuple[int, int, int]] = []
         self._axis = 0
@@ -61,8 +69,7 @@ class PlaneDoubts:
 
     def sums(self) -> PlaneSums:
         """What was seen, when all planes have passed."""
-        heads = len(self._labels.foreground)
-        found = np.concatenate(self._sums) if self._sums else np.empty((0, 3, heads))
+        found = np.concatenate(self._sums) if self._sums else np.empty((0, 3, len(self._outputs)))
         places = np.array(self._places, dtype=np.int64).reshape(-1, 3)
         return PlaneSums(self._axis, places, found[:, 0], found[:, 1], found[:, 2])
 
@@ -82,10 +89,7 @@ class PlaneDoubts:
         else:
             sums = label_sums(probabilities)
         array = sums.cpu().numpy().astype(np.float64)[[0, 1, 4]]
-        rows = [
-            array[:, [number] if self._labels.has_regions else list(members)].sum(axis=1)
-            for number, members in enumerate(self._labels.foreground.values())
-        ]
+        rows = [array[:, outputs].sum(axis=1) for outputs in self._outputs]
         return np.stack(rows).transpose(2, 1, 0)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.arrays.labels import decode, encode
+from autoseg.dataset.instance_maps import whole_objects
 from autoseg.dataset.label_files import read_reference
 from autoseg.dataset.readers import read_image
 from autoseg.errors import AutosegError, DatasetError
@@ -41,7 +42,7 @@ from autoseg.records import Case, Geometry, Labels
 from autoseg.workspace import Workspace
 
 #: Raised where what is kept changes its meaning.
-FORMAT = 2
+FORMAT = 3
 
 _ARRAYS = ("index", "truth", "found", "own", "best", "sums", "near", "voxels")
 
@@ -138,20 +139,23 @@ def _looked_at(trials: Trials, model: LoadedModel, wanted: _Wanted) -> Evidence:
             where=case.id,
             remedy="They must lie on one grid.",
         )
-    contrast = Contrast(truth, labels)
+    contrast, whole = Contrast(truth, labels), labels.without_cores
     if not is_blank(volume):
         prepared = prepare_volume(model, case.id, volume, case.missing)
         found_labels(model, prepared, settings=trials.settings, witness=Witness(labels, contrast))
-    known = known_values(labels, case.annotated)
+    known = known_values(whole, case.annotated)
     said = contradiction(truth, contrast.found, contrast.own, contrast.best, known)
-    corrections = voxel_corrections(*both_maps(truth, said), labels, volume.geometry.spacing)
+    corrections = voxel_corrections(*both_maps(truth, said), whole, volume.geometry.spacing)
     return Evidence(case.id, wanted.fold, volume.geometry, said, corrections)
 
 
 def training_labels(case: Case, labels: Labels) -> NDArray[np.int16]:
-    """The reference (k, j, i) of a case as training labels; what no output stands for has values beyond them."""
+    """The reference (k, j, i) of a case as training labels of `labels.without_cores`.
+
+    What no output stands for has values beyond them.
+    """
     reference, grown = read_reference(case, labels)
-    return encode(reference.labels, grown)
+    return encode(whole_objects(reference, labels).labels, grown.without_cores)
 
 
 def known_values(labels: Labels, annotated: Sequence[str] | None) -> NDArray[np.bool_]:
@@ -172,7 +176,7 @@ def both_maps(truth: NDArray[np.int16], said: Contradiction) -> tuple[NDArray[np
 
 
 def mask_values(truth: NDArray[np.int16], said: Contradiction, labels: Labels) -> NDArray[np.integer]:
-    """The mask (k, j, i) with the values of label files, for pictures."""
+    """The mask (k, j, i) with the values of label files, `labels` being without cores, for pictures."""
     return decode(both_maps(truth, said)[1], labels)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.arrays.orientation import closest_canonical, oriented_index
+from autoseg.dataset.instance_maps import whole_objects
 from autoseg.dataset.label_files import read_reference
 from autoseg.dataset.readers import read_image
 from autoseg.errors import AutosegError, UsageError
@@ -62,9 +63,8 @@ def audit_report(work: Workspace, *, anonymous: bool = False) -> Path:
     ranks = {case.case: rank for rank, case in enumerate(audit.cases, start=1)}
     cases = [(case.places[0], caption_of_case(case, ranks[case.case])) for case in worth]
     places = [(place, caption_of_place(place, rank)) for rank, place in _places_shown(audit)]
-    page = audit_page(
-        audit, tuple(dataset.labels.foreground), gallery.pictures(cases), gallery.pictures(places, ticks=True), names
-    )
+    labels = tuple(dataset.labels.without_cores.foreground)
+    page = audit_page(audit, labels, gallery.pictures(cases), gallery.pictures(places, ticks=True), names)
     write_page(path, page)
     return path
 
@@ -106,7 +106,7 @@ class _Gallery:
                 continue
             i, j, k = place.index
             at = oriented_index((k, j, i), seen.geometry.shape, closest_canonical(seen.geometry))
-            yield comparison(look, values_of(self._labels), caption, at=at, ticks=ticks)
+            yield comparison(look, values_of(self._labels.without_cores), caption, at=at, ticks=ticks)
 
     def _looked_at(self, case: str) -> tuple[Evidence, Look]:
         if self._last is None or self._last[0] != case:
@@ -118,12 +118,12 @@ class _Gallery:
 
     def _look(self, seen: Evidence) -> Look:
         case = self._files[seen.case]
-        reference: NDArray[np.generic] = read_reference(case, self._labels)[0].labels
+        reference: NDArray[np.generic] = whole_objects(read_reference(case, self._labels)[0], self._labels).labels
         if reference.shape != seen.geometry.shape:
             raise AutosegError("its reference has another shape than it had", where=seen.case)
         truth = training_labels(case, self._labels)
         if not np.array_equal(truth.reshape(-1)[seen.said.index], seen.said.truth):
             raise AutosegError("its reference was changed since", where=seen.case)
-        mask = mask_values(truth, seen.said, self._labels)
+        mask = mask_values(truth, seen.said, self._labels.without_cores)
         image = read_image(case.images).image[0]
         return look_at(self._names(seen.case), image, mask, seen.geometry, reference)

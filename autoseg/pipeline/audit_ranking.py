@@ -62,7 +62,7 @@ class _Judged:
 
 def ranked_audit(evidence: Sequence[Evidence], dataset: Dataset, models: str, failures: Mapping[str, str]) -> Audit:
     """The queue of all cases that were looked at, the likeliest label errors first."""
-    labels, said = dataset.labels, [one.said for one in evidence]
+    labels, said = dataset.labels.without_cores, [one.said for one in evidence]
     membership = with_whole(labels.value_membership)
     thresholds, sizes = label_thresholds(said), usual_sizes(said, membership)
     margins = [sure_margins(one, thresholds) for one in said]

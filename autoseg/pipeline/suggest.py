@@ -75,7 +75,7 @@ def suggest(
         suggested=tuple(queue),
         candidates=among,
         labelled=len(others),
-        labels=headers[0].labels,
+        labels=headers[0].labels.without_cores,
         images={case.id: tuple(map(Path.absolute, case.images)) for case in cases if case.id in named},
         failures=failures,
     )

@@ -34,7 +34,7 @@ from autoseg.progress import Progress
 from autoseg.records import Case, Geometry, PredictSettings, PreparedCase
 
 #: Raised where what is kept changes its meaning.
-FORMAT = 1
+FORMAT = 2
 
 _SUMS = ("place", "voxels", "inside", "total")
 
@@ -136,6 +136,8 @@ def look(looking: Onlooker, case: Case) -> tuple[Seen, NDArray[np.integer]]:
     prepared = prepare_volume(looking.model, case.id, volume, case.missing)
     with looking_at(looking.layer) as seen:
         mask = found_labels(looking.model, prepared, settings=looking.settings, witness=Witness(labels, doubts))
+    for border, core in labels.core_values.items():
+        mask[mask == core] = border
     rows, sums = _unmirrored(looking, seen.rows), doubts.sums()
     planes = _of_planes(rows, prepared[0], len(sums.place)) if looking.flat else rows[:0]
     return Seen(case.id, volume.geometry, rows.mean(axis=0), planes, sums), mask

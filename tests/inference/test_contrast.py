@@ -71,7 +71,7 @@ def test_outside_the_crop_all_is_background_for_certain() -> None:
 def test_a_value_is_as_probable_as_the_least_certain_of_its_regions() -> None:
     outputs = np.array([0.9, 0.3], np.float32).reshape(2, 1, 1, 1)  # the whole, its core
     values = [np.full((1, 1, 1), value, np.int16) for value in range(3)]
-    told = [float(probability_of(outputs, value, REGIONS)[0, 0, 0]) for value in values]
+    told = [float(probability_of(outputs, value, REGIONS, independent=True)[0, 0, 0]) for value in values]
     assert told == pytest.approx([0.1, 0.7, 0.3])
 
 
@@ -84,3 +84,23 @@ def test_whole_probabilities_are_taken_plane_by_plane() -> None:
     np.testing.assert_array_equal(contrast.found, whole.argmax(0))
     np.testing.assert_allclose(contrast.best, whole.max(0), atol=1e-3)
     np.testing.assert_allclose(contrast.own, np.take_along_axis(whole, truth[None].astype(int), 0)[0], atol=1e-3)
+
+
+def test_an_object_is_one_thing_wherever_its_core_begins() -> None:
+    labels = Labels(
+        names={"background": 0, "cell": (1, 3), "cell core": 3, "tissue": 2},
+        regions_class_order=(1, 3, 2),
+        things={"cell": "cell core"},
+        core_margin_mm=1.0,
+    )
+    outputs = np.zeros((3, 1, 1, 4), np.float32)  # cell, its core, tissue
+    outputs[:, 0, 0, 0] = 0.9, 0.5, 0.1  # on the edge of a core
+    outputs[:, 0, 0, 1] = 0.8, 0.9, 0.1
+    outputs[:, 0, 0, 2] = 0.2, 0.1, 0.7
+    whole = labels.without_cores
+    truth = encode(np.array([[[1, 1, 1, 0]]]), whole)
+    contrast = Contrast(truth, labels)
+    contrast.put_whole(outputs)
+    assert [whole.values[value] for value in contrast.found.ravel()] == [1, 1, 2, 0]
+    np.testing.assert_allclose(contrast.best.ravel(), [0.9, 0.8, 0.7, 1.0], atol=1e-3)
+    np.testing.assert_allclose(contrast.own.ravel(), [0.9, 0.8, 0.2, 1.0], atol=1e-3)

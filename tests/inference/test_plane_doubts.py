@@ -78,6 +78,19 @@ def test_regions_are_summed_each_for_itself() -> None:
     assert sums.total.tolist() == [[15, 5]]
 
 
+def test_cores_of_objects_have_no_sums() -> None:
+    labels = Labels(
+        names={"background": 0, "cell": (1, 3), "cell core": 3, "tissue": 2},
+        regions_class_order=(1, 3, 2),
+        things={"cell": "cell core"},
+        core_margin_mm=1.0,
+    )
+    probabilities = np.stack([np.full((1, 2, 2), share) for share in (0.75, 0.5, 0.25)]).astype(np.float32)
+    doubts = PlaneDoubts(labels)
+    doubts.put_whole(probabilities)
+    assert doubts.sums().total.tolist() == [[3, 1]]
+
+
 def test_without_planes_there_are_no_sums() -> None:
     sums = PlaneDoubts(LABELS).sums()
     assert sums.place.shape == (0, 3)
