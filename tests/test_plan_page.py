@@ -138,7 +138,7 @@ RECORDS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
             "decay_power": "of `poly`",
             "loss": "`dice_ce`, `dice` or `ce`",
             "foreground_share": "of patches that are drawn around a labelled voxel",
-            "augmentation": "`nnunet`, `elastic`, `fast` or `none`",
+            "augmentation": "`nnunet`, `elastic`, `fast`, `pictures` or `none`",
             "gradient_clip": "largest norm of the gradient",
             "ema_decay": "of averaged weights; 0 is off",
             "seed": "of everything drawn",

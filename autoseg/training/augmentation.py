@@ -128,12 +128,25 @@ def augment(
     return images, labels.clamp_(min=0)
 
 
+#: Pictures have no spacing: how large a pixel is, and which way is up, differs from one to the next.
+PICTURE_SHAPES = Spatial(rotation_probability=0.4, scaling_probability=0.4, scaling_range=(0.5, 1.8))
+
+#: Neither are colours comparable: stain, lamp and camera differ.
+PICTURE_COLOURS = Intensity(
+    brightness_probability=0.3,
+    contrast_probability=0.3,
+    multiplier=(0.6, 1.5),
+    mixing_probability=0.3,
+    inversion_probability=0.1,
+)
+
 AUGMENTATIONS: dict[str, Augmentation] = {
     "nnunet": Augmentation(Spatial(), Intensity(), mirrors=True, enlarges=True, faults=FirstStageFaults()),
     "elastic": Augmentation(
         Spatial(elastic_probability=0.2), Intensity(), mirrors=True, enlarges=True, faults=FirstStageFaults()
     ),
     "fast": Augmentation(Spatial(), Intensity(), mirrors=True, faults=FirstStageFaults()),
+    "pictures": Augmentation(PICTURE_SHAPES, PICTURE_COLOURS, mirrors=True, enlarges=True, faults=FirstStageFaults()),
     "none": Augmentation(),
 }
 

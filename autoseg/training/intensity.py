@@ -41,6 +41,9 @@ class Intensity:
     gamma_probability: float = 0.3
     gamma: tuple[float, float] = (0.7, 1.5)  # below or above 1 with equal chance
     channel_probability: float = 0.5  # of each channel, in blur and low resolution
+    mixing_probability: float = 0.0  # colours that turn into one another a little: another stain, lamp or camera
+    mixing_strength: float = 0.15  # standard deviation of what a channel gets of each
+    inversion_probability: float = 0.0  # light becomes dark: fluorescence and bright field
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class IntensityDraw:
     low_resolution: tuple[float | None, ...] = ()
     negated_gamma: tuple[float, ...] = ()
     gamma: tuple[float, ...] = ()
+    mixing: tuple[tuple[float, ...], ...] = ()  # (C, C) a row per new channel
+    inverted: bool = False
 
 
 def draw_intensity(
@@ -86,17 +91,26 @@ def draw_intensity(
         low_resolution = tuple(float(f) if happens(settings.channel_probability) else None for f in factors)
     negated_gamma = each(settings.gamma, settings.negated_gamma_probability)
     gamma = each(settings.gamma, settings.gamma_probability)
-    return IntensityDraw(noise, blur, brightness, contrast, low_resolution, negated_gamma, gamma)
+    mixing: tuple[tuple[float, ...], ...] = ()
+    # nothing is drawn of what never happens: other augmentations stay what they were
+    if settings.mixing_probability and happens(settings.mixing_probability):
+        matrix = np.eye(channels) + generator.normal(0, settings.mixing_strength, size=(channels, channels))
+        mixing = tuple(tuple(map(float, row)) for row in matrix)
+    inverted = settings.inversion_probability > 0 and happens(settings.inversion_probability)
+    return IntensityDraw(
+        noise, blur, brightness, contrast, low_resolution, negated_gamma, gamma, mixing=mixing, inverted=inverted
+    )
 
 
 def change_intensities(images: Tensor, draws: Sequence[IntensityDraw], *, flat: bool) -> None:
-    """Apply what was drawn to images (B, C, *patch), contiguous, in place and in nnU-Net's order.
+    """Apply what was drawn to images (B, C, *patch), contiguous, in place and in nnU-Net's order (colours first).
 
     `flat` patches keep their resolution along the first axis.
     """
     channels = images.shape[1]
     rows = partial(_rows, channels=channels)
     volumes = images.view(-1, *images.shape[2:])
+    mix_channels(images, [draw.mixing for draw in draws], [draw.inverted for draw in draws])
     add_noise(images, [draw.noise for draw in draws])
     blur(volumes, rows([draw.blur for draw in draws]))
     brighten(volumes, rows([draw.brightness for draw in draws]))
@@ -137,6 +151,19 @@ def drop_channels(
     for number, generator in enumerate(generators):
         for channel in draw_dropped(generator, count, probability):
             images[number, channel].zero_()
+
+
+def mix_channels(images: Tensor, matrices: Sequence[Sequence[Sequence[float]]], inverted: Sequence[bool]) -> None:
+    """Each channel of samples (B, C, *patch) becomes a sum of all by a row of a matrix (C, C), in place; then inverted.
+
+    Channels are normalized, so that 0 is the middle of each: the negative is the image of another contrast.
+    """
+    for number, (matrix, negative) in enumerate(zip(matrices, inverted, strict=True)):
+        if matrix:
+            mixed = torch.tensor(matrix, dtype=images.dtype, device=images.device) @ images[number].flatten(1)
+            images[number] = mixed.view_as(images[number])
+        if negative:
+            images[number].neg_()
 
 
 def add_noise(images: Tensor, draws: Sequence[tuple[float, int] | None]) -> None:

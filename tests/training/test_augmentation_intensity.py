@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from autoseg.training.intensity import (
+    Intensity,
     add_noise,
     blur,
     brighten,
     change_contrast,
     change_gamma,
+    draw_intensity,
     lower_resolution,
+    mix_channels,
 )
 from autoseg.training.operators import apply_along_axes, blur_operator, low_resolution_operator
 
@@ -29,6 +32,27 @@ def test_noise_has_its_deviation_and_its_own_seed() -> None:
     assert not images[1].any()
     assert torch.equal(images[0], images[2])
     assert not torch.equal(images[0, 0], images[0, 1])
+
+
+def test_colours_are_mixed_and_turned_into_their_negatives() -> None:
+    images = torch.randn(3, 2, 5, 6, generator=torch.Generator().manual_seed(1))
+    before = images.clone()
+    mix_channels(images, [((1.0, 0.5), (-0.25, 2.0)), (), ()], [True, False, True])
+    torch.testing.assert_close(images[0, 0], -(before[0, 0] + 0.5 * before[0, 1]))
+    torch.testing.assert_close(images[0, 1], -(-0.25 * before[0, 0] + 2 * before[0, 1]))
+    assert torch.equal(images[1], before[1])
+    assert torch.equal(images[2], -before[2])
+
+
+def test_what_never_happens_draws_nothing() -> None:
+    """So that a seed goes on giving the same patches."""
+    plain, coloured = (np.random.default_rng(4) for _ in range(2))
+    draws = [draw_intensity(plain, Intensity(), 3, 2) for _ in range(50)]
+    assert not any(draw.mixing or draw.inverted for draw in draws)
+    found = [draw_intensity(coloured, Intensity(mixing_probability=1, inversion_probability=1), 3, 2)]
+    assert found[0].gamma == draws[0].gamma
+    assert np.shape(found[0].mixing) == (3, 3)
+    assert found[0].inverted
 
 
 @pytest.mark.parametrize(("sigma", "taps"), [(0.5, 3), (0.58, 3), (0.59, 5), (0.91, 5), (0.92, 7), (1.0, 7)])
