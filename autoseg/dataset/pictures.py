@@ -28,6 +28,9 @@ IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0
 #: Pillow's modes that hold numbers as they are; others are converted to RGB (palettes, CMYK, …).
 PLAIN_MODES = {"1": 1, "L": 1, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
+#: Rows of a picture that become numbers together.
+STRIP_ROWS = 256
+
 #: What decoders raise on broken files, beside their own kinds.
 DECODING_ERRORS = (
     OSError,
@@ -51,12 +54,11 @@ STACK_NOTE = "a TIFF stack tells no voxel size: 1 mm is assumed"
 def read_image(path: Path) -> Volume:
     """Image of one picture, (C, 1, Y, X) float32; palettes become their colours, alpha stays a channel."""
     with _opened(path) as picture:
-        if _sixteen_bit_colour(picture):
-            pixels = _read_with_itk(path)  # Pillow would cut each colour to eight bits
+        if _sixteen_bit_colour(picture):  # Pillow would cut each colour to eight bits
+            image = to_float32(_channels_first(_read_with_itk(path)))
         else:
-            pixels = _pixels(picture if picture.mode in PLAIN_MODES else _decoded(picture, path).convert("RGB"), path)
-    stored = np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0)[:, None]  # (C, 1, Y, X)
-    return Volume(to_float32(stored), _flat(stored.shape[-2], stored.shape[-1]))
+            image = _in_strips(_decoded(picture, path))
+    return Volume(image, _flat(image.shape[-2], image.shape[-1]))
 
 
 def read_labels(path: Path) -> LabelMap:
@@ -136,6 +138,22 @@ def _decoded(picture: Any, path: Path) -> Any:
 def _pixels(picture: Any, path: Path) -> NDArray[np.generic]:
     """Decoded pixels, (Y, X) or (Y, X, C)."""
     return np.asarray(_decoded(picture, path))
+
+
+def _in_strips(picture: Any) -> NDArray[np.float32]:
+    """A decoded picture as (C, 1, Y, X), made strip by strip: Pillow's own pixels are copied twice for an array."""
+    columns, rows = picture.size
+    image = np.empty((PLAIN_MODES.get(picture.mode, 3), 1, rows, columns), dtype=np.float32)
+    for top in range(0, rows, STRIP_ROWS):
+        strip = picture.crop((0, top, columns, min(top + STRIP_ROWS, rows)))
+        pixels = np.asarray(strip if picture.mode in PLAIN_MODES else strip.convert("RGB"))
+        np.copyto(image[:, :, top : top + STRIP_ROWS], _channels_first(pixels), casting="unsafe")
+    return image
+
+
+def _channels_first(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """(Y, X) or (Y, X, C) as (C, 1, Y, X)."""
+    return np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0)[:, None]
 
 
 def _sixteen_bit_colour(picture: Any) -> bool:

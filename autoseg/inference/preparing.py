@@ -31,9 +31,11 @@ class Preparing:
 
 
 def prepared_for(
-    preparing: Preparing, case_id: str, volume: Volume, missing: Sequence[int] = ()
+    preparing: Preparing, case_id: str, volume: Volume, missing: Sequence[int] = (), *, owned: bool = False
 ) -> tuple[PreparedCase, ...]:
     """The case in network space, once per preparation (one and the same array where two are equal).
+
+    With `owned` the volume's image may be written over.
 
     Channels that are `missing` from the volume, which a model trained with channel dropout can do without, are zeros
     there, as they were in its training.
@@ -52,12 +54,14 @@ def prepared_for(
             remedy="Give one file per channel, in this order.",
         )
     prepared: list[PreparedCase] = []
+    last = list(dict.fromkeys(preparing.preparations))[-1]
     for index, preparation in enumerate(preparing.preparations):
         earlier = preparing.preparations[:index]
         if preparation in earlier:
             prepared.append(prepared[earlier.index(preparation)])
         else:
-            case = to_network_space(case_id, volume, None, preparation, most_bytes=machine_memory())
+            free = owned and preparation == last  # nobody needs the image after this one
+            case = to_network_space(case_id, volume, None, preparation, most_bytes=machine_memory(), owned=free)
             case.image[gaps] = 0
             prepared.append(case)
     return tuple(prepared)

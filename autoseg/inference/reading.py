@@ -124,7 +124,7 @@ def read_case(task: ReadTask) -> LoadedCase:
     volume = mended(read_image(task.case.images))
     unlike = unlike_training(task.preparing, volume, task.case.missing)
     blank = is_blank(volume)
-    prepared = () if blank else prepared_for(task.preparing, task.case.id, volume, task.case.missing)
+    prepared = () if blank else prepared_for(task.preparing, task.case.id, volume, task.case.missing, owned=True)
     loaded = LoadedCase(prepared, volume.geometry, volume.notes, unlike, 0.0)
     if task.folder is not None:
         loaded = _stored(loaded, task.folder, task.store_from)

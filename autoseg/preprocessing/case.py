@@ -48,12 +48,14 @@ def to_network_space(
     nonzero: NDArray[np.bool_] | None = None,
     *,
     most_bytes: int | None = None,
+    owned: bool = False,
 ) -> PreparedCase:
     """The case as the network sees it: image (C, Z, Y, X) float32, training labels (Z, Y, X) int16.
 
     The same arrays come out whatever the axis order in which the file stores the volume. Voxels that are zero in all
     channels and carry no label get OUTSIDE in the label map. `nonzero` is `nonzero_mask(volume.image)`, for who has it
-    already. Raises DatasetError where image, labels and preparation do not fit together or a label value is not
+    already. With `owned` the volume's image may be written over, which spares a copy of one that is neither turned nor
+    cropped. Raises DatasetError where image, labels and preparation do not fit together or a label value is not
     declared.
     """
     _check_fit(volume, label_map, preparation)
@@ -70,7 +72,9 @@ def to_network_space(
     placement = _place(volume, preparation, orientation, bounding_box(mask))
     if most_bytes is not None:
         _require_room(placement, volume.image.shape[0], most_bytes)
-    image = np.array(crop(turned(volume.image), placement.box), order="C")  # a copy: it is normalized in place
+    image = crop(turned(volume.image), placement.box)
+    # it is normalized in place: a copy, where the volume's own array may not be
+    image = np.ascontiguousarray(image) if owned else np.array(image, order="C")
     inside = np.ascontiguousarray(crop(mask, placement.box)) if needs_inside else None
     del mask, nonzero  # large images: what is not needed makes room
     labels = None

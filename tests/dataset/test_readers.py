@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from autoseg.dataset import pictures
 from autoseg.dataset.geometry import corner_distance_mm
 from autoseg.dataset.readers import (
     READERS,
@@ -351,6 +352,28 @@ def test_pictures(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.image[:, 0], np.moveaxis(colour, -1, 0) * float(scale))
         assert found.geometry.flat
         assert read_geometry(tmp_path / name) == (found.geometry, 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_pictures_are_read_in_strips(mode: str, tmp_path: Path) -> None:
+    rows = 2 * pictures.STRIP_ROWS + 5
+    colours = np.random.default_rng(3).integers(0, 256, (rows, 7, 3), dtype=np.uint8)
+    picture = Image.fromarray(colours)
+    if mode == "I;16":
+        picture = Image.fromarray(colours[..., 0].astype(np.uint16) * 250)
+    elif mode == "P":
+        picture = picture.quantize(50)
+    else:
+        picture = picture.convert(mode)
+    path = tmp_path / ("a.tif" if mode in ("CMYK", "F") else "a.png")
+    picture.save(path)
+    shown = np.asarray(picture.convert("RGB") if mode in ("P", "CMYK") else picture)
+    expected = np.atleast_3d(shown).astype(np.float32)
+    with Image.open(path) as again:
+        assert again.mode == mode
+    found = pictures.read_image(path)
+    np.testing.assert_array_equal(found.image, np.moveaxis(expected, -1, 0)[:, None])
+    assert pictures.read_geometry(path) == (found.geometry, expected.shape[-1])
 
 
 def test_palette_labels_are_their_indices_and_colours_are_refused(tmp_path: Path) -> None:

@@ -104,6 +104,19 @@ def test_stored_mode_keeps_the_axes_of_the_file(geometry, preparation, case):
     np.testing.assert_array_equal(prepared.image, volume.image)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_image_that_may_be_written_over_gives_the_same(turned, geometry, preparation, case):
+    volume, _ = case(geometry(SHAPE, permutation=(2, 0, 1)) if turned else geometry(SHAPE))
+    image = volume.image + 1  # no zeros, so no crop
+    mine = image.copy()
+    wanted = preparation()
+    expected = to_network_space("a", Volume(image, volume.geometry), None, wanted)
+    np.testing.assert_array_equal(image, mine)
+    found = to_network_space("a", Volume(mine, volume.geometry), None, wanted, owned=True)
+    np.testing.assert_array_equal(found.image, expected.image)
+    assert np.shares_memory(found.image, mine) is not turned
+
+
 def test_outside_and_masked_normalization(geometry, preparation, case):
     volume, label_map = case(geometry(SHAPE))
     label_map.labels[0, 0, 0] = 5  # a label where the image is zero and far from the rest
