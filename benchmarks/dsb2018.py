@@ -1,6 +1,6 @@
 """How well nuclei are found one by one after a short training: held-out images of one fold, by kind of image.
 
-    python benchmarks/dsb2018.py DATASET [--budget 1200] [--fold 0] [--seed 0] [--folder KEPT] [--plan WORD …]
+    python benchmarks/dsb2018.py DATASET [--budget 1200] [--fold 0] [--seed 0] [--folder KEPT] [--set NAME=VALUE …]
 
 DATASET has pictures and `instancesTr`, such as the 2018 Data Science Bowl's (BBBC038). Runs `autoseg plan` and
 `autoseg train --budget`, all of which counts, and reads the scores of the held-out images from their summary. AP50 is
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the work is kept; otherwise it is removed")
     parser.add_argument("--plan", nargs="*", default=[], help="further words of `autoseg plan`")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the training, such as augmentation=pictures")
     parser.add_argument("--predict", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -98,7 +99,8 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     planning = autoseg("plan", str(options.dataset), "--work", str(work), *options.plan)
     left = options.budget - planning
     words = ("--work", str(work), "--fold", options.fold, "--seed", str(options.seed))
-    training = autoseg("train", *words, "--budget", f"{left:.0f}s")
+    settings = [word for setting in options.set for word in ("--set", setting)]
+    training = autoseg("train", *words, "--budget", f"{left:.0f}s", *settings)
     (run,) = (work / "runs" / "default").glob(f"*/fold_{options.fold}")
     receipt = json.loads((run / "receipt.json").read_text())
     print(f"{run.parent.name}: plan {planning:.0f} s, train {training:.0f} s, {receipt['course']['steps']} steps")
