@@ -15,11 +15,13 @@ from autoseg.dataset.itk import mask_like_image, volume_of_image
 from autoseg.dataset.readers import read_image, write_labels
 from autoseg.errors import PredictionError
 from autoseg.inference.engines import TORCH, engine_device, engine_precision
-from autoseg.inference.found_scene import found_scene
+from autoseg.inference.found_scene import FoundScene, found_scene
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import asked_precision, load_models, networks_of
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode
+from autoseg.inference.thing_scores import ThingScores
 from autoseg.inference.volume import predict_volume
+from autoseg.inference.witness import Witness
 from autoseg.model_file import read_header
 from autoseg.records import Geometry, Volume
 
@@ -120,8 +122,26 @@ class Predictor:
             write_labels(Path(mask), found, volume.geometry, files[0])
         return found
 
+    def predict_objects(self, image: Path | str | Sequence[Path | str]) -> FoundScene:
+        """What a model that counts objects finds in an image file, or in one file per channel.
+
+        Labels and ids (Z, Y, X) as stored in the file, a row per object with its score, and `masks` (N, Z, Y, X) on
+        request. Raises PredictionError where the model counts none.
+        """
+        if not self._model.labels.things:
+            raise PredictionError("the model counts no objects", remedy="Use predict_file for its labels.")
+        return self._scene(read_image([Path(file) for file in ([image] if isinstance(image, (str, Path)) else image)]))
+
     def _mask(self, volume: Volume) -> NDArray[np.integer]:
+        if self._model.labels.things:
+            return self._scene(volume).labels
         with self._lock:
-            mask = predict_volume(self._model, volume, settings=self._settings)
+            return predict_volume(self._model, volume, settings=self._settings)
+
+    def _scene(self, volume: Volume) -> FoundScene:
         labels = self._model.labels
-        return found_scene(mask, labels, volume.geometry).labels if labels.things else mask
+        sure = ThingScores(labels, self._model.header.calibration, volume.geometry)
+        witness = Witness(labels, sure)
+        with self._lock:
+            mask = predict_volume(self._model, volume, settings=self._settings, witness=witness)
+        return found_scene(mask, labels, volume.geometry, sure.probabilities)

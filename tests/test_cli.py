@@ -479,6 +479,8 @@ def test_predict_asks_for_maps(fake: Fake) -> None:
     called = fake("predict", PredictReport("2d, fold 0", {}, ("a",), {}, {}, 1.0))
     main(["predict", "images", "masks", "--model", "a", "--uncertainty"])
     assert called["maps"] == MapKinds(uncertainty=True)
+    main(["predict", "images", "masks", "--model", "a", "--object-masks"])
+    assert called["maps"] == MapKinds(object_masks=True)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

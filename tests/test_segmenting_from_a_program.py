@@ -123,3 +123,8 @@ def test_another_engine_gives_the_same_mask(model: Path, array: np.ndarray) -> N
     other = Predictor(model, engine="onnx").predict(array, AFFINE)
     assert np.mean(mask != other) < 1e-3
     assert len(np.unique(mask)) > 1
+
+
+def test_a_model_without_objects_says_so(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(PredictionError, match="counts no objects"):
+        Predictor(model, device="cpu").predict_objects(tmp_path / "image.nii.gz")

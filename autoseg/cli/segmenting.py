@@ -80,6 +80,14 @@ def predict(
             help="Write maps of where the mask is unsure: MASKS/entropy and MASKS/disagreement, in bits.",
         ),
     ] = False,
+    object_masks: Annotated[
+        bool,
+        typer.Option(
+            "--object-masks",
+            help="Of a model that counts objects write one binary mask each: MASKS/object_masks, NumPy files of shape "
+            "(N, Z, Y, X).",
+        ),
+    ] = False,
     mask_format: Annotated[
         str,
         typer.Option(
@@ -175,7 +183,7 @@ def predict(
         deadline=deadline,
         settings=PredictSettings.model_validate({name: value for name, value in given.items() if value is not None}),
         precision=precision,
-        maps=MapKinds(probabilities=save_probabilities, uncertainty=uncertainty),
+        maps=MapKinds(probabilities=save_probabilities, uncertainty=uncertainty, object_masks=object_masks),
         limits=PredictLimits(max_ram_bytes=max_ram, workers=workers),
         overwrite=overwrite,
         mask_format=mask_format,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from autoseg.dataset.instance_maps import INSTANCES
 from autoseg.dataset.mask_writers import mask_path
 from autoseg.dataset.readers import write_labels
 from autoseg.files import write_text
+from autoseg.inference.object_masks import OBJECT_MASKS, object_masks_path, stacked_masks, write_object_masks
 from autoseg.records import Case, FoundObject, Geometry, Labels
 
 #: Folder of tables of objects, below that of the masks; instance maps have one beside it.
@@ -39,6 +39,10 @@ class FoundScene:
     ids: NDArray[np.uint32]  # (k, j, i) 0 is no object
     objects: tuple[FoundObject, ...]
     geometry: Geometry
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(N, k, j, i) one binary mask per object, in the order of `objects`."""
+        return stacked_masks(self.ids, self.objects)
 
 
 def found_scene(
@@ -77,12 +81,6 @@ def found_scene(
     return FoundScene(values, ids, object_table(ids, value_of, names, geometry, scores), geometry)
 
 
-def object_masks(ids: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Each id with the binary mask (Z, Y, X) of its object, one at a time: stacked they are (N, Z, Y, X)."""
-    for number in np.unique(ids[ids > 0]):
-        yield int(number), ids == number
-
-
 def as_csv(objects: tuple[FoundObject, ...]) -> str:
     """The table of objects, a line each."""
     stream = io.StringIO()
@@ -96,22 +94,32 @@ def as_csv(objects: tuple[FoundObject, ...]) -> str:
     return stream.getvalue()
 
 
-def object_paths(case: Case, folder: Path) -> tuple[Path, ...]:
-    """All files that `write_objects` may write for a case."""
+def object_files(case: Case, folder: Path) -> dict[str, tuple[Path, ...]]:
+    """By kind all files that `write_objects` may write for a case, below the folder of its mask."""
     ids = mask_path(case, folder / INSTANCES)
-    return (ids, ids.with_name(f"{case.id}.tif"), folder / OBJECTS / f"{case.id}.csv")
+    return {
+        INSTANCES: (ids, ids.with_name(f"{case.id}.tif")),
+        OBJECTS: (folder / OBJECTS / f"{case.id}.csv",),
+        OBJECT_MASKS: (object_masks_path(case.id, folder),),
+    }
 
 
-def write_objects(scene: FoundScene, case: Case, folder: Path) -> dict[str, Path]:
+def write_objects(scene: FoundScene, case: Case, folder: Path, *, masks: bool = False) -> dict[str, Path]:
     """Write the instance map and the table of objects of a case below the folder of its mask; by kind where they are.
 
-    The map is of the image's format, but a TIFF where PNG has no room for all ids.
+    The map is of the image's format, but a TIFF where PNG has no room for all ids. With `masks` also one binary mask
+    per object.
     """
-    ids, roomy, table = object_paths(case, folder)
+    files = object_files(case, folder)
+    ids, roomy = files[INSTANCES]
     if ids.name.lower().endswith(".png") and int(scene.ids.max(initial=0)) > LARGEST_IN_PICTURE:
         ids = roomy
-    for path in (ids, table):
+    written = {INSTANCES: ids, OBJECTS: files[OBJECTS][0]}
+    for path in written.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     write_labels(ids, scene.ids, scene.geometry, case.images[0] if case.images else None)
-    write_text(table, as_csv(scene.objects))
-    return {INSTANCES: ids, OBJECTS: table}
+    write_text(written[OBJECTS], as_csv(scene.objects))
+    if masks:
+        written[OBJECT_MASKS] = files[OBJECT_MASKS][0]
+        write_object_masks(written[OBJECT_MASKS], scene.ids, scene.objects)
+    return written

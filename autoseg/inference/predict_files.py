@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -236,7 +237,8 @@ class _Lanes:
             return
         asked = self.asked
         done = replace(scored, outcome=known)
-        written = self._writer.submit(write_case, done, asked.folder, asked.writer, asked.settings.labels)
+        write = partial(write_case, object_masks=asked.maps.object_masks)
+        written = self._writer.submit(write, done, asked.folder, asked.writer, asked.settings.labels)
         self._pending.append((index, written))
 
     def _scored(self, index: int, loaded: LoadedCase, notes: list[str]) -> ScoredCase:

@@ -24,12 +24,17 @@ SURE = 255
 class ThingScores:
     """Probabilities of the things of a model, axes as stored in the image's file; a `witness.Taker`."""
 
-    def __init__(self, labels: Labels, calibration: Calibration | None, geometry: Geometry, folder: Path) -> None:
-        """Scores to be filled, on the disk of `folder`: sure of the background so far."""
+    def __init__(
+        self, labels: Labels, calibration: Calibration | None, geometry: Geometry, folder: Path | None = None
+    ) -> None:
+        """Scores to be filled, on the disk of `folder` or in memory: sure of the background so far."""
         names = list(labels.foreground)
         self._labels, self._calibration = labels, calibration
         self._heads = [names.index(name) for name in labels.things]
-        self.probabilities: NDArray[np.uint8] = scratch_array(folder, (len(self._heads), *geometry.shape), np.uint8)
+        shape = (len(self._heads), *geometry.shape)
+        self.probabilities: NDArray[np.uint8] = (
+            np.zeros(shape, dtype=np.uint8) if folder is None else scratch_array(folder, shape, np.uint8)
+        )
 
     @property
     def disagreement(self) -> None:

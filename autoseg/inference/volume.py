@@ -209,6 +209,7 @@ def predict_volume(
     settings: PredictSettings = BEST_PREDICTION,
     room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
+    witness: Witness | None = None,
 ) -> NDArray[np.integer]:
     """The mask of a volume: (k, j, i) on the grid of its file, with the label values of the training files.
 
@@ -220,4 +221,4 @@ def predict_volume(
     if is_blank(volume):
         return np.zeros(volume.geometry.shape, dtype=np.uint8)
     prepared = prepare_volume(model, "image", volume)
-    return mask_of_prepared(model, prepared, settings=settings, room=room, on_tile=on_tile)
+    return mask_of_prepared(model, prepared, settings=settings, room=room, on_tile=on_tile, witness=witness)

@@ -62,11 +62,17 @@ class ScoredCase:
 
 
 def write_case(
-    scored: ScoredCase, folder: Path, writer: MaskWriter = LIKE_IMAGE, chosen: Sequence[str] = ()
+    scored: ScoredCase,
+    folder: Path,
+    writer: MaskWriter = LIKE_IMAGE,
+    chosen: Sequence[str] = (),
+    *,
+    object_masks: bool = False,
 ) -> CaseOutcome:
     """Write one mask, which holds the `chosen` labels, and its maps (writing thread); `named` gives it its name.
 
-    Of a model with things the mask holds whole objects, whose ids and table are written beside it.
+    Of a model with things the mask holds whole objects, whose ids and table are written beside it, and on request
+    `object_masks`.
     """
     began = time.perf_counter()
     case, geometry = scored.outcome.case, scored.geometry
@@ -82,7 +88,7 @@ def write_case(
         mask = scored.labels
         if scored.names.things:
             scene = found_scene(mask, scored.names, geometry, scored.things)
-            maps |= write_objects(scene, case, folder)
+            maps |= write_objects(scene, case, folder, masks=object_masks)
             mask = scene.labels
         writer.write(unnamed, mask, geometry, case, held)  # last: what has a mask has all that goes with it
         seen = CaseEvidence(evidence=scored.evidence, volumes=volumes)

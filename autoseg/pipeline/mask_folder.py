@@ -17,8 +17,9 @@ from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError, PredictionError
 from autoseg.files import file_hash, read_record, text_hash, write_json, write_record
 from autoseg.inference.chosen_labels import held_labels
-from autoseg.inference.found_scene import OBJECTS, object_paths
+from autoseg.inference.found_scene import OBJECTS, object_files
 from autoseg.inference.maps import map_path, map_paths
+from autoseg.inference.object_masks import OBJECT_MASKS
 from autoseg.inference.writing import CaseOutcome
 from autoseg.locks import HeldByAnother, locked
 from autoseg.records import NO_MAPS, Case, CaseCost, CaseTrust, Labels, MapKinds, Receipt, Record
@@ -139,10 +140,10 @@ def masks_to_make(
         if not overwrite:
             strange = (file for file in own_maps.values() if file.exists() and not is_map(file))
             foreign.extend(file.relative_to(masks).as_posix() for file in strange)
-        of_objects = [file for file in object_paths(case, masks) if file.exists()] if counted else []
-        ours = [file for file in of_objects if any(_is_ours(file, known.get(kind)) for kind in (INSTANCES, OBJECTS))]
+        wanted_kinds = _kinds_of_objects(maps) if counted else ()
+        own_objects, strange_objects = _objects_there(case, masks, known) if counted else (set(), [])
         if not overwrite:
-            foreign.extend(file.relative_to(masks).as_posix() for file in of_objects if file not in ours)
+            foreign.extend(file.relative_to(masks).as_posix() for file in strange_objects)
         if not path.exists() or overwrite:
             todo.append(case)
             continue
@@ -159,7 +160,7 @@ def masks_to_make(
                 *others,
             )
             and all(_is_ours(file, known.get(kind)) for kind, file in own_maps.items())
-            and (not counted or len(ours) == 2)
+            and own_objects.issuperset(wanted_kinds)
         ):
             skipped.append(case.id)
         else:
@@ -206,17 +207,35 @@ def note_mask(
     write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
 
 
+def _kinds_of_objects(maps: MapKinds) -> tuple[str, ...]:
+    """The files of objects that are written beside a mask."""
+    return (INSTANCES, OBJECTS, *((OBJECT_MASKS,) if maps.object_masks else ()))
+
+
+def _objects_there(case: Case, masks: Path, known: Mapping[str, str]) -> tuple[set[str], list[Path]]:
+    """Kinds of the files of a case's objects that are there as we wrote them, and strange files in their places."""
+    ours, strange = set(), []
+    for kind, files in object_files(case, masks).items():
+        for file in files:
+            if _is_ours(file, known.get(kind)):
+                ours.add(kind)
+            elif file.exists():
+                strange.append(file)
+    return ours, strange
+
+
 def _is_ours(file: Path, known: str | None) -> bool:
     """Whether a file is there as it was written."""
     return known is not None and file.exists() and file_hash(file, 16) == known
 
 
-def remove_old_maps(masks: Path, case: str, before: MadeMask | None, maps: Iterable[str]) -> None:
-    """Remove the maps of an earlier mask that were not made again, unless they were changed since."""
+def remove_old_maps(masks: Path, case: Case, before: MadeMask | None, maps: Iterable[str]) -> None:
+    """Remove the maps and objects of an earlier mask that were not made again, unless they were changed since."""
+    of_objects = object_files(case, masks)
     for kind, known in ({} if before is None else before.maps).items():
-        file = map_path(case, masks, kind)
-        if kind not in maps and _is_ours(file, known):
-            file.unlink()
+        for file in of_objects.get(kind) or (map_path(case.id, masks, kind),):
+            if kind not in maps and _is_ours(file, known):
+                file.unlink()
 
 
 def input_hash(case: Case) -> str:

@@ -94,7 +94,8 @@ def predict(
     `speed` names a mode (`best` by default); with `deadline` (seconds) each case has the best one that keeps it. What
     is set in `settings` overrides the mode. `maps` are written in folders beside the masks; `mask_format` is a name in
     MASK_FORMATS. `use` names modules to import. Those that the networks of a model need are imported if they are among
-    them, or if a plan or run of the work folder names them and the model comes from there.
+    them, or if a plan or run of the work folder names them and the model comes from there. Raises UsageError where
+    masks of objects are asked of a model that counts none.
     """
     began = time.monotonic()
     load_plugins(use)
@@ -102,6 +103,12 @@ def predict(
     files, description, headers = chosen_models(models, work, use, progress)
     cases, failures = found_cases(images, headers, progress)
     require_writable(writer, cases, headers[0].labels)
+    counted = bool(headers[0].labels.things)
+    if maps.object_masks and not counted:
+        raise UsageError(
+            "the model counts no objects, so that there is no mask of each",
+            remedy="Leave --object-masks out, or train on a dataset with maps of ids.",
+        )
     target = engine_device(settings.engine, device)
     modes = asked_modes(headers, speed=speed, deadline=deadline, settings=settings, precision=precision)
     for mode in modes if speed is not None or deadline is not None else ():
@@ -112,7 +119,6 @@ def predict(
         made = made_before(masks)
         require_own_tables(masks)
         *others, wanted = ways.values()
-        counted = bool(headers[0].labels.things)
         todo, skipped = masks_to_make(
             cases, masks, made, wanted, overwrite, others=others, maps=maps, counted=counted, writer=writer
         )
@@ -132,7 +138,7 @@ def predict(
             def account(outcome: CaseOutcome, file: Path) -> None:
                 case = outcome.case.id
                 trust = case_trust(outcome.seen, list(map(str, outcome.unlike)), knowledge)
-                remove_old_maps(masks, case, made.get(case), outcome.maps)
+                remove_old_maps(masks, outcome.case, made.get(case), outcome.maps)
                 name = note_receipt(masks, made, receipts[mode_of[case]])
                 note_mask(masks, made, ways[mode_of[case]], outcome, file, trust, name)
 

@@ -12,6 +12,7 @@ class MapKinds(Record):
 
     probabilities: bool = False
     uncertainty: bool = False  # entropy and disagreement
+    object_masks: bool = False  # one binary mask per object that is counted
 
 
 NO_MAPS = MapKinds()

@@ -11,7 +11,8 @@ from autoseg.arrays.cores import object_cores
 from autoseg.dataset.counted import with_cores
 from autoseg.dataset.readers import read_labels
 from autoseg.evaluation.instances import score_instances
-from autoseg.inference.found_scene import as_csv, found_scene, object_masks, write_objects
+from autoseg.inference.found_scene import as_csv, found_scene, write_objects
+from autoseg.inference.object_masks import object_masks
 from autoseg.records import Case, Geometry, Labels
 
 AFFINE = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))

@@ -14,19 +14,19 @@ from autoseg.dataset.checks import check_layout
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_labels, write_labels
-from autoseg.errors import PredictionError
+from autoseg.errors import PredictionError, UsageError
 from autoseg.inference.found_scene import found_scene, write_objects
 from autoseg.model_file import read_header
 from autoseg.pipeline.check import check
 from autoseg.pipeline.evaluate import evaluate
 from autoseg.pipeline.predict import predict
 from autoseg.predictor import Predictor
-from autoseg.records import Case, Dataset, PredictSettings
+from autoseg.records import Case, Dataset, MapKinds, PredictSettings
 
 NAMES = {"background": 0, "cell": 1, "tissue": 2}
 
 
-def build(root: Path) -> Dataset:
+def build(root: Path, instances: object = ("cell",)) -> Dataset:
     """Two cells that touch, and another, in tissue."""
     for seed, case in enumerate(("x", "y")):
         ids, kinds = np.zeros(SHAPE, np.uint32), np.zeros(SHAPE, np.uint8)
@@ -36,7 +36,7 @@ def build(root: Path) -> Dataset:
         save(root / "imagesTr" / f"{case}.nii.gz", image_of(kinds, seed))
         save(root / "instancesTr" / f"{case}.nii.gz", ids)
         save(root / "labelsTr" / f"{case}.nii.gz", kinds)
-    record = {"channel_names": ["MR"], "labels": NAMES, "instances": ["cell"], "file_ending": ".nii.gz"}
+    record = {"channel_names": ["MR"], "labels": NAMES, "instances": instances, "file_ending": ".nii.gz"}
     (root / "dataset.json").write_text(json.dumps(record), encoding="utf-8")
     return open_dataset(root)
 
@@ -109,3 +109,36 @@ def test_perfect_masks_have_perfect_scores(tmp_path: Path) -> None:
         assert cell is not None
         assert tissue is not None
         assert (cell.reference, cell.matched, tissue.reference, tissue.matched) == (6, 6, 2, 2)
+
+
+def test_a_mask_of_each_object_on_request(tmp_path: Path) -> None:
+    dataset = build(tmp_path / "data")
+    model, masks = tmp_path / "model.safetensors", tmp_path / "masks"
+    trained(dataset, tmp_path / "store", model)
+    cases, every = list(dataset.cases), MapKinds(object_masks=True)
+    assert segmented(cases, masks, model) == ()
+    assert not (masks / "object_masks").exists()
+    assert segmented(cases, masks, model, maps=every) == ()  # made again, with them
+    assert segmented(cases, masks, model, maps=every) == ("x", "y")
+    assert segmented(cases, masks, model) == ("x", "y")
+    scene = Predictor(model, device="cpu", mirror=False).predict_objects(cases[0].images)
+    ids = read_labels(masks / "instances" / "x.nii.gz").labels
+    np.testing.assert_array_equal(scene.ids, ids)
+    np.testing.assert_array_equal(scene.labels, read_labels(masks / "x.nii.gz").labels)
+    rows = list(csv.DictReader((masks / "objects" / "x.csv").read_text(encoding="utf-8").splitlines()))
+    assert [float(row["score"]) for row in rows] == pytest.approx([one.score for one in scene.objects], abs=1e-4)
+    with np.load(masks / "object_masks" / "x.npz") as found:
+        np.testing.assert_array_equal(found["masks"], scene.masks())
+        assert found["masks"].shape == (len(rows), *ids.shape)
+        assert found["ids"].tolist() == [int(row["id"]) for row in rows]
+    assert segmented(cases, masks, model, overwrite=True) == ()
+    assert not list((masks / "object_masks").iterdir())  # they would be of other masks
+
+
+def test_masks_of_objects_need_a_model_that_counts(tmp_path: Path) -> None:
+    dataset = build(tmp_path / "data", instances=False)
+    model = tmp_path / "model.safetensors"
+    trained(dataset, tmp_path / "store", model)
+    with pytest.raises(UsageError, match="counts no objects"):
+        segmented(list(dataset.cases), tmp_path / "masks", model, maps=MapKinds(object_masks=True))
+    assert not (tmp_path / "masks").exists()
