@@ -98,7 +98,7 @@ def _of_the_data(header: ModelHeader, seen: TrainingData) -> list[str]:
 
 def _of_the_labels(header: ModelHeader, seen: TrainingData) -> list[str]:
     told = []
-    for name in header.labels.foreground:
+    for name in header.labels.classes:
         known = seen.labels.get(name)
         if known is None:
             continue

@@ -94,9 +94,10 @@ def compared_all(
 
 def confusion_of(found: Sequence[Scored], labels: Labels) -> Confusion | None:
     """Voxels by reference and predicted label, over as many cases as stays quick; None for regions, which overlap."""
-    if labels.has_regions or not found:
+    told = labels.without_cores
+    if told.has_regions or not found:
         return None
-    values = np.array(labels.values)
+    values = np.array(told.values)
     total, voxels, cases = np.zeros((len(values), len(values)), np.int64), 0, 0
     for entry in found:
         if voxels > MOST_COUNTED:
@@ -104,15 +105,15 @@ def confusion_of(found: Sequence[Scored], labels: Labels) -> Confusion | None:
         counted = _counted(entry, labels, values)
         if counted is not None:
             total, voxels, cases = total + counted, voxels + int(counted.sum()), cases + 1
-    by_value = {members[0]: name for name, members in values_of(labels).items()}
-    names = tuple("background" if value == 0 else by_value.get(value, str(value)) for value in labels.values)
+    by_value = {members[0]: name for name, members in values_of(told).items()}
+    names = tuple("background" if value == 0 else by_value.get(value, str(value)) for value in told.values)
     return Confusion(names, total, cases) if cases else None
 
 
 def _counted(entry: Scored, labels: Labels, values: NDArray[np.int64]) -> NDArray[np.int64] | None:
     try:
         mask = read_labels(entry.mask).labels.reshape(-1)
-        reference = read_reference(entry.case, labels)[0].labels.reshape(-1)
+        reference = whole_objects(read_reference(entry.case, labels)[0], labels).labels.reshape(-1)
     except AutosegError:
         return None
     if mask.shape != reference.shape:

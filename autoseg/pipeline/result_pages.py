@@ -192,7 +192,7 @@ def masks_report(masks: Path, images: Mapping[str, tuple[Path, ...]], labels: La
     shown = dict.fromkeys(list(found)[:_LOOKS], "")
     failures = json.loads((masks / FAILURES).read_text(encoding="utf-8")) if (masks / FAILURES).exists() else {}
     pictures = compared_all(found, shown, labels, names)
-    known = tuple(labels.foreground)
+    known = tuple(labels.classes)
     page = predictions_page(f"Masks in {masks.name}", ordered, failures, pictures, known, costs_of(masks), names)
     write_page(masks / "report.html", page)
     return masks / "report.html"

@@ -89,7 +89,7 @@ class Knowledge:
     @property
     def names(self) -> tuple[str, ...]:
         """The labels and regions that masks hold."""
-        return tuple(name for name in self.labels.foreground if not self.chosen or name in self.chosen)
+        return tuple(name for name in self.labels.classes if not self.chosen or name in self.chosen)
 
 
 def knowledge_of(header: ModelHeader, settings: PredictSettings) -> Knowledge:

@@ -19,6 +19,7 @@ from autoseg.inference.found_scene import found_scene, write_objects
 from autoseg.model_file import read_header
 from autoseg.pipeline.check import check
 from autoseg.pipeline.evaluate import evaluate
+from autoseg.pipeline.looks import Scored, confusion_of
 from autoseg.pipeline.predict import predict
 from autoseg.predictor import Predictor
 from autoseg.records import Case, Dataset, MapKinds, PredictSettings
@@ -109,6 +110,12 @@ def test_perfect_masks_have_perfect_scores(tmp_path: Path) -> None:
         assert cell is not None
         assert tissue is not None
         assert (cell.reference, cell.matched, tissue.reference, tissue.matched) == (6, 6, 2, 2)
+    scored = [Scored(masks / f"{case.id}.nii.gz", case) for case in dataset.cases]
+    confusion = confusion_of(scored, dataset.labels)
+    assert confusion is not None
+    assert confusion.names == ("background", "cell", "tissue")
+    assert (confusion.voxels.diagonal() > 0).all()
+    assert confusion.voxels.sum() == confusion.voxels.trace()  # cores are not told apart from their objects
 
 
 def test_a_mask_of_each_object_on_request(tmp_path: Path) -> None:
