@@ -26,11 +26,15 @@ class Evidence:
         self._labels = labels
         self._sums = torch.zeros((5, labels.heads), dtype=torch.float64)
 
-    def seen(self, slabs: Iterator[Tensor]) -> Iterator[Tensor]:
-        """The same slabs (K, planes, Y, X), looked at."""
+    def seen(self, slabs: Iterator[Tensor], *, rows: bool = False) -> Iterator[Tensor]:
+        """The same slabs (K, planes, Y, X), looked at.
+
+        With `rows` they are (K, rows, 1, X) of one plane; then only neighbours within a slab are seen.
+        """
         for slab in slabs:
             with torch.inference_mode():
-                self._add(slab[: self._labels.heads].to(torch.float32))
+                scores = slab[: self._labels.heads].to(torch.float32)
+                self._add(scores.transpose(1, 2) if rows else scores)
             yield slab
 
     def _add(self, scores: Tensor) -> None:

@@ -13,6 +13,7 @@ from autoseg.arrays.resample_scores_torch import CHUNK_BYTES, CHUNK_VOXELS
 from autoseg.errors import PredictionError
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.preparing import expected_shape
+from autoseg.inference.rows import by_rows, swapped
 from autoseg.inference.scores import batch_size, summed_channels
 from autoseg.inference.tile_grid import tile_grid
 from autoseg.inference.window_memory import patch_bytes, sums_bytes
@@ -135,9 +136,10 @@ def case_memory(model: LoadedModel, geometry: Geometry, settings: PredictSetting
     width = 1 if model.labels.heads <= 256 else 4
     images = sum(4 * channels * math.prod(shape) for shape in shapes)
     sums = patch = 0
+    rows = by_rows(model, [shape_of[id(group)] for group in model.groups])
     for group in model.preparing:
-        shape = shape_of[id(group)]
-        grid = tile_grid(shape, group.configuration.patch_size, settings.step)
+        shape = swapped(shape_of[id(group)]) if rows else shape_of[id(group)]
+        grid = tile_grid(shape, group.configuration.patch_size, settings.step, flat_axis=1 if rows else 0)
         if grid.padded_shape != shape:
             images += 4 * channels * math.prod(grid.padded_shape)
         if group.first_stage is not None:  # the labels of the first stage are a further channel, in a new array
@@ -156,7 +158,7 @@ def case_memory(model: LoadedModel, geometry: Geometry, settings: PredictSetting
         sums=sums,
         patch=patch,
         batch=max(batch_size(model.device, group.configuration.patch_size) for group in model.preparing),
-        export=_export_bytes(model, geometry, max(shapes, key=math.prod)),
+        export=_export_bytes(model, geometry, max(shapes, key=math.prod), rows=rows),
         mask=3 * width * stored + steps,
         writing=(4 * width + (OBJECTS_BYTES if model.labels.things else 0)) * stored,
     )
@@ -177,7 +179,7 @@ def reading_bytes(stored: int, prepared: int, preparation: Preparation) -> int:
     return max(12 * channels * stored, 4 * channels * stored + max(finding_the_box, copied))
 
 
-def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int]) -> int:
+def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int], *, rows: bool) -> int:
     """Scores that leave the window and become labels (`arrays.resample_scores_torch`), if every cell is at a boundary.
 
     Source planes are held as rows. Of the output planes that are made together one axis after the other is
@@ -185,16 +187,18 @@ def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int
     """
     heads, groups = model.labels.heads, len(model.groups)
     depth, height, width = sorted(geometry.shape)  # the largest planes that there could be
+    if rows:
+        prepared, (depth, height) = (prepared[1], prepared[0], prepared[2]), (height, depth)
     plane, between, made = (
         4 * heads * size for size in (prepared[1] * prepared[2], height * prepared[2], height * width)
     )
     planes = max(geometry.shape)
     together = max(1, min(CHUNK_VOXELS // (height * width), CHUNK_BYTES // made, planes))
     slab = max(min(SLAB_BYTES, plane * prepared[0]), plane)
-    rows = min(prepared[0], math.ceil(together * max(prepared) / depth) + 2) * plane + slab
+    held = min(prepared[0], math.ceil(together * max(prepared) / depth) + 2) * plane + slab
     mixed = max(2 * plane, plane + 2 * between, between) * together + min(CHUNK_BYTES // 2, 4 * made * together)
     places = _POINT_BYTES * together * max(prepared[1] * prepared[2], height * width)
-    own = 3 * slab + max(2 * rows, rows + mixed + places)
+    own = 3 * slab + max(2 * held, held + mixed + places)
     if groups > 1 and not _crop_alike([group.configuration.preparation for group in model.groups]):
         # whole probabilities, averaged in the file's grid
         return groups * own + 2 * 4 * heads * math.prod(geometry.shape)

@@ -18,6 +18,7 @@ from autoseg.devices import Precision, autocast, free_memory
 from autoseg.inference.disagreement import mean_log_sum, with_disagreement
 from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.inference.region import Region, in_whole
+from autoseg.inference.rows import swapped
 from autoseg.inference.sliding_window import PLENTY, Room, score_slabs
 from autoseg.inference.tile_grid import TileGrid, tile_grid
 from autoseg.inference.window_memory import patch_bytes, room_on, sums_bytes
@@ -44,10 +45,13 @@ def score_slabs_of(
     settings: PredictSettings = BEST_PREDICTION,
     region: Region | None = None,
     disagreement: bool = False,
+    rows: bool = False,
     room: Room = PLENTY,
     on_tile: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
     """Finished scores (K, planes, Y, X) of an image (C, Z, Y, X) in network space, in order along Z.
+
+    With `rows` it is a picture (C, Y, 1, X), see `inference.rows`.
 
     With `disagreement` one more channel tells how much networks, mirrored copies and overlapping tiles differ at a
     voxel (`inference.disagreement`); the scores are the same, bit for bit.
@@ -69,7 +73,12 @@ def score_slabs_of(
         summed = _Summed(
             summed.what, summed.channels + exact, lambda slab: with_disagreement(slab, exact, plain.finish, independent)
         )
-    grid = tile_grid(image.shape[1:], configuration.patch_size, settings.step) if region is None else region.grid
+    mirror_axes = group.mirror_axes if settings.mirror else ()
+    grid = region.grid if region is not None else None
+    if grid is None:
+        grid = tile_grid(image.shape[1:], configuration.patch_size, settings.step, flat_axis=1 if rows else 0)
+    if rows:
+        mirror_axes = tuple(swapped((0, 1, 2))[axis] for axis in mirror_axes)
     if model.device.type != "cpu" and room.allocate is None:
         room = _room_on_device(model, group, grid, len(image), summed.channels, room)
     slabs = score_slabs(
@@ -78,7 +87,7 @@ def score_slabs_of(
         grid,
         heads=summed.channels,
         finished_heads=model.labels.heads,
-        mirror_axes=group.mirror_axes if settings.mirror else (),
+        mirror_axes=mirror_axes,
         batch_size=batch_size(model.device, configuration.patch_size),
         device=model.device,
         room=room,

@@ -69,7 +69,7 @@ def score_slabs(
     `on_tile` is told the number of tiles finished since its last call. Raises PredictionError when a score is not
     finite, ValueError when a 2D network is to be mirrored across slices.
     """
-    if grid.dimensions == 2 and 0 in mirror_axes:
+    if grid.dimensions == 2 and grid.flat_axis in mirror_axes:
         raise ValueError("a 2D network cannot be mirrored across slices")
     mirrors = mirror_sets(mirror_axes)
     make = room.allocate or _on(room.sums or device)
@@ -110,7 +110,9 @@ class _Run:
             scores = self.forward(patches)
             if self.precise is not None and not bool(torch.isfinite(scores).all()):
                 scores = self.precise(patches)  # half precision ran out of range
-            scores = (scores if self.grid.dimensions == 3 else scores.unsqueeze(2)).to(device, torch.float32)
+            scores = (scores if self.grid.dimensions == 3 else scores.unsqueeze(2 + self.grid.flat_axis)).to(
+                device, torch.float32
+            )
             return [
                 passed.flip([axis + 1 for axis in mirror]) if mirror else passed
                 for (_, mirror), passed in zip(batch, scores, strict=True)
@@ -175,4 +177,4 @@ def _patches(volume: Tensor, batch: Sequence[Pass], grid: TileGrid) -> Tensor:
         patch = volume[:, z : z + depth, y : y + height, x : x + width]
         patches.append(patch.flip([axis + 1 for axis in mirror]) if mirror else patch)
     stacked = torch.stack(patches)
-    return stacked if grid.dimensions == 3 else stacked.squeeze(2)
+    return stacked if grid.dimensions == 3 else stacked.squeeze(2 + grid.flat_axis)

@@ -23,6 +23,7 @@ from autoseg.inference.locating import described, find_regions
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.preparing import Preparing, prepared_for
+from autoseg.inference.rows import by_rows, placed_rows_first, rows_first
 from autoseg.inference.scores import score_slabs_of
 from autoseg.inference.sliding_window import PLENTY, Room
 from autoseg.inference.witness import Witness
@@ -125,6 +126,11 @@ def found_labels(
     regions = find_regions(model, prepared, images, settings=settings, room=room, on_tile=on_tile)
     if settings.roi and on_note is not None:
         on_note(described(regions))
+    placements = [case.placement for case in prepared[: len(model.groups)]]
+    rows = by_rows(model, [image.shape[1:] for image in images])
+    if rows:
+        images = [rows_first(image) for image in images]
+        placements = [placed_rows_first(placement) for placement in placements]
     groups = [
         score_slabs_of(
             model,
@@ -133,14 +139,14 @@ def found_labels(
             settings=settings,
             region=region,
             disagreement=witness is not None and witness.disagreement,
+            rows=rows,
             room=room,
             on_tile=on_tile,
         )
         for group, image, region in zip(model.groups, images, regions, strict=True)
     ]
-    placements = [case.placement for case in prepared[: len(model.groups)]]
     if witness is not None:
-        groups = witness.watched(groups, placements)
+        groups = witness.watched(groups, placements, rows=rows)
     if len(groups) == 1:
         return to_image_space(groups[0], placements[0], model.labels)
     if all(same_crop(placement, placements[0]) for placement in placements):

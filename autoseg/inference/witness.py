@@ -93,13 +93,18 @@ class Witness:
         """Whether the slabs need the channel of disagreement."""
         return self._maps is not None and self._maps.disagreement is not None
 
-    def watched(self, groups: Sequence[Iterator[Tensor]], placements: Sequence[Placement]) -> list[Iterator[Tensor]]:
-        """The slabs (K, planes, Y, X) of each group, looked at on their way to whoever makes the mask."""
+    def watched(
+        self, groups: Sequence[Iterator[Tensor]], placements: Sequence[Placement], *, rows: bool = False
+    ) -> list[Iterator[Tensor]]:
+        """The slabs (K, planes, Y, X) of each group, looked at on their way to whoever makes the mask.
+
+        With `rows` the planes are rows of a picture, see `inference.rows`.
+        """
         self._seen = [Evidence(self._labels) for _ in groups]
         self._placements = placements
         alone = len(groups) == 1
         return [
-            seen.seen(self._mapped(slabs, placement, 1 / len(groups), alone))
+            seen.seen(self._mapped(slabs, placement, 1 / len(groups), alone), rows=rows)
             for seen, slabs, placement in zip(self._seen, groups, placements, strict=True)
         ]
 
