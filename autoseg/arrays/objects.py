@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import cc3d
 import edt
@@ -12,6 +13,12 @@ from scipy.ndimage import distance_transform_edt
 
 from autoseg.arrays.cores import pieces_of
 from autoseg.records import FoundObject, Geometry
+
+#: Voxels that are counted together.
+BLOCK_VOXELS: Final = 1 << 20
+
+#: Ids up to which a table of all of them is no matter.
+FEW_NUMBERS: Final = 1 << 16
 
 #: A voxel's neighbours in flooding: those that make pieces, so that every voxel of a piece is reached.
 _TOUCHING = np.ones((3, 3, 3), dtype=np.bool_)
@@ -102,14 +109,17 @@ def labels_of_objects(ids: NDArray[np.integer], values: NDArray[np.integer], amo
     `ids` and `values` are (Z, Y, X). An object without a voxel of any of these values is not in the answer.
     """
     ascending = np.array(sorted(among), dtype=np.int64)
-    where = np.flatnonzero((ids.reshape(-1) > 0) & np.isin(values.reshape(-1), ascending))
-    places = np.searchsorted(ascending, values.reshape(-1)[where])
-    occurring, owners = np.unique(ids.reshape(-1)[where], return_inverse=True)
-    codes, counts = np.unique(owners.reshape(-1) * len(ascending) + places, return_counts=True)
-    order = np.lexsort((codes % max(len(ascending), 1), -counts, codes // max(len(ascending), 1)))
-    _, first = np.unique(codes[order] // max(len(ascending), 1), return_index=True)
-    best = codes[order[first]]
-    return {int(occurring[code // len(ascending)]): int(ascending[code % len(ascending)]) for code in best}
+    if not ascending.size or not ids.size:
+        return {}
+    numbered, occurring = _small_numbers(ids)
+    counts = np.zeros(len(occurring) * len(ascending), dtype=np.int64)
+    for own, found in _blocks(numbered, values):
+        counted = (own > 0) & np.isin(found, ascending)
+        places = own[counted].astype(np.int64) * len(ascending) + np.searchsorted(ascending, found[counted])
+        np.add.at(counts, *np.unique(places, return_counts=True))
+    by_object = counts.reshape(-1, len(ascending))
+    best = by_object.argmax(axis=1)  # of equal ones the first
+    return {int(occurring[row]): int(ascending[best[row]]) for row in np.flatnonzero(by_object.any(axis=1))}
 
 
 def object_table(
@@ -162,21 +172,30 @@ def _sums(
     values: Mapping[int, int],
     sure: Mapping[int, NDArray[np.uint8]],
 ) -> NDArray[np.float64]:
-    """The sum over each object of the probability of its value; plane by plane."""
+    """The sum over each object of the probability of its value."""
     value_of = np.array([values.get(int(number), 0) for number in occurring])
     sums = np.zeros(len(occurring))
     for value, whole in sure.items():
-        own = value_of == value
-        for plane, probability in zip(numbered, whole, strict=True):
-            inside = own[plane]
-            sums += np.bincount(plane[inside], weights=probability[inside], minlength=len(occurring))
+        counted = value_of == value
+        for own, probability in _blocks(numbered, whole):
+            inside = counted[own]
+            found, places = np.unique(own[inside], return_inverse=True)
+            sums[found] += np.bincount(places.reshape(-1), weights=probability[inside])
     return sums
 
 
+def _blocks(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """The same parts of arrays of one shape, flat, one after the other: what is made of each takes little memory."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, BLOCK_VOXELS):
+        yield tuple(array[start : start + BLOCK_VOXELS] for array in flat)
+
+
 def _small_numbers(ids: NDArray[np.integer]) -> tuple[NDArray[np.uint32], NDArray[np.integer]]:
-    """The map with numbers below its size, which may be the ids themselves, and the id of each number."""
-    if int(ids.max()) < ids.size:
-        return np.ascontiguousarray(ids, dtype=np.uint32), np.arange(int(ids.max()) + 1)
+    """The map with small numbers, which may be the ids themselves, and the id of each number."""
+    largest = int(ids.max())
+    if largest < ids.size and largest < max(FEW_NUMBERS, ids.size // 16):  # tables of them are small
+        return np.ascontiguousarray(ids, dtype=np.uint32), np.arange(largest + 1)
     found = np.zeros(ids.shape, dtype=np.uint32)
     inside = ids > 0
     occurring, places = np.unique(ids[inside], return_inverse=True)

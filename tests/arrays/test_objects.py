@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scenes import touching
 
+from autoseg.arrays import objects
 from autoseg.arrays.cores import object_cores
 from autoseg.arrays.objects import find_objects, labels_of_objects, object_table
 from autoseg.evaluation.instances import score_instances
@@ -132,6 +133,22 @@ def test_an_object_is_what_most_of_its_voxels_are() -> None:
     values = np.array([[[1, 2, 2, 1, 4, 1, 9, 9]]], dtype=np.uint8)
     assert labels_of_objects(ids, values, (1, 2, 4)) == {3: 1, 7: 2}  # of equally many the smallest
     assert labels_of_objects(np.zeros_like(ids), values, (1, 2)) == {}
+    assert labels_of_objects(ids, values, ()) == {}
+    assert labels_of_objects(ids.astype(np.uint64) * 2**40, values, (1, 2, 4)) == {3 * 2**40: 1, 7 * 2**40: 2}
+
+
+def test_counts_are_those_of_whole_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are no boundaries."""
+    generator = np.random.default_rng(5)
+    ids = generator.integers(0, 40, (3, 20, 30)).astype(np.uint32)
+    values = generator.integers(0, 4, ids.shape).astype(np.uint8)
+    sure = {1: generator.integers(0, 256, ids.shape).astype(np.uint8)}
+    monkeypatch.setattr(objects, "BLOCK_VOXELS", 77)
+    for number, value in labels_of_objects(ids, values, (1, 2, 3)).items():
+        assert value == np.bincount(values[(ids == number) & (values > 0)]).argmax()
+    geometry = Geometry(shape=ids.shape, affine=np.eye(4).tolist())
+    for row in object_table(ids, dict.fromkeys(range(1, 40), 1), {1: "cell"}, geometry, sure):
+        assert row.score == pytest.approx(sure[1][ids == row.id].mean() / 255)
 
 
 def test_the_table_of_objects() -> None:
