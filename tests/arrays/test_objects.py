@@ -146,7 +146,8 @@ def test_counts_are_those_of_whole_maps(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(objects, "BLOCK_VOXELS", 77)
     for number, value in labels_of_objects(ids, values, (1, 2, 3)).items():
         assert value == np.bincount(values[(ids == number) & (values > 0)]).argmax()
-    geometry = Geometry(shape=ids.shape, affine=np.eye(4).tolist())
+    affine = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    geometry = Geometry(shape=(3, 20, 30), affine=affine)
     for row in object_table(ids, dict.fromkeys(range(1, 40), 1), {1: "cell"}, geometry, sure):
         assert row.score == pytest.approx(sure[1][ids == row.id].mean() / 255)
 
