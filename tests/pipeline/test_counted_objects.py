@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_label_kinds import QUIET, SHAPE, image_of, save, trained
 
+from autoseg.cli import main
 from autoseg.dataset.checks import check_layout
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import PredictionError, UsageError
+from autoseg.evaluation.summary import read_summary
 from autoseg.inference.found_scene import found_scene, write_objects
 from autoseg.model_file import read_header
 from autoseg.pipeline.check import check
@@ -149,3 +152,35 @@ def test_masks_of_objects_need_a_model_that_counts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="counts no objects"):
         segmented(list(dataset.cases), tmp_path / "masks", model, maps=MapKinds(object_masks=True))
     assert not (tmp_path / "masks").exists()
+
+
+def pictures(root: Path, count: int = 6) -> Path:
+    """Pictures of squares in rows that touch, each with its id."""
+    for number in range(count):
+        generator = np.random.default_rng(number)
+        ids = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((14, 14))).astype(np.uint16)
+        ids = np.pad(np.where(generator.random(17)[ids] > 0.4, ids, 0), 4).astype(np.uint16)
+        edges = np.abs(np.gradient(ids.astype(float))).sum(0) > 0
+        image = np.where(ids > 0, 180, 20) - 80 * (edges & (ids > 0)) + generator.integers(0, 20, ids.shape)
+        for folder, pixels in (("imagesTr", image.astype(np.uint8)), ("instancesTr", ids)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(root / folder / f"p{number}.png")
+    return root
+
+
+@pytest.mark.slow
+def test_from_the_dataset_to_a_selected_model(tmp_path: Path) -> None:
+    data, work = str(pictures(tmp_path / "data")), str(tmp_path / "work")
+    assert main(["plan", data, "--work", work]) == 0
+    assert main(["train", "--work", work, "--fold", "all", "--epochs", "1"]) == 0
+    assert main(["train", "--work", work, "--fold", "0", "--budget", "15s"]) == 0
+    run = tmp_path / "work" / "runs" / "default" / "2d" / "fold_0"
+    scores = read_summary(run / "summary.json").labels["object"]
+    assert scores.instances is not None
+    assert scores.instances.reference > 0
+    assert len(list((run / "validation" / "instances").glob("*.png"))) == len(list((run / "validation").glob("*.png")))
+    masks = tmp_path / "masks"
+    words = ["--work", work, "--model", str(run / "model.safetensors")]
+    assert main(["predict", str(tmp_path / "data" / "imagesTr"), str(masks), *words, "--object-masks"]) == 0
+    assert main(["evaluate", str(masks), str(tmp_path / "data" / "instancesTr"), "--labels-from", data]) == 0
+    assert read_summary(masks / "summary.json").panoptic is not None
