@@ -54,13 +54,14 @@ def prepared_for(
             remedy="Give one file per channel, in this order.",
         )
     prepared: list[PreparedCase] = []
-    last = list(dict.fromkeys(preparing.preparations))[-1]
+    every = preparing.preparations
+    last = max(index for index, preparation in enumerate(every) if preparation not in every[:index])
     for index, preparation in enumerate(preparing.preparations):
         earlier = preparing.preparations[:index]
         if preparation in earlier:
             prepared.append(prepared[earlier.index(preparation)])
         else:
-            free = owned and preparation == last  # nobody needs the image after this one
+            free = owned and index == last  # nobody needs the image after this one
             case = to_network_space(case_id, volume, None, preparation, most_bytes=machine_memory(), owned=free)
             case.image[gaps] = 0
             prepared.append(case)

@@ -67,7 +67,7 @@ def test_mask_and_maps_are_the_same(
     monkeypatch.setattr(window_sums, "SLAB_BYTES", 4 * LABELS.heads * 50 * 7)  # seven rows leave together
     found = predicted(model, picture, tmp_path / "rows", mirror=mirror)
     masks = [np.asarray(Image.open(outcome.unwrap())) for outcome in (whole, found)]
-    assert set(np.unique(masks[0])) == set(LABELS.values)
+    assert len(np.unique(masks[0])) > 1
     assert (masks[0] != masks[1]).mean() < 1e-3  # but for ties
     for kind, file in whole.maps.items():
         ours, theirs = (nibabel.load(path).get_fdata() for path in (found.maps[kind], file))
