@@ -71,6 +71,7 @@ RECORDS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
             "regions_class_order": "value that each region writes into a mask, later ones over earlier ones",
             "things": "labels whose objects are counted, with the region of their cores; absent without any",
             "core_margin_mm": "how deep those cores begin; absent without any",
+            "smallest_object_mm3": "what is smaller is no object; absent without any",
         },
     ),
     Configuration: (

@@ -28,7 +28,8 @@ def find_objects(
     foreground: NDArray[np.bool_],
     core: NDArray[np.bool_],
     spacing: Sequence[float],
-    smallest_core: int = 1,
+    smallest_core: float = 1,
+    smallest: float = 1,
 ) -> NDArray[np.uint32]:
     """Ids 1, 2, … of the objects (Z, Y, X), 0 where none is.
 
@@ -40,13 +41,21 @@ def find_objects(
         foreground, core: (Z, Y, X) voxels of any object, and of cores.
         spacing: voxel size in mm.
         smallest_core: voxels; smaller cores do not count where a part of the foreground has one that is not.
+        smallest: voxels; what is smaller is no object.
 
     Only parts of the foreground with several cores are divided, each in its box. Memory is about 13 bytes a voxel, and
     about 40 for each in the box of the largest of these.
     """
     ids, count = pieces_of(foreground | core)
-    if not core.any():
-        return ids
+    if core.any():
+        _divide(ids, count, core, spacing, smallest_core)
+    return _large_enough(ids, smallest) if smallest > 1 else ids
+
+
+def _divide(
+    ids: NDArray[np.uint32], count: int, core: NDArray[np.bool_], spacing: Sequence[float], smallest_core: float
+) -> None:
+    """Divide the parts of the foreground that have several cores, in place."""
     seeds, cores = pieces_of(core)
     owner = np.zeros(cores + 1, dtype=np.int64)
     owner[seeds[core]] = ids[core]
@@ -55,7 +64,7 @@ def find_objects(
     counted[0] = False
     crowded = np.flatnonzero(np.bincount(owner[counted], minlength=count + 1) > 1)
     if not crowded.size:
-        return ids
+        return
     boxes, next_id = cc3d.statistics(ids)["bounding_boxes"], count + 1
     for group in crowded:  # they get numbers that no other group has, and so may be written over
         box = boxes[int(group)]
@@ -66,7 +75,16 @@ def find_objects(
         numbers = np.concatenate([[0, group], np.arange(next_id, next_id + found - 1)]).astype(np.uint32)
         ids[box][inside] = numbers[split[inside]]
         next_id += found - 1
-    return ids
+
+
+def _large_enough(ids: NDArray[np.uint32], smallest: float) -> NDArray[np.uint32]:
+    """The objects of so many voxels or more, with numbers 1, 2, … in the same order."""
+    sizes = np.asarray(cc3d.statistics(ids, no_slice_conversion=True)["voxel_counts"])
+    kept = sizes >= smallest
+    kept[0] = False
+    numbers = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
+    found: NDArray[np.uint32] = numbers[ids]
+    return found
 
 
 def _numbered(markers: NDArray[np.uint32]) -> tuple[NDArray[np.int32], int]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoseg.arrays.cores import deepest, depths, pieces_of
 from autoseg.dataset.instance_maps import ids_of
@@ -31,6 +32,11 @@ OBJECT = "object"
 
 #: Cases whose objects are measured to find out how deep cores begin.
 MEASURED_CASES = 8
+
+#: What is smaller than this share of the volume that all but so many per cent of the objects exceed, is no object. With
+#: an IoU of a half or more an object and what is found of it differ by a factor of two at most.
+SMALLEST_SHARE = 0.5
+SMALLEST_PERCENTILE = 5
 
 #: How deep cores begin, as a share of the depth of the median object. A disc keeps 56 % of its pixels as its core, a
 #: ball 42 % of its voxels, and the cores of two that touch are half a radius apart.
@@ -75,17 +81,17 @@ def counted_dataset(
     plain, things = _things(counted, declared, in_folder, root)
     one_kind = len(plain.foreground) == 1 and plain.ignore is None  # then no label map has anything to tell
     kept = [tuple(_with_files(case, in_folder, one_kind) for case in part) for part in (cases, test)]
-    margin, note = _margin([case.instances for case in kept[0] if case.instances is not None])
-    notes = [_told(things, plain, in_folder), note]
+    margin, smallest, measured = _measured([case.instances for case in kept[0] if case.instances is not None])
+    notes = [_told(things, plain, in_folder), *measured]
     if counted is None and in_folder and one_kind and any(case.labels is not None for case in cases):
         notes.append(
             "the label maps are not read, as dataset.json does not say which labels are counted: "
             'say "instances": true, or name them'
         )
-    return CountedDataset(with_cores(plain, things, margin), kept[0], kept[1], tuple(notes))
+    return CountedDataset(with_cores(plain, things, margin, smallest), kept[0], kept[1], tuple(notes))
 
 
-def with_cores(plain: Labels, things: Sequence[str], margin_mm: float) -> Labels:
+def with_cores(plain: Labels, things: Sequence[str], margin_mm: float, smallest_mm3: float = 0.0) -> Labels:
     """The labels with a second value for the core of each thing, above all values of theirs.
 
     `plain` are labels of one value each; the names of the regions of cores end in "core".
@@ -100,7 +106,13 @@ def with_cores(plain: Labels, things: Sequence[str], margin_mm: float) -> Labels
             names[name] = value
     regions = {name: _core_name(name, plain) for name in things}
     names |= {regions[name]: cores[name] for name in things}
-    return Labels(names=names, ignore=plain.ignore, things=regions, core_margin_mm=margin_mm)
+    return Labels(
+        names=names,
+        ignore=plain.ignore,
+        things=regions,
+        core_margin_mm=margin_mm,
+        smallest_object_mm3=smallest_mm3,
+    )
 
 
 def _core_name(name: str, plain: Labels) -> str:
@@ -156,10 +168,12 @@ def _with_files(case: Case, in_folder: bool, one_kind: bool) -> Case:
     return case
 
 
-def _margin(files: Sequence[Path]) -> tuple[float, str]:
-    """How deep in mm cores begin, and why; from some of the cases, as far as they can be read."""
+def _measured(files: Sequence[Path]) -> tuple[float, float, tuple[str, ...]]:
+    """How deep in mm cores begin, how large in mm3 an object is at least, and why; from some of the cases."""
     step = max(1, len(files) // MEASURED_CASES)
-    found, edges = [], []
+    depth_of: list[NDArray[np.floating]] = [np.zeros(0)]
+    volume_of: list[NDArray[np.floating]] = [np.zeros(0)]
+    edges = []
     for path in files[::step][:MEASURED_CASES]:
         try:
             label_map = read_labels(path)
@@ -168,16 +182,25 @@ def _margin(files: Sequence[Path]) -> tuple[float, str]:
             continue  # the check of the cases reports it
         spacing = label_map.geometry.spacing
         edges.append(min(spacing))
-        found.append(deepest(pieces, depths(pieces, spacing), count)[1:])
-    every = np.concatenate(found) if found else np.zeros(0)
+        depth_of.append(deepest(pieces, depths(pieces, spacing), count)[1:])
+        volume_of.append(np.bincount(pieces[pieces > 0], minlength=count + 1)[1:] * 1000 * label_map.geometry.voxel_ml)
+    every, volumes = np.concatenate(depth_of), np.concatenate(volume_of)
     every = every[np.isfinite(every)]
     finest = min(edges, default=1.0)
     if not every.size:
-        return finest, f"cores of objects begin {finest:g} mm deep, one voxel: no object could be measured"
+        return finest, 0.0, (f"cores of objects begin {finest:g} mm deep, one voxel: no object could be measured",)
     median = float(np.median(every))
     margin = max(finest, MARGIN_SHARE * median)
     why = f"a quarter of the depth of the median of {every.size} objects ({median:.3g} mm)"
-    return margin, f"cores of objects begin {margin:.3g} mm deep: {why if margin > finest else 'one voxel'}"
+    smallest = SMALLEST_SHARE * float(np.percentile(volumes, SMALLEST_PERCENTILE))
+    return (
+        margin,
+        smallest,
+        (
+            f"cores of objects begin {margin:.3g} mm deep: {why if margin > finest else 'one voxel'}",
+            f"what is smaller than {smallest:.3g} mm3 is no object: half of what 95 of 100 of them exceed",
+        ),
+    )
 
 
 def _told(things: Sequence[str], plain: Labels, in_folder: bool) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.arrays.cores import LARGEST_SHARE
 from autoseg.arrays.objects import find_objects, labels_of_objects, object_table
 from autoseg.dataset.instance_maps import INSTANCES
 from autoseg.dataset.mask_writers import mask_path
@@ -60,7 +61,8 @@ def found_scene(
         sure: (T, k, j, i) probability of each thing, 255 is 1: the score of an object is the mean over its voxels of
             that of its own label.
 
-    Each object has the label that most of its voxels have, all over.
+    Each object has the label that most of its voxels have, all over. What is smaller than the smallest object of the
+    training is background.
     """
     values = mask.copy()
     core = np.zeros(mask.shape, dtype=np.bool_)
@@ -69,16 +71,24 @@ def found_scene(
         core |= own
         values[own] = border
     foreground = np.isin(values, list(labels.core_values))
-    ids = find_objects(foreground, core, geometry.spacing)
+    ids = find_objects(foreground, core, geometry.spacing, *_smallest(labels, geometry))
     value_of = labels_of_objects(ids, values, labels.core_values)
     # ids are 1, 2, …: they are places in a table
     table = np.zeros(int(ids.max(initial=0)) + 1, dtype=values.dtype)
     table[list(value_of)] = list(value_of.values())
-    inside = ids > 0
-    values[inside] = table[ids[inside]]
+    values[foreground] = table[ids[foreground]]  # what is too small for an object is background
     names = {border: name for name, border in zip(labels.things, labels.core_values, strict=True)}
     scores = None if sure is None else dict(zip(labels.core_values, sure, strict=True))
     return FoundScene(values, ids, object_table(ids, value_of, names, geometry, scores), geometry)
+
+
+def _smallest(labels: Labels, geometry: Geometry) -> tuple[float, float]:
+    """Voxels of the smallest core that counts beside others, and of the smallest object.
+
+    The core of a small object takes about this share of it: that of a disc, or of a ball, of so much of its radius.
+    """
+    voxels = (labels.smallest_object_mm3 or 0.0) / (1000 * geometry.voxel_ml)
+    return voxels * LARGEST_SHARE ** (2 if geometry.shape[0] == 1 else 3), voxels
 
 
 def as_csv(objects: tuple[FoundObject, ...]) -> str:

@@ -21,6 +21,10 @@ from autoseg.records.base import MOST_LABELS, Record
 LARGEST_VALUE = 2**31
 
 
+#: Fields that labels without things do not have.
+OF_THINGS = ("things", "core_margin_mm", "smallest_object_mm3")
+
+
 class Labels(Record):
     """Names and values of the labels.
 
@@ -30,7 +34,8 @@ class Labels(Record):
 
     `things` are the labels whose objects are counted one by one, with the region of their cores inside each: a voxel of
     an object has one value in its border and another in its core, and `arrays.objects` finds the objects again. What is
-    in no thing is stuff. `core_margin_mm` is how deep cores begin, see `arrays.cores`.
+    in no thing is stuff. `core_margin_mm` is how deep cores begin, see `arrays.cores`; what is smaller than
+    `smallest_object_mm3` is no object.
 
     `regions_class_order` says which value each region writes into a mask, later ones over earlier ones (nnU-Net's
     rule). With regions and without it, each voxel gets the value that is most likely by the scores of all regions:
@@ -42,13 +47,14 @@ class Labels(Record):
     regions_class_order: tuple[int, ...] | None = None
     things: dict[str, str] = Field(default_factory=dict)  # label -> region of its cores
     core_margin_mm: float | None = Field(default=None, ge=0)  # None without things
+    smallest_object_mm3: float | None = Field(default=None, ge=0)  # None: every speck may be an object
 
     @model_serializer(mode="wrap")
     def _told(self, told: SerializerFunctionWrapHandler) -> dict[str, object]:
         # labels without things are told as they were before there were any: hashes of prepared cases stay valid
         fields: dict[str, object] = told(self)
         if not self.things:
-            fields = {name: value for name, value in fields.items() if name not in ("things", "core_margin_mm")}
+            fields = {name: value for name, value in fields.items() if name not in OF_THINGS}
         return fields
 
     @field_validator("names", mode="before")

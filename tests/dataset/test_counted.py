@@ -119,6 +119,20 @@ def test_what_makes_no_sense_is_refused(
         open_dataset(dataset(tmp_path, record, **folders))
 
 
+def test_the_smallest_object_is_half_of_nearly_all(tmp_path: Path) -> None:
+    ids = np.zeros((60, 60), np.uint16)
+    for number in range(100):
+        row, column = divmod(number, 10)
+        size = 1 if number < 4 else 4  # specks that somebody drew
+        ids[6 * row : 6 * row + size, 6 * column : 6 * column + size] = number + 1
+    root = dataset(tmp_path, {"instances": "cell"}, instancesTr=IDS)
+    save(root, "instancesTr", ids)
+    found = open_dataset(root)
+    assert found.labels.smallest_object_mm3 == pytest.approx(8)
+    assert any("smaller than 8 mm3 is no object" in note for note in found.notes)
+    assert Labels.model_validate_json(found.labels.model_dump_json()) == found.labels
+
+
 def test_names_and_values_of_cores_are_new() -> None:
     labels = with_cores(Labels(names={"background": 0, "cell": 5, "cell core": 2}, ignore=7), ["cell"], 2.0)
     assert labels.names == {"background": 0, "cell": (5, 8), "cell core": 2, "cell core of objects": 8}

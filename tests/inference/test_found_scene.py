@@ -64,6 +64,23 @@ def test_scores_are_mean_probabilities() -> None:
     assert scores == {1: pytest.approx(0.4), 2: pytest.approx(0.8), 3: pytest.approx(0.2)}
 
 
+def test_specks_are_background() -> None:
+    """Smaller than any object of the training; a speck of core beside a larger one makes no object of its own."""
+    labels = LABELS.model_copy(update={"smallest_object_mm3": 12.0})
+    mask = as_network_would()
+    mask[0, 12, 2:5] = 1
+    mask[0, 11:14, 30:34] = 1
+    core = next(iter(LABELS.core_values.values()))
+    mask[0, 12, 3] = mask[0, 12, 31] = core
+    mask[0, 3, 2], mask[0, 4, 2] = core, 1
+    scene = found_scene(mask, labels, geometry(IDS.shape))
+    assert len(scene.objects) == 4
+    assert [found.id for found in scene.objects] == [1, 2, 3, 4]
+    assert not scene.labels[0, 12, 2:5].any()
+    np.testing.assert_array_equal(scene.ids > 0, np.isin(scene.labels, (1, 2)))
+    assert len(found_scene(mask, LABELS, geometry(IDS.shape)).objects) > 4
+
+
 def test_nothing_is_found_in_nothing() -> None:
     scene = found_scene(np.zeros((2, 3, 4), np.uint8), LABELS, geometry((2, 3, 4)))
     assert not scene.ids.any()
