@@ -108,16 +108,21 @@ class Workspace:
     """The work folder (--work, by default ./autoseg-work)."""
 
     root: Path
+    part_of: Path | None = None  # the work folder whose dataset and prepared cases this one uses; None: its own
+
+    @property
+    def _shared(self) -> Path:
+        return self.part_of or self.root
 
     @property
     def dataset(self) -> Path:
         """The dataset as it was understood."""
-        return self.root / "dataset.json"
+        return self._shared / "dataset.json"
 
     @property
     def fingerprint(self) -> Path:
         """What the data look like."""
-        return self.root / "fingerprint.json"
+        return self._shared / "fingerprint.json"
 
     @property
     def splits(self) -> Path:
@@ -127,7 +132,7 @@ class Workspace:
     @property
     def prepared(self) -> Path:
         """Prepared cases of all preparations."""
-        return self.root / "prepared"
+        return self._shared / "prepared"
 
     @property
     def runs(self) -> Path:
@@ -137,7 +142,7 @@ class Workspace:
     @property
     def stop(self) -> Path:
         """A file that a person makes here ends every run under way."""
-        return self.root / "STOP"
+        return self._shared / "STOP"
 
     @property
     def model(self) -> Path:

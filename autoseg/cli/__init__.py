@@ -7,6 +7,7 @@ from autoseg.cli.auditing import audit
 from autoseg.cli.comparing import compare
 from autoseg.cli.data import check, plan, prepare
 from autoseg.cli.deploying import info, select
+from autoseg.cli.diagnosing import diagnose
 from autoseg.cli.exchange import export, import_nnunet
 from autoseg.cli.learning import train
 from autoseg.cli.looking import preview, view
@@ -30,6 +31,7 @@ COMMANDS = (
     compare,
     audit,
     suggest,
+    diagnose,
     info,
     reproduce,
     import_nnunet,

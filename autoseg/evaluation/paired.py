@@ -67,13 +67,13 @@ def values_of(score: CaseScore, metric: str) -> dict[str, float]:
 
 def interval(table: ScoreTable) -> Interval:
     """Mean over labels of the means over cases, with its interval."""
-    return _interval(_mean_over_labels(_everything(table), table), table, table * 0)
+    return _interval(weighted_means(_everything(table), table), table, table * 0)
 
 
 def paired_gain(table: ScoreTable, other: ScoreTable) -> Interval:
     """By how much the mean of `table` lies above that of `other`, row by row the same cases."""
     every = _everything(table)
-    return _interval(_mean_over_labels(every, table) - _mean_over_labels(every, other), table, other)
+    return _interval(weighted_means(every, table) - weighted_means(every, other), table, other)
 
 
 def case_means(table: ScoreTable) -> NDArray[np.float64]:
@@ -87,7 +87,7 @@ def fold_gains(table: ScoreTable, other: ScoreTable, folds: Sequence[str]) -> di
     found = {}
     for fold in sorted(set(folds)):
         rows = np.array([[name == fold for name in folds]], dtype=np.int64)
-        gain = float((_mean_over_labels(rows, table) - _mean_over_labels(rows, other))[0])
+        gain = float((weighted_means(rows, table) - weighted_means(rows, other))[0])
         if np.isfinite(gain):
             found[fold] = gain
     return found
@@ -111,13 +111,16 @@ def _interval(value: NDArray[np.float64], table: ScoreTable, other: ScoreTable) 
         return Interval(mean)
     cases = len(table)
     draws = np.random.default_rng(SEED).multinomial(cases, np.full(cases, 1 / cases), size=DRAWS)
-    drawn = _mean_over_labels(draws, table) - _mean_over_labels(draws, other)
+    drawn = weighted_means(draws, table) - weighted_means(draws, other)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Interval(mean, float(low), float(high))
 
 
-def _mean_over_labels(weights: NDArray[np.int64], table: ScoreTable) -> NDArray[np.float64]:
-    """Means (draws,) where each case counts `weights` (draws, cases) times; NaN where no label has a case."""
+def weighted_means(weights: NDArray[np.int64], table: ScoreTable) -> NDArray[np.float64]:
+    """Mean over labels of the means over cases (draws,), where each case counts `weights` (draws, cases) times.
+
+    NaN where no label has a case.
+    """
     known = np.isfinite(table)
     times = weights.astype(np.float64)
     sums, counts = times @ np.where(known, table, 0.0), times @ known.astype(np.float64)

@@ -94,7 +94,7 @@ def _trained(work: Workspace, run: Run, options: Mapping[str, Any], progress: Pr
         if options.get("ranks", ALONE).several:
             raise  # the other processes are in the middle of that training
         progress.warn(f"{name} failed: {error}")
-        return {name: _why(error)}, ""
+        return {name: why_it_failed(error)}, ""
     by_person = bool(report.ended_early) and "--patience" not in report.ended_early
     failures = {f"{name}, case {case}": why for case, why in report.failures.items()}
     return failures, f"{name} {report.ended_early}" if by_person else ""
@@ -167,13 +167,13 @@ def _run_seconds(
         return float(budget), f"a budget of {_hours(float(budget))}", True
     epochs = int(asked or (options.get("overrides") or {}).get("epochs") or entry.epochs)
     words = f"{epochs} epochs of {entry.steps_per_epoch} steps"
-    per_epoch = _measured(work, plan, entry)
+    per_epoch = measured_epoch_seconds(work, plan, entry)
     if per_epoch is None:
         return None, f"{words}, of unknown length", False
     return per_epoch * epochs, f"{words}, {per_epoch / entry.steps_per_epoch:.2g} s per step", False
 
 
-def _measured(work: Workspace, plan: Plan, entry: Configuration) -> float | None:
+def measured_epoch_seconds(work: Workspace, plan: Plan, entry: Configuration) -> float | None:
     """Seconds of an epoch as tried when the plan was made."""
     try:
         steps = read_record(work.probe(plan.name), Probe).steps
@@ -196,7 +196,8 @@ def _name(run: Run) -> str:
     return f"{run.configuration}, fold {run.fold}"
 
 
-def _why(error: Exception) -> str:
+def why_it_failed(error: Exception) -> str:
+    """Why a training failed; with where in our code, unless it is an error of ours for users."""
     if isinstance(error, (AutosegError, MemoryError)):
         return str(error) or "memory ran out"
     return f"unexpected {type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"

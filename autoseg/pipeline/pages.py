@@ -13,8 +13,9 @@ from autoseg.pipeline.looks import sample_of
 from autoseg.pipeline.plans import read_plan
 from autoseg.planning.costs import preview
 from autoseg.progress import Progress
-from autoseg.records import Dataset, Findings, Fingerprint, Probe, Problem
+from autoseg.records import Dataset, Diagnosis, Findings, Fingerprint, Probe, Problem
 from autoseg.report.dataset_page import Sample, dataset_page
+from autoseg.report.diagnosis_page import diagnosis_page
 from autoseg.report.page import names_for, require_own, write_page
 from autoseg.report.plan_page import plan_page
 from autoseg.workspace import DEFAULT_PLAN, Workspace
@@ -69,6 +70,15 @@ def dataset_report(work: Workspace, *, anonymous: bool = False) -> Path:
     problems = read_record(work.findings, Findings).problems if work.findings.exists() else None
     path = page_path(work, work.report / "dataset.html", anonymous)
     return _write_dataset(path, dataset, fingerprint, problems, anonymous)
+
+
+def diagnosis_report(work: Workspace, folder: Path, *, anonymous: bool = False) -> Path:
+    """The page of the diagnosis in a folder of the work folder."""
+    path = page_path(work, folder / "diagnosis.html", anonymous)
+    found = read_record(folder / "diagnosis.json", Diagnosis)
+    names = names_for([case.id for case in read_record(work.dataset, Dataset).cases], anonymous)
+    write_page(path, diagnosis_page(found, names))
+    return path
 
 
 def check_report(

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from autoseg.errors import WorkspaceError
 from autoseg.pipeline.audit_pages import audit_report
-from autoseg.pipeline.pages import dataset_report, page_path, plan_report, why_not
+from autoseg.pipeline.pages import dataset_report, diagnosis_report, page_path, plan_report, why_not
 from autoseg.pipeline.result_pages import report_of_tests, run_results, training_report
 from autoseg.pipeline.suggest_pages import suggest_report
 from autoseg.progress import Progress
@@ -98,6 +98,10 @@ def possible(work: Workspace) -> Iterator[Report]:
     if (work.suggestions / "suggestions.json").exists():
         page = work.suggestions / "suggestions.html"
         yield Report("what to label next", "unlabelled images, ranked", page, partial(suggest_report, work))
+    for found in sorted(work.root.glob("diagnosis/*/diagnosis.json")):
+        page = found.with_name("diagnosis.html")
+        make = partial(diagnosis_report, work, found.parent)
+        yield Report(f"diagnosis {found.parent.name}", "what would help: cases, networks, labels", page, make)
     if (work.test / "summary.json").exists():
         yield Report(
             "test cases", "scores of every test case", work.test / "summary.html", partial(report_of_tests, work)

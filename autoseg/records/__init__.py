@@ -32,6 +32,14 @@ from autoseg.records.dataset import (
     Problem,
     Volume,
 )
+from autoseg.records.diagnosis import (
+    Answer,
+    CurvePoint,
+    Diagnosis,
+    DiagnosisDesign,
+    Trial,
+    TrialResult,
+)
 from autoseg.records.evaluation import (
     CaseScore,
     InstanceMeans,
@@ -111,6 +119,7 @@ __all__ = [
     "OUTSIDE",
     "AccelerationTrial",
     "Affine",
+    "Answer",
     "Audit",
     "AuditedCase",
     "AuditedLabel",
@@ -129,7 +138,10 @@ __all__ = [
     "Comparison",
     "Configuration",
     "ConfusedPair",
+    "CurvePoint",
     "Dataset",
+    "Diagnosis",
+    "DiagnosisDesign",
     "DiceRegression",
     "EpochRecord",
     "Expectation",
@@ -184,6 +196,8 @@ __all__ = [
     "Temperature",
     "TrainSettings",
     "TrainingData",
+    "Trial",
+    "TrialResult",
     "TriedStep",
     "Volume",
 ]
