@@ -11,6 +11,7 @@ from autoseg.evaluation.verdicts import METRICS
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
 from autoseg.records import (
+    Answer,
     Audit,
     AuditedCase,
     AuditedLabel,
@@ -21,6 +22,8 @@ from autoseg.records import (
     CaseTrust,
     Comparison,
     ConfusedPair,
+    CurvePoint,
+    Diagnosis,
     EpochRecord,
     Fingerprint,
     IntensityStatistics,
@@ -34,11 +37,13 @@ from autoseg.records import (
     Suggestions,
     Summary,
     TrainSettings,
+    TrialResult,
 )
 from autoseg.records.trust import CaseEvidence
 from autoseg.report.audit_page import audit_page
 from autoseg.report.comparison_page import comparison_page
 from autoseg.report.dataset_page import Sample, dataset_page
+from autoseg.report.diagnosis_page import diagnosis_page
 from autoseg.report.page import Names, Page, Picture, names_for
 from autoseg.report.pictures import Look, comparison, thumbnail
 from autoseg.report.plan_page import plan_page
@@ -176,6 +181,31 @@ def suggestions() -> Suggestions:
     )  # fmt: skip
 
 
+def diagnosis() -> Diagnosis:
+    """A curve with a band, an answer of each verdict, and one training that failed."""
+    results = tuple(
+        TrialResult(
+            kind="cases", part=f"{cases} cases", seed=seed, cases=cases, mean_dice=0.9 - cases**-0.5 + 0.01 * seed,
+            steps=100, seconds=60.0, run=f"runs/default/3d_fullres/fold_{seed}",
+        )
+        for cases in (10, 20, 40)
+        for seed in range(3)
+    )  # fmt: skip
+    answers = tuple(
+        Answer(question=f"{name} network", gain=gain, low=gain - 0.01, high=gain + 0.01, verdict=verdict, words=EVIL)
+        for name, gain, verdict in (("larger", 0.02, "gain"), ("smaller", -0.02, "loss"), ("other", 0.0, "unclear"))
+    )
+    curve = tuple(
+        CurvePoint(cases=cases, dice=0.9 - cases**-0.5, low=0.85 - cases**-0.5, high=0.95 - cases**-0.5)
+        for cases in (10.0, 20.0, 40.0, 80.0)
+    )
+    return Diagnosis(
+        plan="of-Smith", configuration="3d_fullres", fold="0", length="10 min", training_cases=40, held_out=10,
+        answers=answers, results=results, curve=curve, exponent=0.5, set_aside=CASES[:2],
+        notes=("`autoseg audit --work /home/smith`",), failures={"larger network, seed 2": "/home/smith is full"},
+    )  # fmt: skip
+
+
 @cache
 def all_pages(anonymous: bool = False) -> dict[str, Page]:
     """One page of each kind."""
@@ -209,6 +239,7 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
             "Results of /home/smith/x", summary(), pictures(names), pictures(names), confusion, None, costs, names
         ),
         "comparison": comparison_page(three_sides(), names),
+        "diagnosis": diagnosis_page(diagnosis(), names),
         "masks": predictions_page(
             "Masks of Smith", trusts, {"lost-Smith": "/home/smith"}, pictures(names), ("liver",), costs, names
         ),

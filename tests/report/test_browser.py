@@ -16,6 +16,8 @@ from report_builders import all_pages
 
 from autoseg.report.page import render
 
+KINDS = ("plan", "dataset", "training", "results", "comparison", "masks", "audit", "suggest", "diagnosis")
+
 #: Added to a copy of a page: presses the first column title of every table twice, and tells what is there.
 PROBE = """
 (() => {
@@ -63,7 +65,7 @@ def chromium(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
-@pytest.mark.parametrize("kind", ["plan", "dataset", "training", "results", "comparison", "masks", "audit", "suggest"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_page_opens_draws_and_sorts(kind: str, tmp_path: Path) -> None:
     html = render(all_pages()[kind])
     # a script of the test needs the page's leave

@@ -43,7 +43,7 @@ from autoseg.report.results_csv import as_csv
 from autoseg.report.results_page import BEST, WORST, results_page, to_look_at
 from autoseg.report.training_page import training_page
 
-KINDS = ("plan", "dataset", "training", "results", "comparison", "masks", "audit", "suggest")
+KINDS = ("plan", "dataset", "training", "results", "comparison", "masks", "audit", "suggest", "diagnosis")
 
 #: HTML elements without an end.
 VOID = ("meta", "link", "img", "br", "hr", "input")
