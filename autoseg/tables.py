@@ -16,7 +16,7 @@ from autoseg.progress import duration
 if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.reports import CheckReport, PlanReport, PrepareReport, StatusReport
     from autoseg.planning.costs import ConfigurationCost
-    from autoseg.records import Probe, Problem, Reason
+    from autoseg.records import Labels, Probe, Problem, Reason
 
 #: Findings of one kind that `check` shows.
 MOST_FINDINGS = 6
@@ -77,7 +77,7 @@ def show_check(console: Console, report: CheckReport) -> None:
     """How the dataset was read, all findings, and a verdict."""
     dataset = report.dataset
     say(console, f"{dataset.name}: {counted(len(dataset.cases), 'case')}, layout {dataset.layout}", "bold")
-    say(console, f"Channels: {', '.join(dataset.channels)}. Labels: {_labels(dataset.labels.names)}.")
+    say(console, f"Channels: {', '.join(dataset.channels)}. Labels: {_labels(dataset.labels)}.")
     for note in dataset.notes:
         say(console, f"Note: {note}")
     say(console)
@@ -117,7 +117,7 @@ def show_plan(console: Console, report: PlanReport, next_command: str) -> None:
     say(console, f"Plan {plan.name} for {plan.dataset}: {cases}{source}, preset {plan.preset}", "bold")
     say(
         console,
-        f"Channels: {', '.join(plan.channels)}. Labels: {_labels(plan.labels.names)}. Planned for: {plan.device}.",
+        f"Channels: {', '.join(plan.channels)}. Labels: {_labels(plan.labels)}. Planned for: {plan.device}.",
     )
     for section, rows in _reason_sections(plan.reasons).items():
         show_table(console, section or "in general", ("number", "value", "because"), rows)
@@ -203,9 +203,11 @@ def _figures(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _labels(names: Mapping[str, int | tuple[int, ...]]) -> str:
+def _labels(labels: Labels) -> str:
+    """Names and values as a user's files have them."""
     return ", ".join(
-        f"{name} = {'+'.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in names.items()
+        f"{name} = {'+'.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in labels.without_cores.names.items()
     )
 
 

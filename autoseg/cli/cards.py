@@ -53,7 +53,9 @@ def _facts(report: InfoReport) -> Iterable[tuple[str, str]]:
     header, seen = report.header, report.header.fingerprint
     yield "file", f"{_size(report.size_bytes)}, {sum(report.parameters.values()):,} parameters"
     yield "channels", ", ".join(header.channels)
-    yield "labels", ", ".join(_named(name, value) for name, value in header.labels.names.items())
+    yield "labels", ", ".join(_named(name, value) for name, value in header.labels.without_cores.names.items())
+    if header.labels.things:
+        yield "counted", ", ".join(header.labels.things)
     for name, (entry, count) in configurations(header).items():
         spacing = " × ".join("own" if size is None else f"{size:.4g}" for size in entry.preparation.spacing)
         patch = " × ".join(map(str, entry.patch_size))

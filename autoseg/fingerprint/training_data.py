@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -59,11 +58,7 @@ def _channel(quantiles: Sequence[tuple[float, ...]]) -> ChannelRange:
 
 def _label(name: str, cases: Sequence[CaseFingerprint]) -> LabelRange:
     drawn = [case for case in cases if case.annotated is None or name in case.annotated]
-    volumes = [
-        case.voxels_per_label[name] * math.prod(case.spacing) / 1000
-        for case in drawn
-        if case.voxels_per_label.get(name)
-    ]
+    volumes = [case.voxels_per_label[name] * case.voxel_ml for case in drawn if case.voxels_per_label.get(name)]
     if not volumes:
         return LabelRange(cases=0, drawn=len(drawn), volume_ml=(0.0, 0.0, 0.0))
     return LabelRange(

@@ -138,7 +138,7 @@ def _parts_of(chosen: Candidate, header: ModelHeader, mode: SpeedMode) -> tuple[
 def _with_figures(
     mode: SpeedMode, seconds: tuple[float, float] | None, scores: Sequence[CaseScore], trials: Trials
 ) -> SpeedMode:
-    summary = summarize(scores, TOLERANCE_MM, names=list(trials.labels.foreground))
+    summary = summarize(scores, TOLERANCE_MM, names=list(trials.labels.classes))
     figures = {
         "device": devices.describe(trials.device),
         "precision": mode.precision,

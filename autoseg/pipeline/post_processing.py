@@ -98,7 +98,7 @@ def score_processed(
 
 def summary_of(scores: Sequence[CaseScore], labels: Labels) -> Summary:
     """The summary of scores that are there already."""
-    return summarize(sorted(scores, key=lambda score: score.case), TOLERANCE_MM, names=list(labels.foreground))
+    return summarize(sorted(scores, key=lambda score: score.case), TOLERANCE_MM, names=list(labels.classes))
 
 
 # ------------------------------------------------------------------------------------------------------- one case

@@ -127,7 +127,7 @@ def _selected(trials: Trials, found: Found, settings: SelectSettings, clock: Clo
     notes += told
     candidates += ensembles
     clock.lap("ensembles")
-    choice = choose([candidate.entrant() for candidate in candidates], list(labels.foreground))
+    choice = choose([candidate.entrant() for candidate in candidates], list(labels.classes))
     notes += [f"{name} is not compared: {why}" for name, why in choice.left_out.items()]
     chosen = next(candidate for candidate in candidates if candidate.name == choice.chosen.name)
     progress.say(f"Chosen: {chosen.name}")

@@ -36,6 +36,12 @@ class CaseFingerprint(Record):
     annotated: tuple[str, ...] | None = None  # labels that were drawn; None: all
     content: str = ""  # hash of the voxels that no flip, transposition or change of header alters
 
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in ml, as `Geometry.voxel_ml` has it: a pixel of a 2D image counts as 1 mm thick."""
+        z, y, x = self.spacing
+        return (1.0 if self.orientation == "flat" else z) * y * x / 1000.0
+
 
 class Fingerprint(Record):
     """What a dataset looks like: all that planning knows about it."""

@@ -25,15 +25,10 @@ def is_calibrated(channel: str) -> bool:
     return channel.casefold() in ("ct", "ct scan", "ct_scan")
 
 
-def voxel_ml(case: CaseFingerprint) -> float:
-    """Millilitres of one voxel."""
-    return math.prod(case.spacing) / 1000.0
-
-
 def volume_ml(case: CaseFingerprint, label: str) -> float | None:
     """Volume of a label; None where it is absent."""
     voxels = case.voxels_per_label.get(label, 0)
-    return voxels * voxel_ml(case) if voxels else None
+    return voxels * case.voxel_ml if voxels else None
 
 
 def far_out(values: Mapping[str, float]) -> dict[str, bool]:

@@ -86,6 +86,14 @@ def test_volumes_are_of_the_cases_that_have_the_label() -> None:
     assert (found["tumour"].cases, found["tumour"].drawn) == (1, 3)
 
 
+def test_a_pixel_is_a_millimetre_thick() -> None:
+    """As in the volumes of masks, which these are held against."""
+    flat = Geometry(shape=(1, 8, 9), affine=((2.0, 0, 0, 0), (0, 0.5, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)), flat=True)
+    update = {"spacing": flat.spacing, "orientation": "flat", "voxels_per_label": {"organ": 1000}}
+    found = training_data(fingerprint_of([case(0, ct(0)).model_copy(update=update)])).labels
+    assert found["organ"].volume_ml[0] == pytest.approx(1000 * flat.voxel_ml) == pytest.approx(1.0)
+
+
 def test_grids_like_those_of_training(ct_data: TrainingData) -> None:
     assert unlike_grid(ct_data, geometry(shape=(10, 24, 24)), stored_axes=True) == []
 
