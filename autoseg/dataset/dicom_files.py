@@ -7,7 +7,9 @@ when the first DICOM file is met.
 from __future__ import annotations
 
 import io
+import logging
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -146,8 +148,11 @@ def load_pydicom() -> Any:
             "DICOM needs pydicom, which is not installed",
             remedy="Install it in the clone's folder: pip install -c constraints.txt '.[dicom]'",
         ) from error
-    # its warnings would quote values of fields, and what matters is checked here
+    # its warnings would quote values of fields, and what matters is checked here; of text that is not in its
+    # encoding it warns all the same
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom(\.|$)")
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
     return pydicom
 
 

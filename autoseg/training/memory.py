@@ -36,7 +36,8 @@ def memory_growth(device: torch.device) -> Iterator[Callable[[], int]]:
             def growth() -> int:
                 # a peak from before this block tells nothing of it
                 peak = remembered_peak()
-                return max(watched(), peak if peak > peak_before else 0) - before
+                # between two looks at it the process may have given memory back
+                return max(before, watched(), peak if peak > peak_before else 0) - before
 
             yield growth
 

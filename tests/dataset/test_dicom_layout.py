@@ -315,6 +315,22 @@ def test_damage_anywhere_in_labels_is_our_error_or_harmless(
     assert not [secret for secret in SECRETS.values() if secret in told]
 
 
+def test_text_that_is_not_in_its_encoding_is_read_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = write_series(tmp_path / "CT", sample((3, 8, 9)), name="P")
+    mask = np.zeros((3, 8, 9), np.uint8)
+    mask[1, 2:6, 3:7], mask[2, 2:6, 3:7] = 1, 2
+    path = write_labels_for(image, "dicom-seg", tmp_path / "object.dcm", mask, ("first", "second"))
+    raw = path.read_bytes()
+    assert b"first" in raw
+    path.write_bytes(raw.replace(b"first", b"fi\xfest"))
+    names = label_names(path)
+    assert len(names) == 2
+    assert "second" in names
+    assert not caplog.records
+
+
 # ---------------------------------------------------------------------------------------------------------- real data
 
 
