@@ -6,6 +6,7 @@ code page) it is plain ASCII, as Markdown tables. Words from files are never rea
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -66,6 +67,13 @@ def text(console: Console, words: str, style: str = "") -> Text:
 def say(console: Console, words: str = "", style: str = "") -> None:
     """Print one line; long lines (paths) are left for the terminal to wrap."""
     console.print(text(console, words, style), soft_wrap=True)
+
+
+def say_json(value: object) -> None:
+    """Print plain JSON to stdout, for programs: in ASCII, which every terminal and pipe can hold."""
+    import json
+
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
 
 def ready_to_compute(*, shown: bool = True, threads: int | None = None) -> ProgressOfCommand:

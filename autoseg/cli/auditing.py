@@ -72,9 +72,7 @@ def audit(
     )
     left(lambda: audit_report(space), progress)
     if json:
-        from json import dumps
-
-        typer.echo(dumps(report.audit.model_dump(mode="json"), indent=2, ensure_ascii=True))
+        console.say_json(report.audit.model_dump(mode="json"))
     else:
         show_audit(results, report)
     return outcome(report.audit.failures, len(report.audit.cases))

@@ -75,9 +75,7 @@ def compare(
         progress=progress,
     )
     if json:
-        from json import dumps
-
-        typer.echo(dumps(comparison.model_dump(mode="json"), indent=2, ensure_ascii=True))
+        console.say_json(comparison.model_dump(mode="json"))
         return DONE
     from autoseg.pipeline.pages import left
 

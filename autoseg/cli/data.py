@@ -82,11 +82,9 @@ def check(
 
     left(lambda: check_report(Workspace(work), report.dataset, report.fingerprint, report.problems), progress)
     if json:
-        from json import dumps
-
         from autoseg.pipeline.check_record import check_record
 
-        typer.echo(dumps(check_record(report), indent=2, ensure_ascii=True))
+        console.say_json(check_record(report))
     else:
         tables.show_check(console.results_console(), report)
     return outcome([problem for problem in report.problems if problem.severity == "error"], report.cases_ok)

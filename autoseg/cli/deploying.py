@@ -118,9 +118,7 @@ def info(
 
     report = run(model, Workspace(work))
     if json:
-        from json import dumps
-
-        typer.echo(dumps(report.as_json(), indent=2, ensure_ascii=True))
+        console.say_json(report.as_json())
     else:
         show_info(console.results_console(), report)
     return DONE

@@ -84,9 +84,7 @@ def diagnose(
     if report.diagnosis is None:
         return DONE
     if json:
-        from json import dumps
-
-        typer.echo(dumps(report.diagnosis.model_dump(mode="json"), indent=2, ensure_ascii=True))
+        console.say_json(report.diagnosis.model_dump(mode="json"))
     else:
         show_diagnosis(results, report)
     return SOME_FAILED if report.diagnosis.failures else DONE

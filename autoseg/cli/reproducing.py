@@ -60,9 +60,7 @@ def reproduce(
     use_threads(threads)
     found = run(result, Given(data, tuple(model or ()), Workspace(work)))
     if json:
-        from json import dumps
-
-        typer.echo(dumps([part.as_json() for part in found], indent=2, ensure_ascii=True))
+        console.say_json([part.as_json() for part in found])
     else:
         for part in found:
             show_reproduced(console.results_console(), part)

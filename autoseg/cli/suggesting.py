@@ -83,9 +83,7 @@ def suggest(
     )
     left(lambda: suggest_report(space), progress)
     if json:
-        from json import dumps
-
-        typer.echo(dumps(report.suggestions.model_dump(mode="json"), indent=2, ensure_ascii=True))
+        console.say_json(report.suggestions.model_dump(mode="json"))
     else:
         show_suggestions(results, report)
     return outcome(report.suggestions.failures, report.looked_at)

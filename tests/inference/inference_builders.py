@@ -8,7 +8,16 @@ from torch import Tensor, nn
 
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.networks.catalog import build_network
-from autoseg.records import Configuration, IntensityStatistics, Labels, Member, ModelHeader, NetworkSpec
+from autoseg.records import (
+    Configuration,
+    Geometry,
+    IntensityStatistics,
+    Labels,
+    Member,
+    ModelHeader,
+    NetworkSpec,
+    Volume,
+)
 
 LABELS = Labels(names={"background": 0, "grey": 1, "white": 4})
 
@@ -111,3 +120,17 @@ def real_model(patch: tuple[int, int, int] = (16, 16, 16), classes: int = 3, fea
     torch.manual_seed(0)
     weights = build_network(entry.network_spec(1, labels.heads)).state_dict()
     return build_model(header, {header.members[0].name: weights}, torch.device("cpu"), "float32")
+
+
+def a_volume(affine: np.ndarray) -> Volume:
+    """The phantom as if it had been read from a file with this affine."""
+    stored = np.ascontiguousarray(phantom().T)
+    rows = tuple(tuple(float(value) for value in row) for row in affine)
+    return Volume(stored[None], Geometry(shape=stored.shape, affine=rows))  # type: ignore[arg-type]
+
+
+def a_model(groups: int) -> LoadedModel:
+    """One configuration in 3D, or with it one in 2D."""
+    entries = [make_configuration(), make_configuration(dimensions=2, spacing=(None, 1.0, 1.0), patch=(12, 10))]
+    header = make_header(*entries[:groups])
+    return build_model(header, threshold_tensors(header, *(0.2, -0.4)[:groups]), torch.device("cpu"), "float32")

@@ -5,33 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from inference_builders import make_configuration, make_header, phantom, threshold_tensors
+from inference_builders import a_model, a_volume
 
 from autoseg.inference.maps import calibrated_probabilities
-from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.inference.sampled import SampledProbabilities
 from autoseg.inference.volume import mask_of_prepared, prepare_volume, score_prepared
 from autoseg.inference.witness import Witness
 from autoseg.preprocessing.case import places_in_crop, probabilities_to_image_space, view_of_crop
-from autoseg.records import Calibration, Geometry, Labels, Reliability, Temperature, Volume
+from autoseg.records import Calibration, Labels, Reliability, Temperature
 
 AFFINES = (
     np.diag([1.0, 1.0, 1.0, 1.0]),
     np.array([[0, -1.2, 0, 0], [1, 0, 0, 0], [0, 0, -1.5, 0], [0, 0, 0, 1]], float),
     np.array([[0, 0, 2, 0], [0, -1, 0, 3], [1, 0, 0, 0], [0, 0, 0, 1]], float),
 )
-
-
-def a_volume(affine: np.ndarray) -> Volume:
-    stored = np.ascontiguousarray(phantom().T)
-    rows = tuple(tuple(float(value) for value in row) for row in affine)
-    return Volume(stored[None], Geometry(shape=stored.shape, affine=rows))  # type: ignore[arg-type]
-
-
-def a_model(groups: int) -> LoadedModel:
-    entries = [make_configuration(), make_configuration(dimensions=2, spacing=(None, 1.0, 1.0), patch=(12, 10))]
-    header = make_header(*entries[:groups])
-    return build_model(header, threshold_tensors(header, *(0.2, -0.4)[:groups]), torch.device("cpu"), "float32")
 
 
 @pytest.mark.parametrize("groups", [1, 2])
