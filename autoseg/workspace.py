@@ -179,6 +179,15 @@ class Workspace:
         return self.root / "audit"
 
     @property
+    def diagnoses(self) -> Path:
+        """A folder for each diagnosis: its trainings, verdict, page and table."""
+        return self.root / "diagnosis"
+
+    def diagnosis(self, name: str) -> Workspace:
+        """The work folder of a diagnosis, whose trainings use this one's prepared cases."""
+        return Workspace(self.diagnoses / name, part_of=self.root)
+
+    @property
     def suggestions(self) -> Path:
         """What is worth labelling next: the queue, its page and its table."""
         return self.root / "suggest"
@@ -224,6 +233,13 @@ class Workspace:
             folder = settings.parent
             found.append(Run(folder, folder.parts[-3], folder.parts[-2], folder.name.removeprefix("fold_")))
         return found
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Workspace:
+        """The work folder that the folder of a run lies in, also that of a diagnosis. `folder` is an absolute path."""
+        root = folder.parents[3]
+        around = cls(root.parent.parent)
+        return around.diagnosis(root.name) if root.parent == around.diagnoses else cls(root)
 
     def require_plan(self, name: str = DEFAULT_PLAN) -> Path:
         """The path of an existing plan; the error says how to make one."""

@@ -25,8 +25,9 @@ from autoseg.records import Geometry, LabelMap, Volume
 
 IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 
-#: Pillow's modes that hold numbers as they are; others are converted to RGB (palettes, CMYK, …).
-PLAIN_MODES = {"1": 1, "L": 1, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+#: Pillow's modes that hold numbers as they are, with the channels read; others become RGB (palettes, CMYK, …). Alpha
+#: tells how a picture is shown, nothing that was measured, and folders mix pictures with it and without.
+PLAIN_MODES = {"1": 1, "L": 1, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
 
 #: Rows of a picture that become numbers together.
 STRIP_ROWS = 256
@@ -45,6 +46,8 @@ DECODING_ERRORS = (
     struct.error,
 )
 
+ALPHA_NOTE = "parts of the picture are transparent: the colours beneath are read, the transparency is not"
+
 STACK_NOTE = "a TIFF stack tells no voxel size: 1 mm is assumed"
 
 
@@ -52,13 +55,14 @@ STACK_NOTE = "a TIFF stack tells no voxel size: 1 mm is assumed"
 
 
 def read_image(path: Path) -> Volume:
-    """Image of one picture, (C, 1, Y, X) float32; palettes become their colours, alpha stays a channel."""
+    """Image of one picture, (C, 1, Y, X) float32; palettes become their colours, alpha is not read."""
     with _opened(path) as picture:
         if _sixteen_bit_colour(picture):  # Pillow would cut each colour to eight bits
-            image = to_float32(_channels_first(_read_with_itk(path)))
+            image = to_float32(_channels_first(_read_with_itk(path)))[:3]
         else:
             image = _in_strips(_decoded(picture, path))
-    return Volume(image, _flat(image.shape[-2], image.shape[-1]))
+        notes = (ALPHA_NOTE,) if _transparent(picture) else ()
+    return Volume(image, _flat(image.shape[-2], image.shape[-1]), notes)
 
 
 def read_labels(path: Path) -> LabelMap:
@@ -143,12 +147,18 @@ def _pixels(picture: Any, path: Path) -> NDArray[np.generic]:
 def _in_strips(picture: Any) -> NDArray[np.float32]:
     """A decoded picture as (C, 1, Y, X), made strip by strip: Pillow's own pixels are copied twice for an array."""
     columns, rows = picture.size
-    image = np.empty((PLAIN_MODES.get(picture.mode, 3), 1, rows, columns), dtype=np.float32)
+    channels = PLAIN_MODES.get(picture.mode, 3)
+    image = np.empty((channels, 1, rows, columns), dtype=np.float32)
     for top in range(0, rows, STRIP_ROWS):
         strip = picture.crop((0, top, columns, min(top + STRIP_ROWS, rows)))
         pixels = np.asarray(strip if picture.mode in PLAIN_MODES else strip.convert("RGB"))
-        np.copyto(image[:, :, top : top + STRIP_ROWS], _channels_first(pixels), casting="unsafe")
+        np.copyto(image[:, :, top : top + STRIP_ROWS], _channels_first(pixels)[:channels], casting="unsafe")
     return image
+
+
+def _transparent(picture: Any) -> bool:
+    """Whether the alpha of a picture hides anything."""
+    return picture.mode in ("LA", "RGBA") and picture.getchannel("A").getextrema()[0] < 255
 
 
 def _channels_first(pixels: NDArray[np.generic]) -> NDArray[np.generic]:

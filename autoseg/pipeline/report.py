@@ -98,7 +98,7 @@ def possible(work: Workspace) -> Iterator[Report]:
     if (work.suggestions / "suggestions.json").exists():
         page = work.suggestions / "suggestions.html"
         yield Report("what to label next", "unlabelled images, ranked", page, partial(suggest_report, work))
-    for found in sorted(work.root.glob("diagnosis/*/diagnosis.json")):
+    for found in sorted(work.diagnoses.glob("*/diagnosis.json")):
         page = found.with_name("diagnosis.html")
         make = partial(diagnosis_report, work, found.parent)
         yield Report(f"diagnosis {found.parent.name}", "what would help: cases, networks, labels", page, make)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from autoseg.errors import WorkspaceError
+from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import in_words
 from autoseg.pipeline.plans import dataset_command, read_dataset, read_plan
 from autoseg.pipeline.reports import StatusReport
 from autoseg.pipeline.selected import trained_since
 from autoseg.preprocessing.store import is_current
-from autoseg.records import Dataset, Plan
+from autoseg.records import Audit, Dataset, DiagnosisDesign, Plan, Suggestions
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
 
@@ -34,6 +36,7 @@ def status(work: Workspace) -> StatusReport:
     lines.extend((f"run {run.plan}/{run.configuration}/fold_{run.fold}", _run_state(run)) for run in runs)
     if work.model.exists():
         lines.append(("selected model", _selected(work)))
+    lines.extend(_examined(work))
     lines.append(("disk used", f"{_size(work.root) / 1e6:.1f} MB"))
     return StatusReport(tuple(lines), _next(work, plans, runs))
 
@@ -71,6 +74,20 @@ def _selected(work: Workspace) -> str:
     newer = trained_since(work)
     behind = f"; trained since: {', '.join(newer)}" if newer else ""
     return in_words(read_header(work.model)) + behind
+
+
+def _examined(work: Workspace) -> Iterator[tuple[str, str]]:
+    """What the trained networks were asked about data and labels."""
+    if (work.audit / "audit.json").exists():
+        audit = read_record(work.audit / "audit.json", Audit)
+        yield "label audit", f"{len(audit.cases)} cases ranked, {len(audit.places)} places to look at"
+    if (work.suggestions / "suggestions.json").exists():
+        found = read_record(work.suggestions / "suggestions.json", Suggestions)
+        yield "to label next", f"{len(found.suggested)} of {found.candidates} {found.unit}s suggested"
+    for path in sorted(work.diagnoses.glob("*/design.json")):
+        folder = work.diagnosis(path.parent.name)
+        done = sum(run.summary.exists() for run in folder.all_runs())
+        yield f"diagnosis {folder.root.name}", f"{done} of {len(read_record(path, DiagnosisDesign).trials)} trainings"
 
 
 def _next(work: Workspace, plans: dict[str, Plan], runs: list[Run]) -> str:

@@ -145,7 +145,7 @@ def patients_of(root: Path, cases: Sequence[str]) -> Mapping[str, str]:
 
 def folder_of(work: Workspace, plan: str, configuration: str, fold: str, length: str) -> Workspace:
     """The work folder of a diagnosis, within that of the dataset, whose prepared cases it shares."""
-    return Workspace(work.root / "diagnosis" / f"{plan}-{configuration}-fold_{fold}-{length}", part_of=work.root)
+    return work.diagnosis(f"{plan}-{configuration}-fold_{fold}-{length}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,7 +100,7 @@ def of_run(run: Run, given: Given) -> Origin:
 
 def _run_inputs(run: Run, receipt: Receipt, given: Given) -> dict[str, str]:
     """What the run would begin with now."""
-    work = Workspace(run.folder.parents[3])
+    work = Workspace.of_run(run.folder)
     try:
         plan = read_record(work.plan(run.plan), Plan)
         entry = plan.configuration(run.configuration)

@@ -368,12 +368,26 @@ def test_pictures_are_read_in_strips(mode: str, tmp_path: Path) -> None:
     path = tmp_path / ("a.tif" if mode in ("CMYK", "F") else "a.png")
     picture.save(path)
     shown = np.asarray(picture.convert("RGB") if mode in ("P", "CMYK") else picture)
-    expected = np.atleast_3d(shown).astype(np.float32)
+    expected = np.atleast_3d(shown).astype(np.float32)[..., : {"LA": 1}.get(mode, 3)]
     with Image.open(path) as again:
         assert again.mode == mode
     found = pictures.read_image(path)
     np.testing.assert_array_equal(found.image, np.moveaxis(expected, -1, 0)[:, None])
     assert pictures.read_geometry(path) == (found.geometry, expected.shape[-1])
+
+
+def test_transparency_is_told_and_is_no_channel(tmp_path: Path) -> None:
+    colours = volume((5, 7, 4), "uint8")
+    colours[..., 3] = 255
+    for name, alpha in (("opaque", 255), ("clear", 0)):
+        colours[2, 3, 3] = alpha
+        Image.fromarray(colours).save(tmp_path / f"{name}.png")
+        found = read_image([tmp_path / f"{name}.png"])
+        np.testing.assert_array_equal(found.image[:, 0], np.moveaxis(colours[..., :3], -1, 0))
+        assert bool(found.notes) == (alpha == 0)
+    deep = sitk.GetImageFromArray(colours.astype(np.uint16) * 250, isVector=True)
+    sitk.WriteImage(deep, str(tmp_path / "deep.png"))
+    np.testing.assert_array_equal(read_image([tmp_path / "deep.png"]).image[:, 0], found.image[:, 0] * 250)
 
 
 def test_palette_labels_are_their_indices_and_colours_are_refused(tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ from autoseg.errors import TrainingError, UsageError, WorkspaceError
 from autoseg.files import read_record, write_record
 from autoseg.pipeline import diagnose as module
 from autoseg.pipeline.diagnose import DiagnoseReport, diagnose
+from autoseg.pipeline.origin import Given
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.report import report
+from autoseg.pipeline.reproduce import reproduce
+from autoseg.pipeline.status import status
 from autoseg.progress import SilentProgress
 from autoseg.records import Diagnosis, Plan, Probe, StepProbe
 from autoseg.workspace import Workspace
@@ -86,6 +89,10 @@ def test_page_table_and_record_are_left(work: Workspace) -> None:
     made = report(work, progress=SilentProgress())
     assert found.page in made.pages
     assert not list(work.runs.glob("*"))  # what is selected from is left alone
+    assert ("diagnosis default-3d_fullres-fold_0-1-epochs", "5 of 5 trainings") in status(work).lines
+    (again,) = reproduce(folder / rows[1]["run"], Given())
+    assert again.agrees
+    assert {line.what for line in again.lines} >= {"data", "folds", "plan", "prepared cases", "model"}
 
 
 def test_a_training_that_fails_does_not_stop_the_others(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
