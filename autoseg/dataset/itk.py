@@ -21,6 +21,9 @@ from autoseg.errors import DatasetError, ReadError
 from autoseg.files import disk_full, is_disk_full, why_not_written, written_aside
 from autoseg.records import Geometry, LabelMap, Volume
 
+#: Endings of files that do not say how their axes lie in the body: GIPL has no directions.
+WITHOUT_DIRECTIONS = (".gipl", ".gipl.gz")
+
 
 def read_image(path: Path) -> Volume:
     """Image of one file, (C, Z, Y, X) float32; components or a fourth dimension become channels."""
@@ -205,7 +208,8 @@ def _geometry(
     if not spans_space(matrix):
         raise ReadError(f"its header gives no usable voxel size ({spacing})", where=path, remedy="Correct the header.")
     shape = (int(size[2]) if space == 3 else 1, int(size[1]), int(size[0]))
-    return Geometry(shape=shape, affine=affine_rows(LPS_TO_RAS @ matrix), flat=count == 2)
+    placed = not path.name.lower().endswith(WITHOUT_DIRECTIONS)
+    return Geometry(shape=shape, affine=affine_rows(LPS_TO_RAS @ matrix), flat=count == 2, placed=placed)
 
 
 def _unreadable(path: Path, error: Exception) -> ReadError:

@@ -85,9 +85,9 @@ def read_layout(head: bytes, path: Path) -> Layout:
             remedy="Convert it to a single .nii.gz file.",
         )
     shape, channels = _grid(header, path)
-    matrix, notes = _affine(header, shape, path)
+    matrix, placed, notes = _affine(header, shape, path)
     count = int(header["dim"][0])
-    geometry = Geometry(shape=shape, affine=affine_rows(matrix), flat=count == 2)
+    geometry = Geometry(shape=shape, affine=affine_rows(matrix), flat=count == 2, placed=placed)
     notes += _form_notes(header, geometry)
     dtype = _dtype(header, path)
     slope, inter = _scaling(header)
@@ -146,8 +146,11 @@ def _scaling(header: Header) -> tuple[float, float]:
     return slope, inter
 
 
-def _affine(header: Header, shape: Shape, path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Affine to RAS+ mm: the sform if it is set and usable, else the qform, else the voxel sizes alone."""
+def _affine(header: Header, shape: Shape, path: Path) -> tuple[NDArray[np.float64], bool, tuple[str, ...]]:
+    """Affine to RAS+ mm: the sform if it is set and usable, else the qform, else the voxel sizes alone.
+
+    With it whether it tells of a place in space, which voxel sizes alone do not, and notes.
+    """
     notes: tuple[str, ...] = ()
     candidates: list[tuple[str, Callable[[Header], NDArray[np.float64] | None]]] = []
     if int(header["sform_code"]) > 0:
@@ -159,9 +162,11 @@ def _affine(header: Header, shape: Shape, path: Path) -> tuple[NDArray[np.float6
         found = form(header)
         matrix = None if found is None else _with_slice_axis(found, shape)
         if matrix is not None and spans_space(matrix):
-            if name == "voxel sizes":
+            placed = name != "voxel sizes"
+            if not placed:
                 notes += ("it has no position in space (no sform, no qform): its axes are taken as R, A, S",)
-            return _in_mm(matrix, header, notes)
+            in_mm, notes = _in_mm(matrix, header, notes)
+            return in_mm, placed, notes
         notes += (f"its {name} is not usable",)
     raise ReadError(
         f"its header gives no usable voxel size (grid {shape[::-1]}, pixdim {header['pixdim'][1:4].tolist()})",

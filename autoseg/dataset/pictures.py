@@ -289,7 +289,7 @@ def _tiff_axes(file: Any, path: Path) -> tuple[tuple[int, ...], str]:
 def _tiff_geometry(sizes: dict[str, int]) -> Geometry:
     if "Z" not in sizes:
         return _flat(sizes["Y"], sizes["X"])
-    return Geometry(shape=(sizes["Z"], sizes["Y"], sizes["X"]), affine=IDENTITY)
+    return Geometry(shape=(sizes["Z"], sizes["Y"], sizes["X"]), affine=IDENTITY, placed=False)
 
 
 def _load_tiff(path: Path) -> tuple[NDArray[np.generic], Geometry]:

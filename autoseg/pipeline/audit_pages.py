@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.orientation import closest_canonical, oriented_index
+from autoseg.arrays.orientation import oriented_index
 from autoseg.dataset.instance_maps import whole_objects
 from autoseg.dataset.label_files import read_reference
 from autoseg.dataset.readers import read_image
 from autoseg.errors import AutosegError, UsageError
 from autoseg.files import read_record, write_text
 from autoseg.pipeline.audit_evidence import Evidence, evidence_path, mask_values, read_evidence, training_labels
-from autoseg.pipeline.looks import look_at, values_of
+from autoseg.pipeline.looks import drawn_orientation, look_at, values_of
 from autoseg.pipeline.pages import page_path
 from autoseg.records import Audit, AuditedPlace, Case, Dataset, Labels
 from autoseg.report.audit_csv import CASE_COLUMNS, PLACE_COLUMNS, cases_csv, places_csv
 from autoseg.report.audit_page import audit_page, caption_of_case, caption_of_place
 from autoseg.report.page import Names, Picture, names_for, require_own, write_page
-from autoseg.report.pictures import Look, comparison
+from autoseg.report.pictures import comparison
+from autoseg.report.slices import Look
 from autoseg.workspace import Workspace
 
 #: Cases and places that are shown, and places of one case among them.
@@ -105,7 +106,7 @@ class _Gallery:
             except AutosegError:
                 continue
             i, j, k = place.index
-            at = oriented_index((k, j, i), seen.geometry.shape, closest_canonical(seen.geometry))
+            at = oriented_index((k, j, i), seen.geometry.shape, drawn_orientation(seen.geometry))
             yield comparison(look, values_of(self._labels.without_cores), caption, at=at, ticks=ticks)
 
     def _looked_at(self, case: str) -> tuple[Evidence, Look]:

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import autoseg
-from autoseg.arrays.orientation import closest_canonical, orient, oriented_spacing
 from autoseg.dataset.readers import read_image, read_labels
 from autoseg.errors import AutosegError, UsageError
 from autoseg.files import read_record
 from autoseg.pipeline.evaluate import evaluate
+from autoseg.pipeline.looks import look_at
 from autoseg.pipeline.pages import dataset_report, left, plan_report
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.predict import predict
@@ -22,7 +22,8 @@ from autoseg.pipeline.result_pages import masks_report, results_report
 from autoseg.pipeline.train import train
 from autoseg.progress import Progress
 from autoseg.records import Case, Dataset
-from autoseg.report.preview import Scene, draw_scenes
+from autoseg.report.preview import draw_scenes
+from autoseg.report.slices import Look
 from autoseg.workspace import Workspace
 
 #: Wall time of the demo's training, scoring included.
@@ -98,20 +99,13 @@ def _packaged() -> Path:
 
 
 def _draw(path: Path, dataset: Dataset, masks: Path) -> None:
-    scenes = [_scene(case, masks) for case in dataset.test_cases[:2]]
+    looks = [_look(case, masks) for case in dataset.test_cases[:2]]
     values = {name: value for name, value in dataset.labels.names.items() if isinstance(value, int) and value != 0}
-    draw_scenes(path, scenes, values)
+    draw_scenes(path, looks, values)
 
 
-def _scene(case: Case, masks: Path) -> Scene:
+def _look(case: Case, masks: Path) -> Look:
     volume = read_image(case.images)
-    orientation = closest_canonical(volume.geometry)
     mask = read_labels(masks / f"{case.id}.nii.gz").labels
-    reference = None if case.labels is None else orient(read_labels(case.labels).labels, orientation)
-    return Scene(
-        title=case.id,
-        image=orient(volume.image[0], orientation),
-        spacing=oriented_spacing(volume.geometry, orientation),
-        reference=reference,
-        mask=orient(mask, orientation),
-    )
+    reference = None if case.labels is None else read_labels(case.labels).labels
+    return look_at(case.id, volume.image[0], mask, volume.geometry, reference)

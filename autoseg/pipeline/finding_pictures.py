@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.orientation import closest_canonical, orient, oriented_spacing
 from autoseg.dataset.checks import MISPLACED
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.readers import read_image
 from autoseg.errors import AutosegError
+from autoseg.pipeline.looks import look_at
 from autoseg.pipeline.misplaced import by_headers
 from autoseg.records import Case, Dataset, LabelMap, Labels, Problem, Volume
-from autoseg.report.preview import Scene, draw_scenes
+from autoseg.report.preview import draw_scenes
+from autoseg.report.slices import Look
 
 #: Pictures in all, and of one kind: one wrong export makes all of a kind look alike.
 MOST_PICTURES = 12
@@ -56,8 +57,8 @@ def _draw(path: Path, case: Case, labels: Labels, problem: Problem) -> bool:
     readings = {problem.kind: label_map.labels}
     if problem.kind == MISPLACED:
         readings = {"voxel by voxel": label_map.labels, "as the headers say": by_headers(label_map, volume.geometry)}
-    scenes = [_scene(f"{case.id}, {how}", volume, found) for how, found in readings.items()]
-    draw_scenes(path, scenes, _values(label_map.labels, labels))
+    looks = [_look(f"{case.id}, {how}", volume, found) for how, found in readings.items()]
+    draw_scenes(path, looks, _values(label_map.labels, labels))
     return True
 
 
@@ -84,15 +85,8 @@ def _values(found: NDArray[np.generic], labels: Labels) -> dict[str, int]:
     return {**declared, **{f"value {value}": value for value in strange[:_MOST_STRANGE]}}
 
 
-def _scene(title: str, volume: Volume, labels: NDArray[np.generic]) -> Scene:
-    orientation = closest_canonical(volume.geometry)
+def _look(title: str, volume: Volume, labels: NDArray[np.generic]) -> Look:
     image = volume.image[0]
     finite = np.isfinite(image)
     lowest = float(image[finite].min()) if finite.any() else 0.0
-    return Scene(
-        title=title,
-        image=orient(np.where(finite, image, np.float32(lowest)), orientation),
-        spacing=oriented_spacing(volume.geometry, orientation),
-        reference=None,
-        mask=orient(labels, orientation),
-    )
+    return look_at(title, np.where(finite, image, np.float32(lowest)), labels, volume.geometry)

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.orientation import closest_canonical, orient, oriented_spacing
+from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, orient, oriented_spacing
 from autoseg.dataset.instance_maps import whole_objects
 from autoseg.dataset.label_files import read_case_labels, read_reference
 from autoseg.dataset.readers import read_image, read_labels
 from autoseg.errors import AutosegError
-from autoseg.records import Case, Dataset, Fingerprint, Geometry, Labels
+from autoseg.records import Case, Dataset, Fingerprint, Geometry, Labels, Placement
 from autoseg.report.dataset_page import Sample
 from autoseg.report.outliers import is_calibrated
 from autoseg.report.page import Names, Picture
-from autoseg.report.pictures import Look, comparison, thumbnail
+from autoseg.report.pictures import comparison, thumbnail
 from autoseg.report.results_page import Confusion
+from autoseg.report.slices import Look, Turn
 
 #: Thumbnails of a dataset, and voxels that are read for them at most; the first case is read whatever its size.
 THUMBNAILS, MOST_VOXELS = 18, 60_000_000
@@ -61,21 +62,41 @@ def look_at(
     geometry: Geometry,
     reference: NDArray[np.generic] | None = None,
 ) -> Look:
-    """Arrays (k, j, i) turned to RAS+; flat ones stay as they are. An image of another shape is left out."""
+    """Arrays (k, j, i) turned to RAS+, or as stored without known sides. An image of another shape is left out."""
     if image is not None and image.shape != labels.shape:
         image = None
-    integers = labels.astype(np.int32)
-    others = None if reference is None else reference.astype(np.int32)
-    if geometry.flat:
-        return Look(name, image, integers, geometry.spacing, others, upwards=False)
-    way = closest_canonical(geometry)
+    way = drawn_orientation(geometry)
     return Look(
         name,
         None if image is None else orient(image, way),
-        orient(integers, way),
+        orient(labels, way),
         oriented_spacing(geometry, way),
-        None if others is None else orient(others, way),
+        None if reference is None else orient(reference, way),
+        sides=geometry.has_sides,
     )
+
+
+def drawn_orientation(geometry: Geometry) -> Orientation:
+    """How the arrays of a file are turned for a `Look`."""
+    return closest_canonical(geometry) if geometry.has_sides else STORED
+
+
+def turn_of(placement: Placement) -> Turn | None:
+    """How slices across the first axis of a prepared case are brought to the radiological convention.
+
+    None where the file does not tell of sides. Prepared axes are those of the file, turned and reordered as the
+    placement says, which for plans that keep the stored orientation are not the anatomical ones.
+    """
+    if not placement.geometry.has_sides:
+        return None
+    way = closest_canonical(placement.geometry)
+    found: list[tuple[int, bool]] = []  # of each anatomical axis the prepared one, and whether that runs against it
+    for stored, flipped in zip(way.axes, way.flips, strict=True):
+        turned = placement.orientation_axes.index(stored)
+        found.append((placement.axis_order.index(turned), flipped != placement.orientation_flips[turned]))
+    cut = next(axis for axis, (prepared, _) in enumerate(found) if prepared == 0)
+    (row, row_against), (column, column_against) = (told for axis, told in enumerate(found) if axis != cut)
+    return Turn(row > column, (not row_against, not column_against), cut)
 
 
 def compared_all(

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from autoseg.arrays.orientation import closest_canonical, orient, oriented_spacing
 from autoseg.dataset.checks import MISPLACED
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.readers import read_image
-from autoseg.records import Case, Dataset, Geometry, LabelMap, Problem, Volume
-from autoseg.report.preview import Scene, draw_scenes
+from autoseg.pipeline.looks import look_at
+from autoseg.records import Case, Dataset, Geometry, LabelMap, Problem
+from autoseg.report.preview import draw_scenes
 
 #: Cases that are drawn: one wrong export makes all of them look alike.
 MOST_PICTURES = 5
@@ -39,19 +39,9 @@ def _draw(case: Case, dataset: Dataset, folder: Path) -> Path:
     readings = {"voxel by voxel": label_map.labels, "as the headers say": by_headers(label_map, volume.geometry)}
     path = folder / f"{case.id}.png"
     values = {name: value for name, value in dataset.labels.names.items() if isinstance(value, int) and value != 0}
-    draw_scenes(path, [_scene(f"{case.id}, {how}", volume, labels) for how, labels in readings.items()], values)
+    looks = [look_at(f"{case.id}, {how}", volume.image[0], labels, volume.geometry) for how, labels in readings.items()]
+    draw_scenes(path, looks, values)
     return path
-
-
-def _scene(title: str, volume: Volume, labels: NDArray[np.generic]) -> Scene:
-    orientation = closest_canonical(volume.geometry)
-    return Scene(
-        title=title,
-        image=orient(volume.image[0], orientation),
-        spacing=oriented_spacing(volume.geometry, orientation),
-        reference=None,
-        mask=orient(labels, orientation),
-    )
 
 
 def by_headers(label_map: LabelMap, grid: Geometry) -> NDArray[np.generic]:

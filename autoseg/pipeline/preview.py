@@ -15,6 +15,7 @@ from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_image
 from autoseg.errors import DatasetError, UsageError
+from autoseg.pipeline.looks import turn_of
 from autoseg.pipeline.plan import plan as make_plan
 from autoseg.pipeline.plan import require_same_dataset
 from autoseg.pipeline.plans import read_dataset, read_plan
@@ -24,6 +25,7 @@ from autoseg.preprocessing.case import to_network_space
 from autoseg.progress import Progress
 from autoseg.records import Case, Configuration, Dataset, Plan, TrainSettings
 from autoseg.report.patches import PatchRow, draw_patches
+from autoseg.report.slices import Turn
 from autoseg.training.augmentation import find_augmentation, initial_patch_size
 from autoseg.training.cases import CaseInMemory
 from autoseg.training.intensity import drop_channels
@@ -76,7 +78,8 @@ def preview(
     asked: dict[str, object] = dict(overrides or {})
     settings = settings_with(chosen.training, asked if seed is None else {**asked, "seed": seed})
     cases = prepared_cases(found, entry, settings.seed, progress)
-    rows = augmented_rows(chosen, entry, settings, cases)
+    turns = {case.case: turn_of(case.prepared.placement) for case in cases}
+    rows = augmented_rows(chosen, entry, settings, cases, turns)
     folder = work.root / FOLDER if out is None else out
     sheets = []
     for channel, name in enumerate(chosen.channels):
@@ -103,13 +106,13 @@ def planned(
     return report.plan, report.dataset
 
 
-def prepared_cases(dataset: Dataset, entry: Configuration, seed: int, progress: Progress) -> list[TrainingCase]:
+def prepared_cases(dataset: Dataset, entry: Configuration, seed: int, progress: Progress) -> list[CaseInMemory]:
     """A few cases in network space, in memory: nothing is kept."""
     labelled = [case for case in dataset.cases if case.labelled]
     picked = np.random.default_rng(seed).permutation(len(labelled))[:CASES]
     if not len(picked):
         raise DatasetError("no case has labels", where=dataset.root)
-    cases: list[TrainingCase] = []
+    cases: list[CaseInMemory] = []
     with progress.stage("Preparing cases to look at", len(picked)) as advance:
         for index in sorted(picked):
             cases.append(_prepared(labelled[index], entry))
@@ -127,11 +130,15 @@ def augmented_rows(
     entry: Configuration,
     settings: TrainSettings,
     cases: Sequence[TrainingCase],
+    turns: Mapping[str, Turn | None],
     *,
     rows: int = ROWS,
     versions: int = VERSIONS,
 ) -> list[PatchRow]:
-    """So many samples as a training draws them, each as cropped and in so many augmented versions."""
+    """So many samples as a training draws them, each as cropped and in so many augmented versions.
+
+    `turns` tell how the slices of each case are brought to the radiological convention (`looks.turn_of`).
+    """
     device = torch.device("cpu")
     # a batch of one sample per row, half of them centred on a label
     wide = entry.model_copy(update={"batch_size": rows})
@@ -158,7 +165,7 @@ def augmented_rows(
             [made[row] for made, _ in shown_versions],
             [places[row] for _, places in shown_versions],
             spacing[0] / spacing[1],
-            upwards=any(other.dimensions == 3 for other in plan.configurations.values()),
+            turns[batch.cases[row]],
         )
         for row in range(rows)
     ]

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from autoseg.arrays.orientation import closest_canonical, oriented_index
+from autoseg.arrays.orientation import oriented_index
 from autoseg.dataset.readers import read_image
 from autoseg.errors import AutosegError
 from autoseg.files import read_record
-from autoseg.pipeline.looks import look_at, values_of
+from autoseg.pipeline.looks import drawn_orientation, look_at, values_of
 from autoseg.pipeline.pages import page_path
 from autoseg.pipeline.suggest_evidence import read_mask, read_seen
 from autoseg.records import Suggestions
@@ -55,5 +55,5 @@ def _pictures(work: Workspace, found: Suggestions, names: Names) -> Iterator[Pic
         look = look_at(names(case), image, mask, seen.geometry)
         for rank, one in members:
             i, j, k = one.index
-            at = oriented_index((k, j, i), seen.geometry.shape, closest_canonical(seen.geometry))
+            at = oriented_index((k, j, i), seen.geometry.shape, drawn_orientation(seen.geometry))
             yield comparison(look, values_of(found.labels), caption_of(one, rank), at=at, ticks=True)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from autoseg.errors import AutosegError
 from autoseg.files import read_record
+from autoseg.pipeline.looks import turn_of
 from autoseg.pipeline.plans import read_plan
 from autoseg.pipeline.preview import augmented_rows
-from autoseg.preprocessing.store import open_case
+from autoseg.preprocessing.store import StoredCase, open_case
 from autoseg.records import Configuration, Dataset, TrainSettings
 from autoseg.report.page import Names, Picture, Pictures
-from autoseg.report.patches import PatchRow, shown_slice
-from autoseg.report.pictures import colours_of, patch_strip
-from autoseg.training.patches import TrainingCase
+from autoseg.report.patches import PatchRow
+from autoseg.report.pictures import colours_of, patch_strip, reading
 from autoseg.workspace import Run, Workspace
 
 #: Cases that are drawn from, samples, and augmented versions of each.
@@ -35,18 +34,19 @@ def training_samples(work: Workspace, run: Run, settings: TrainSettings, names: 
     cases = _prepared(work, entry, settings.seed)
     if not cases:
         return None
-    rows = augmented_rows(plan, entry, settings, cases, rows=ROWS, versions=VERSIONS)
+    turns = {case.case: turn_of(case.placement) for case in cases}
+    rows = augmented_rows(plan, entry, settings, cases, turns, rows=ROWS, versions=VERSIONS)
     members = plan.labels.foreground
-    pictures = tuple(Picture(_strip(row, members), names(row.title)) for row in rows)
+    pictures = tuple(Picture(_strip(row, members), names(row.title), sides=row.turn is not None) for row in rows)
     legend = tuple((colour, name) for name, colour in colours_of(tuple(members)).items())[:14]
     caption = f"Left as cropped, then {VERSIONS} augmented versions ({settings.augmentation}); {plan.channels[0]}."
-    return Pictures(pictures, caption, legend, width=700)
+    return Pictures(pictures, f"{caption} {reading(pictures)}".rstrip(), legend, width=700)
 
 
-def _prepared(work: Workspace, entry: Configuration, seed: int) -> list[TrainingCase]:
+def _prepared(work: Workspace, entry: Configuration, seed: int) -> list[StoredCase]:
     """A few cases of the store, those that are there."""
     labelled = [case.id for case in read_record(work.dataset, Dataset).cases if case.labelled]
-    found: list[TrainingCase] = []
+    found: list[StoredCase] = []
     for place in np.random.default_rng(seed).permutation(len(labelled)):
         try:
             found.append(open_case(work.prepared_folder(entry.preparation), labelled[place]))
@@ -58,9 +58,6 @@ def _prepared(work: Workspace, entry: Configuration, seed: int) -> list[Training
 
 
 def _strip(row: PatchRow, members: dict[str, tuple[int, ...]]) -> str:
-    slices = [shown_slice(labels) if labels.ndim == 3 else None for labels in row.labels]
-    images = [image[0] if index is None else image[0][index] for image, index in zip(row.images, slices, strict=True)]
-    labels: Sequence[np.ndarray] = [
-        drawn if index is None else drawn[index] for drawn, index in zip(row.labels, slices, strict=True)
-    ]
-    return patch_strip(images, labels, row.aspect, row.upwards, members)
+    drawn = [row.drawn(version, 0) for version in range(len(row.images))]
+    images, labels = [image for image, _ in drawn], [map_ for _, map_ in drawn]
+    return patch_strip(images, labels, row.drawn_aspect, None if row.turn is None else row.turn.axis, members)

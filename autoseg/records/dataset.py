@@ -23,6 +23,12 @@ class Geometry(Record):
     shape: Shape
     affine: Affine
     flat: bool = False  # a 2D image: one slice with no thickness of its own
+    placed: bool = True  # whether the file says how its axes lie in the body; else they are taken as R, A, S
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether it is known where right, front and top are."""
+        return self.placed and not self.flat
 
     @property
     def matrix(self) -> NDArray[np.float64]:

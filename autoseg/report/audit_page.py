@@ -23,7 +23,7 @@ from autoseg.report.page import (
     table,
     word,
 )
-from autoseg.report.pictures import ERRORS, SEEN_FROM, colours_of
+from autoseg.report.pictures import ERRORS, colours_of, reading
 
 #: Rows of the table of places.
 _MOST_PLACES = 500
@@ -121,7 +121,7 @@ def _pictures(found: Sequence[Picture], labels: Sequence[str], lead: str) -> tup
     if not found:
         return ()
     legend = tuple((colour, name) for name, colour in colours_of(tuple(labels)).items())[:14]
-    order = f"{lead} Rows: axial, coronal, sagittal. Columns: image, reference, networks, differences. {SEEN_FROM}"
+    order = f"{lead} {reading(found, ('image', 'reference', 'networks', 'differences'))}"
     return (Pictures(tuple(found), order, (*legend, *ERRORS), width=480),)
 
 

@@ -28,7 +28,7 @@ from autoseg.report.page import (
     table,
     word,
 )
-from autoseg.report.pictures import SEEN_FROM, colours_of
+from autoseg.report.pictures import colours_of, reading
 
 #: Findings of one severity and kind that are written out.
 _MOST_FINDINGS = 200
@@ -211,8 +211,9 @@ def _thumbnails(fingerprint: Fingerprint, sample: Sample) -> Section | None:
     if not sample.thumbnails:
         return None
     legend = tuple((colour, name) for name, colour in colours_of(tuple(fingerprint.labels.foreground)).items())[:14]
-    caption = f"The axial slice with most foreground, and the outlines of the labels. {SEEN_FROM}"
-    return Section("Looks", (Pictures(sample.thumbnails, caption, legend, width=165),))
+    axial = "axial " if any(picture.sides for picture in sample.thumbnails) else ""
+    caption = f"The {axial}slice with most foreground, and the outlines of the labels. {reading(sample.thumbnails)}"
+    return Section("Looks", (Pictures(sample.thumbnails, caption.rstrip(), legend, width=165),))
 
 
 def _cases(fingerprint: Fingerprint, odd: Mapping[str, tuple[str, ...]], names: Names) -> tuple[Block, ...]:

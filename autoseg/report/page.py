@@ -90,6 +90,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
+    sides: bool = False  # whether it marks the sides of the patient
+    image: bool = True  # whether it shows the image, or masks alone
 class Pictures:
     """Pictures side by side, as many as fit."""
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.files import written_aside
-from autoseg.report.preview import COLOURS
+from autoseg.report.preview import COLOURS, letter_sides
+from autoseg.report.slices import Turn
 
 #: Edge of a picture on the sheet, in inches.
 _EDGE = 2.1
@@ -29,8 +30,21 @@ class PatchRow:
     title: str
     images: Sequence[NDArray[np.float32]]  # (C, *patch), the first as cropped
     labels: Sequence[NDArray[np.integer]]  # (*patch), training labels
-    aspect: float = 1.0  # height of a voxel by its width, in mm
-    upwards: bool = False  # whether the last axis but one counts from below, as that of oriented volumes
+    aspect: float = 1.0  # height of a voxel by its width, in mm, as the patch is stored
+    turn: Turn | None = None  # how its slices are brought to the radiological convention; None: drawn as stored
+
+    @property
+    def drawn_aspect(self) -> float:
+        """Height of a voxel by its width as it is drawn."""
+        return 1 / self.aspect if self.turn is not None and self.turn.swap else self.aspect
+
+    def drawn(self, version: int, channel: int) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+        """Image and labels (Y, X) of a version, first row on top: of a 3D patch the slice with most labels."""
+        image, labels = self.images[version][channel], self.labels[version]
+        if labels.ndim == 3:
+            index = shown_slice(labels)
+            image, labels = image[index], labels[index]
+        return (image, labels) if self.turn is None else (self.turn(image), self.turn(labels))
 
 
 def draw_patches(
@@ -52,8 +66,8 @@ def draw_patches(
     from matplotlib.lines import Line2D
 
     columns = len(rows[0].images)
-    height, width = rows[0].labels[0].shape[-2:]
-    tall = _EDGE * min(max(height / width * rows[0].aspect, 0.5), 1.8)
+    height, width = rows[0].drawn(0, channel)[1].shape
+    tall = _EDGE * min(max(height / width * rows[0].drawn_aspect, 0.5), 1.8)
     figure = Figure(
         figsize=(_EDGE * columns + 0.4, (tall + 0.12) * len(rows) + 1.0),
         layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01),
@@ -89,17 +103,13 @@ def _draw(  # type: ignore[no-untyped-def]
     colours: Mapping[str, str],
     window: tuple[float, float],
 ) -> None:
-    image, labels = row.images[column][channel], row.labels[column]
-    if labels.ndim == 3:
-        index = shown_slice(labels)
-        image, labels = image[index], labels[index]
+    image, labels = row.drawn(column, channel)
     panel.imshow(
         image,
         cmap="gray",
         vmin=window[0],
         vmax=window[1],
-        aspect=row.aspect,
-        origin="lower" if row.upwards else "upper",
+        aspect=row.drawn_aspect,
         interpolation="nearest",
     )
     for name, values in members.items():
@@ -111,6 +121,8 @@ def _draw(  # type: ignore[no-untyped-def]
             panel.contour(inside.astype(float), levels=[0.5], colors=[colours[name]], linewidths=1.1)
     panel.set_xticks([])
     panel.set_yticks([])
+    if column == 0 and row.turn is not None:  # augmentation turns and mirrors the others
+        letter_sides(panel, row.turn.axis)
 
 
 def shown_slice(labels: NDArray[np.integer]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from PIL import Image
 
 from autoseg.report.page import Picture
 from autoseg.report.preview import COLOURS
+from autoseg.report.slices import CONVENTION, Look, fullest, marked, place_on_slice, planes_of, slice_of, slice_spacing
 
 #: Longest edge of one slice, in pixels.
 EDGE = 210
@@ -29,25 +29,7 @@ ERRORS = ((EXTRA, "predicted, not in the reference"), (MISSED, "in the reference
 #: Colour of the ticks that point at a place, their length and width in pixels.
 _TICK, _TICK_LONG, _TICK_WIDE = "#FFD400", 12, 2
 
-#: How volumes, which are turned to RAS+, are seen.
-SEEN_FROM = "Volumes are drawn with the patient's left on the left."
-
-#: Planes of (Z, Y, X) arrays: name and the axis that is cut across.
-PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
-
 _RGB = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """One case to look at: arrays (Z, Y, X), label maps by value, spacing in mm."""
-
-    name: str
-    image: NDArray[np.float32] | None
-    mask: NDArray[np.integer]
-    spacing: tuple[float, float, float]
-    reference: NDArray[np.integer] | None = None
-    upwards: bool = True  # whether rows count from below, as those of oriented volumes
 
 
 def data_uri(pixels: _RGB) -> str:
@@ -62,11 +44,30 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
 
+def reading(pictures: Sequence[Picture], columns: Sequence[str] = (), where: str = "") -> str:
+    """How the pictures are to be read: their rows and columns, and which side is which where that is known.
+
+    Args:
+        pictures: what is shown.
+        columns: what the slices beside one another are, the image first; it goes where no picture has one.
+        where: what is said of the place of the slices.
+    """
+    told = []
+    if any(picture.sides for picture in pictures) and columns:
+        told.append(f"Rows: axial, coronal, sagittal{where}.")
+    if columns:
+        shown = columns if any(picture.image for picture in pictures) else columns[1:]
+        told.append(f"Columns: {', '.join(shown)}.")
+    if any(picture.sides for picture in pictures):
+        told.append(CONVENTION)
+    return " ".join(told)
+
+
 def thumbnail(look: Look, values: Mapping[str, tuple[int, ...]], caption: str = "") -> Picture:
     """The axial slice with most foreground, with the outlines of its labels."""
-    index = _cuts(look.mask != 0)[0]
+    index = fullest(look.mask != 0)[0]
     drawn = _outlined(_grey(look, 0, index), _cut(look, look.mask, 0, index), values)
-    return Picture(data_uri(drawn), look.name, caption)
+    return _picture(look, marked(drawn, 0) if look.sides else drawn, caption)
 
 
 def comparison(
@@ -79,55 +80,56 @@ def comparison(
 ) -> Picture:
     """A row per plane: image, reference, prediction and errors; without a reference image and prediction.
 
-    The slices are those through the voxel `at`, (Z, Y, X), at whose place `ticks` point from the edges; else those with
-    most errors, or with most foreground where there are none.
+    Without an image its column is left out. The first slice of each row has the letters of its sides: where there is an
+    image, none lies over a mask. The slices are those through the voxel `at`, (Z, Y, X), at whose place `ticks` point
+    from the edges; else those with most errors, or with most foreground where there are none.
     """
     wrong = None if look.reference is None else look.mask != look.reference
     anywhere = look.mask != 0 if look.reference is None else (look.mask != 0) | (look.reference != 0)
-    cuts = at or _cuts(wrong if wrong is not None and wrong.any() else anywhere)
-    flat = look.mask.shape[0] == 1
-    rows = [_row(look, axis, cuts[axis], values) for _, axis in (PLANES[:1] if flat else PLANES)]
-    if at is not None and ticks:
-        planes = zip((axis for _, axis in PLANES), rows, strict=False)
-        rows = [[_ticked(pixels, look, axis, at) for pixels in row] for axis, row in planes]
-    return Picture(data_uri(_stacked(rows)), look.name, caption)
+    cuts = at or fullest(wrong if wrong is not None and wrong.any() else anywhere)
+    rows = []
+    for _, axis in planes_of(look):
+        row = _row(look, axis, cuts[axis], values)
+        if at is not None and ticks:
+            row = [_ticked(pixels, look, axis, at) for pixels in row]
+        rows.append([marked(row[0], axis), *row[1:]] if look.sides else row)
+    return _picture(look, _stacked(rows), caption)
+
+
+def _picture(look: Look, pixels: _RGB, caption: str) -> Picture:
+    return Picture(data_uri(pixels), look.name, caption, sides=look.sides, image=look.image is not None)
 
 
 def _row(look: Look, axis: int, index: int, values: Mapping[str, tuple[int, ...]]) -> list[_RGB]:
     grey, mask = _grey(look, axis, index), _cut(look, look.mask, axis, index)
+    image = [] if look.image is None else [grey]
     if look.reference is None:
-        return [grey, _filled(grey, mask, values)]
+        return [*image, _filled(grey, mask, values)]
     reference = _cut(look, look.reference, axis, index)
-    return [grey, _filled(grey, reference, values), _filled(grey, mask, values), _errors(grey, mask, reference)]
+    return [*image, _filled(grey, reference, values), _filled(grey, mask, values), _errors(grey, mask, reference)]
 
 
 def patch_strip(
     images: Sequence[NDArray[np.float32]],
     labels: Sequence[NDArray[np.integer]],
     aspect: float,
-    upwards: bool,
+    axis: int | None,
     values: Mapping[str, tuple[int, ...]],
 ) -> str:
-    """Versions of one training sample, (Y, X) each, side by side, as a data URI."""
+    """Versions of one training sample, (Y, X) each, side by side, as a data URI.
+
+    The first, as it was cropped, gets the letters of its sides where it is known across which `axis` of (Z, Y, X) it is
+    cut; augmentation turns and mirrors the others.
+    """
     row = []
     for image, drawn in zip(images, labels, strict=True):
-        flip = slice(None, None, -1 if upwards else 1)
         size = _size(image.shape, (aspect, 1.0))
-        grey = np.repeat(_windowed(_enlarged(image[flip], size), images[0])[..., None], 3, axis=2)
-        row.append(_outlined(grey, _enlarged(drawn[flip], size), values))
-    return data_uri(_stacked([row]))
+        grey = np.repeat(_windowed(_enlarged(image, size), images[0])[..., None], 3, axis=2)
+        row.append(_outlined(grey, _enlarged(drawn, size), values))
+    return data_uri(_stacked([row if axis is None else [marked(row[0], axis), *row[1:]]]))
 
 
 # ----------------------------------------------------------------------------------------------------------- the slices
-
-
-def _cuts(wanted: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """Along each axis the slice with most of it, the middle one where there is none."""
-    if not wanted.any():
-        z, y, x = wanted.shape
-        return (z // 2, y // 2, x // 2)
-    counts = [wanted.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
-    return (int(counts[0].argmax()), int(counts[1].argmax()), int(counts[2].argmax()))
 
 
 def _size(shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[int, int]:
@@ -145,19 +147,13 @@ def _enlarged(plane: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.g
 
 
 def _cut(look: Look, array: NDArray[np.generic], axis: int, index: int) -> NDArray[np.generic]:
-    plane = np.take(array, index, axis)
-    spacing = tuple(size for number, size in enumerate(look.spacing) if number != axis)
-    return _enlarged(plane[:: -1 if look.upwards else 1], _size(plane.shape, spacing))
+    plane = slice_of(look, array, axis, index)
+    return _enlarged(plane, _size(plane.shape, slice_spacing(look, axis)))
 
 
 def _ticked(pixels: _RGB, look: Look, axis: int, at: tuple[int, int, int]) -> _RGB:
     """Ticks at all four edges of a slice that point at the row and the column of a voxel."""
-    (tall, wide), (row, column) = (
-        tuple(part[other] for other in range(3) if other != axis) for part in (look.mask.shape, at)
-    )
-    middle = (row + 0.5) / tall
-    y = int((1 - middle if look.upwards else middle) * pixels.shape[0])
-    x = int((column + 0.5) / wide * pixels.shape[1])
+    y, x = (int(share * size) for share, size in zip(place_on_slice(look, axis, at), pixels.shape[:2], strict=True))
     drawn, half = pixels.copy(), _TICK_WIDE // 2
     down, across = slice(max(0, y - half), y + half), slice(max(0, x - half), x + half)
     for edge in (slice(0, _TICK_LONG), slice(-_TICK_LONG, None)):

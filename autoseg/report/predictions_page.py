@@ -26,7 +26,7 @@ from autoseg.report.page import (
     sections,
     word,
 )
-from autoseg.report.pictures import SEEN_FROM, colours_of
+from autoseg.report.pictures import colours_of, reading
 
 
 def predictions_page(
@@ -88,11 +88,7 @@ def _looks(pictures: Sequence[Picture], labels: Sequence[str]) -> tuple[Block, .
     if not pictures:
         return ()
     legend = tuple((colour, name) for name, colour in colours_of(labels).items())[:14]
-    return (
-        Pictures(
-            tuple(pictures), f"Rows: axial, coronal, sagittal. Columns: image, mask. {SEEN_FROM}", legend, width=320
-        ),
-    )
+    return (Pictures(tuple(pictures), reading(pictures, ("image", "mask")), legend, width=320),)
 
 
 def _volumes(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:

@@ -33,7 +33,7 @@ from autoseg.report.page import (
     table,
     word,
 )
-from autoseg.report.pictures import ERRORS, SEEN_FROM, colours_of
+from autoseg.report.pictures import ERRORS, colours_of, reading
 
 #: Cases that are shown with pictures.
 WORST, BEST = 4, 2
@@ -191,10 +191,8 @@ def _volumes(summary: Summary, names: Names) -> tuple[Block, ...]:
 def _looks(summary: Summary, worst: Sequence[Picture], best: Sequence[Picture]) -> Section | None:
     if not worst and not best:
         return None
-    order = (
-        "Rows: axial, coronal, sagittal, where errors are largest. Columns: image, reference, prediction, errors. "
-        f"{SEEN_FROM}"
-    )
+    columns = ("image", "reference", "prediction", "errors")
+    order = reading((*worst, *best), columns, ", where errors are largest")
     legend = tuple((colour, name) for name, colour in colours_of(tuple(summary.labels)).items())
     blocks: list[Block] = [Pictures(tuple(worst), f"Worst first. {order}", (*legend[:14], *ERRORS), width=480)]
     if best:

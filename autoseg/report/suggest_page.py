@@ -21,7 +21,7 @@ from autoseg.report.page import (
     sections,
     word,
 )
-from autoseg.report.pictures import SEEN_FROM, colours_of
+from autoseg.report.pictures import colours_of, reading
 
 
 def suggest_page(found: Suggestions, labels: Sequence[str], pictures: Sequence[Picture], names: Names) -> Page:
@@ -100,7 +100,7 @@ def _pictures(found: Sequence[Picture], labels: Sequence[str]) -> tuple[Block, .
     legend = tuple((colour, name) for name, colour in colours_of(tuple(labels)).items())[:14]
     order = (
         "Each is cut through the middle of what networks are least sure of, where yellow ticks point. "
-        f"Rows: axial, coronal, sagittal. Columns: image, what networks see. {SEEN_FROM}"
+        f"{reading(found, ('image', 'what networks see'))}"
     )
     return (Pictures(tuple(found), order, legend, width=260),)
 

@@ -24,6 +24,7 @@ class Shown:
     title: str  # what it is called on the page
     nifti: bytes
     labels: dict[int, str] | None = None  # value -> name of a mask; None: an image
+    sides: bool = True  # whether it is known where right, front and top are: they are marked then
 
 
 def page_files(volumes: Sequence[Shown], script: bytes) -> dict[str, Served]:
@@ -37,7 +38,7 @@ def page_files(volumes: Sequence[Shown], script: bytes) -> dict[str, Served]:
         file = f"volume-{number}.nii"
         files[file] = Served(volume.nifti, "application/octet-stream")
         table = None if volume.labels is None else colour_table(volume.labels)
-        listed.append({"file": file, "title": volume.title, "labels": table})
+        listed.append({"file": file, "title": volume.title, "labels": table, "sides": volume.sides})
     files["volumes.json"] = Served(json.dumps(listed).encode("utf-8"), "application/json")
     return files
 

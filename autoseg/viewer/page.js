@@ -4,8 +4,10 @@
   const state = document.getElementById("state");
   try {
     const volumes = await (await fetch("volumes.json")).json();
+    // as on our pages and in clinical viewers: the patient's right on the left, anterior on the left of sagittal slices
     const viewer = new niivue.Niivue({ backColor: [0.07, 0.09, 0.11, 1], show3Dcrosshair: true, crosshairWidth: 0.2,
-      multiplanarShowRender: 1, logLevel: "error" });
+      multiplanarShowRender: 1, logLevel: "error", isRadiologicalConvention: true, sagittalNoseLeft: true,
+      isOrientationTextVisible: volumes[0].sides });
     viewer.onLocationChange = (place) => { document.getElementById("place").textContent = place.string; };
     await viewer.attachToCanvas(document.getElementById("canvas"));
     await viewer.loadVolumes(volumes.map((volume) => ({

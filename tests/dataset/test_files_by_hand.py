@@ -49,6 +49,7 @@ def test_files_written_by_hand_are_read(name: str, write: object, tmp_path: Path
     assert callable(write)
     write(tmp_path / name)
     volume = read_image([tmp_path / name])
+    assert volume.geometry.has_sides
     np.testing.assert_array_equal(volume.image[0], STORED)
     np.testing.assert_allclose(volume.geometry.matrix, RAS)
 
@@ -62,6 +63,7 @@ def test_gipl_written_by_hand_is_read(tmp_path: Path) -> None:
     struct.pack_into(">I", head, 252, 719555000)
     (tmp_path / "a.gipl").write_bytes(bytes(head) + STORED.astype(">i2").tobytes())
     volume = read_image([tmp_path / "a.gipl"])
+    assert not volume.geometry.has_sides  # the format has no directions
     np.testing.assert_array_equal(volume.image[0], STORED)
     assert volume.geometry.spacing == (2.0, 0.75, 0.5)
     np.testing.assert_allclose(volume.geometry.matrix[:3, 3], (-10, 20, 30))

@@ -226,6 +226,14 @@ def test_an_unusable_sform_falls_to_the_qform_and_says_so(tmp_path: Path) -> Non
     assert "sform is not usable" in found.notes[0]
 
 
+def test_without_sform_and_qform_nothing_is_known_of_sides(tmp_path: Path) -> None:
+    for affine in (None, np.eye(4)):
+        nib.save(nib.Nifti1Image(volume().T, affine), tmp_path / "a.nii.gz")
+        assert read_image([tmp_path / "a.nii.gz"]).geometry.has_sides == (affine is not None)
+    write_labels(tmp_path / "mask.nii.gz", volume(), read_geometry(tmp_path / "a.nii.gz")[0])
+    assert read_geometry(tmp_path / "mask.nii.gz")[0].has_sides
+
+
 def test_units_become_millimetres(tmp_path: Path) -> None:
     image = nib.Nifti1Image(volume().T, np.diag([5, 5, 20, 1]))
     image.header.set_xyzt_units("micron")
@@ -408,7 +416,7 @@ def test_palette_labels_are_their_indices_and_colours_are_refused(tmp_path: Path
 
 
 def test_tiff_stacks_are_volumes(tmp_path: Path) -> None:
-    geometry = Geometry(shape=(4, 5, 7), affine=FLAT.affine)
+    geometry = Geometry(shape=(4, 5, 7), affine=FLAT.affine, placed=False)
     labels = volume((4, 5, 7))
     write_labels(tmp_path / "a.tif", labels, geometry)
     found = read_labels(tmp_path / "a.tif")

@@ -45,11 +45,12 @@ from autoseg.report.comparison_page import comparison_page
 from autoseg.report.dataset_page import Sample, dataset_page
 from autoseg.report.diagnosis_page import diagnosis_page
 from autoseg.report.page import Names, Page, Picture, names_for
-from autoseg.report.pictures import Look, comparison, thumbnail
+from autoseg.report.pictures import comparison, thumbnail
 from autoseg.report.plan_page import plan_page
 from autoseg.report.predictions_page import predictions_page
 from autoseg.report.results_page import Confusion, results_page
 from autoseg.report.suggest_page import suggest_page
+from autoseg.report.slices import Look
 from autoseg.report.training_page import training_page
 
 EVIL = '<img src=x onerror="alert(1)">'

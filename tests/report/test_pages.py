@@ -37,12 +37,13 @@ from autoseg.report.page import (
     word,
     write_page,
 )
-from autoseg.report.pictures import Look, comparison, thumbnail
+from autoseg.report.pictures import comparison, thumbnail
 from autoseg.report.predictions_page import predictions_page
 from autoseg.report.results_csv import as_csv
 from autoseg.report.results_page import BEST, WORST, results_page, to_look_at
 from autoseg.report.training_page import training_page
 
+from autoseg.report.slices import Look
 KINDS = ("plan", "dataset", "training", "results", "comparison", "masks", "audit", "suggest", "diagnosis")
 
 #: HTML elements without an end.

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from autoseg.dataset.nifti import nifti_bytes, read_image
 from autoseg.errors import ReadError, UsageError
@@ -87,6 +88,26 @@ def test_the_server_gives_the_page_and_the_volumes_as_they_are(
     shown, original = nibabel.load(given), nibabel.load(image)
     np.testing.assert_array_equal(np.asarray(shown.dataobj), np.asarray(original.dataobj).astype(np.float32))
     np.testing.assert_allclose(shown.affine, original.affine, atol=1e-4)
+
+
+def test_the_viewer_shows_what_our_pages_show(script: Path, volumes: tuple[Path, Path], tmp_path: Path) -> None:
+    with serving(view(volumes[0], [], niivue=script, progress=SilentProgress())) as address:
+        page = get(address, "page.js")[1].decode()
+        assert json.loads(get(address, "volumes.json")[1])[0]["sides"] is True
+    assert "isRadiologicalConvention: true" in page
+    assert "sagittalNoseLeft: true" in page
+    assert "isOrientationTextVisible: volumes[0].sides" in page
+    for name in ("image", "mask"):
+        Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(tmp_path / f"{name}.png")
+    with serving(
+        view(tmp_path / "image.png", [tmp_path / "mask.png"], niivue=script, progress=SilentProgress())
+    ) as address:
+        listed = json.loads(get(address, "volumes.json")[1])
+        for entry in listed:
+            assert entry["sides"] is False
+            (tmp_path / entry["file"]).write_bytes(get(address, entry["file"])[1])
+            # with right on the left and anterior on top: the first column on the left, the first row on top
+            np.testing.assert_array_equal(nibabel.load(tmp_path / entry["file"]).affine, np.diag([-1, -1, 1, 1]))
 
 
 def test_the_server_is_deaf_to_all_others(script: Path, volumes: tuple[Path, Path]) -> None:
