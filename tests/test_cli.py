@@ -130,6 +130,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
         module = ModuleType(f"autoseg.pipeline.{name}")
         setattr(module, function or name, stand_in)
         monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr("autoseg.dataset.inputs.require_inputs", lambda images: None)  # there are none
         return called
 
     return install
@@ -358,6 +359,18 @@ def test_predict_hands_on_what_is_given_by_hand_only(fake: Fake) -> None:
     assert main(["predict", "images", "masks", "--deadline", "1.5min"]) == 0
     assert (called["speed"], called["deadline"]) == (None, 90.0)
     assert called["settings"].model_fields_set == set()
+
+
+def test_a_misspelt_folder_is_told_before_anything_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images_new").mkdir()
+    given = [str(tmp_path / "image_new"), str(tmp_path / "masks"), "--model", str(tmp_path / "no.safetensors")]
+    assert main(["predict", *given]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(
+        f"Error: {tmp_path / 'image_new'}: does not exist\nDid you mean {tmp_path / 'images_new'}?"
+    )
+    assert not (tmp_path / "masks").exists()
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,9 @@ def predict(
     Examples: autoseg predict patient.nii.gz masks; autoseg predict images masks --model model.safetensors;
     autoseg predict images masks --speed fast --labels liver,spleen; autoseg predict series masks --format dicom-seg
     """
+    from autoseg.dataset.inputs import require_inputs
+
+    require_inputs(images)  # what is misspelt is told before anything else is said, and before torch is loaded
     progress = console.ready_to_compute(threads=threads)
     from autoseg.pipeline.predict import predict as run
     from autoseg.records import MapKinds, PredictLimits, PredictSettings
@@ -205,7 +208,19 @@ def evaluate(
         Path | None, typer.Argument(metavar="MASKS", help="Masks to score: a folder, or one file.")
     ] = None,
     references: Annotated[
-        Path | None, typer.Argument(metavar="REFERENCES", help="Label maps of the same names.")
+        Path | None,
+        typer.Argument(
+            metavar="REFERENCES", help="Label maps of the same names; a last word such as _seg or -mask may differ."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="IMAGES",
+            help="Images of the masks, as predict was given them: the page draws the worst and best cases over them "
+            "(default: those of the work folder's dataset, where masks were made from them).",
+        ),
     ] = None,
     test: Annotated[
         bool,
@@ -250,7 +265,8 @@ def evaluate(
     --labels-from or the work folder, if there is one. With --lesions every connected component of a label counts as
     one, and is found if a component of the mask overlaps it.
 
-    Examples: autoseg evaluate masks references; autoseg evaluate --test
+    Examples: autoseg evaluate masks references; autoseg evaluate masks references --images images;
+    autoseg evaluate --test
     """
     from autoseg.workspace import Workspace
 
@@ -265,8 +281,10 @@ def evaluate(
 
     load_plugins(use or ())
     if test:
-        if masks is not None or labels_from is not None or output is not None:
-            raise UsageError("--test takes neither MASKS nor --labels-from nor --output", remedy="Leave them out.")
+        if any(given is not None for given in (masks, labels_from, output, images)):
+            raise UsageError(
+                "--test takes neither MASKS nor --labels-from, --output or --images", remedy="Leave them out."
+            )
         options |= {"models": tuple(model or ()), "device": device, "overwrite": overwrite, "use": tuple(use or ())}
         report = _evaluated_test(workspace, options)
     else:
@@ -277,7 +295,7 @@ def evaluate(
                 "--model and --overwrite go with --test only", remedy="Masks are scored as they are; leave it out."
             )
         options |= {"labels_from": labels_from, "output": output}
-        report = _evaluated_masks(masks, references, workspace, options)
+        report = _evaluated_masks(masks, references, images, workspace, options)
     result_tables.show_evaluate(console.results_console(), report, every_case)
     return outcome(report.summary.failures, len(report.summary.cases))
 
@@ -293,15 +311,23 @@ def _evaluated_test(work: Workspace, options: dict[str, Any]) -> EvaluateReport:
     return report
 
 
-def _evaluated_masks(masks: Path, references: Path, work: Workspace, options: dict[str, Any]) -> EvaluateReport:
+def _evaluated_masks(
+    masks: Path, references: Path, images: Path | None, work: Workspace, options: dict[str, Any]
+) -> EvaluateReport:
     """The scores of masks that are there, with their page."""
+    from autoseg.dataset.pairing import images_for, nothing_paired, pair_up
     from autoseg.pipeline.evaluate import evaluate as run
     from autoseg.pipeline.pages import left
     from autoseg.pipeline.result_pages import results_report
 
     progress = options["progress"]
+    if images is not None:  # what is misspelt is told before anything is scored
+        pairs, _ = pair_up(masks, references)
+        if not pairs:
+            raise nothing_paired(masks, references)
+        images_for(images, pairs)
     if options["labels_from"] is None and work.dataset.exists():
         progress.say(f"Labels are named as in {work.root}; --labels-from names another dataset or model.")
     report = run(masks, references, work=work, **options)
-    left(lambda: results_report(masks, references, report.summary, report.output, work), progress)
+    left(lambda: results_report(masks, references, report.summary, report.output, work, images), progress)
     return report

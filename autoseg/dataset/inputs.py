@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from autoseg.dataset.dicom_inputs import dicom_inputs
 from autoseg.dataset.listing import visible_files, visible_folders
-from autoseg.dataset.naming import CHANNEL_NUMBER, data_files, group_images, image_entries, safe_id
+from autoseg.dataset.naming import CHANNEL_NUMBER, data_files, group_images, image_entries, is_label_name, safe_id
 from autoseg.dataset.patients import kind_of
 from autoseg.dataset.readers import ending_of, is_part_of_image, read_geometry, stem_of
 from autoseg.errors import DatasetError, ReadError
@@ -32,9 +33,8 @@ def find_inputs(
     become problems; with `may_lack` a case needs one channel only, and a note tells which are missing.
     Only headers are read. Raises DatasetError where there is nothing to predict at all.
     """
+    require_inputs(images)
     names = tuple(channel_names) or tuple(str(number) for number in range(channels))
-    if not images.exists():
-        raise DatasetError("does not exist", where=images, remedy="Give an image, a folder of images, or a list.")
     problems: list[Problem] = []
     if images.is_dir():
         found = _from_folder(images, channels, names, problems)
@@ -54,6 +54,38 @@ def find_inputs(
         raise DatasetError("holds no image", where=images, remedy="Give a folder with image files.")
     explicit = images.suffix.lower() in LISTS and not images.is_dir()
     return _usable(found, channels, names, problems, may_lack, explicit), problems
+
+
+def require_inputs(images: Path) -> None:
+    """Raise DatasetError where there is nothing of that name, with the nearest name that there is."""
+    if images.exists():
+        return
+    beside = [path.name for path in images.parent.iterdir()] if images.parent.is_dir() else []
+    near = get_close_matches(images.name, beside, n=1)
+    meant = f"Did you mean {images.parent / near[0]}? " if near else ""
+    raise DatasetError("does not exist", where=images, remedy=f"{meant}Give an image, a folder of images, or a list.")
+
+
+def named_images(images: Path, names: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """Images by case id where no model tells how many channels they have; of some only the first channel.
+
+    `images` is what `find_inputs` takes. `names` are of masks: they tell whether a last number is that of a channel.
+    """
+    if images.is_file() and images.suffix.lower() in LISTS:
+        rows = [(str(row.get("case") or ""), row.get("path")) for row in _rows(images)]
+        return {case: (images.parent / str(path),) for case, path in reversed(rows) if case and path}
+    if is_part_of_image(images):
+        return {stem_of(images): (images,)}
+    if images.is_file():
+        return dict(group_images([images], 1).cases)
+    if data_files(images):
+        return dict(group_images(image_entries(images), None, names).cases)
+    found: dict[str, tuple[Path, ...]] = {}
+    for patient in visible_folders(images):
+        files = [path for path in data_files(patient) if not is_label_name(kind_of(path, patient.name))]
+        if files:
+            found[patient.name] = (files[0],)
+    return found or dict(dicom_inputs(images, []))
 
 
 def _from_folder(

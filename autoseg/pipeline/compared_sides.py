@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.naming import data_files
+from autoseg.dataset.pairing import pair_up
 from autoseg.errors import RecordError, UsageError
 from autoseg.evaluation.differences import CaseValues, ScoredSide
 from autoseg.evaluation.paired import values_of
@@ -18,7 +19,7 @@ from autoseg.evaluation.verdicts import METRICS
 from autoseg.files import read_record
 from autoseg.interop.nnunet_summary import is_nnunet_summary, label_names, names_of, nnunet_scores
 from autoseg.model_file import read_header
-from autoseg.pipeline.evaluate import pair_up, score_cases, scoring_tasks
+from autoseg.pipeline.evaluate import score_cases, scoring_tasks
 from autoseg.progress import Progress
 from autoseg.records import CaseScore, Dataset, Summary
 from autoseg.workspace import DEFAULT_PLAN, Workspace

@@ -15,12 +15,11 @@ from autoseg.arrays.components import post_processed
 from autoseg.dataset.checks import labels_place
 from autoseg.dataset.geometry import corner_distance_mm
 from autoseg.dataset.instance_maps import whole_objects
-from autoseg.dataset.label_files import class_files, file_names, labels_of_files, read_reference, with_drawn
+from autoseg.dataset.label_files import file_names, labels_of_files, read_reference, with_drawn
 from autoseg.dataset.layouts import open_dataset
-from autoseg.dataset.listing import visible_folders
-from autoseg.dataset.naming import data_files
-from autoseg.dataset.readers import read_labels, stem_of
-from autoseg.errors import DatasetError, UsageError
+from autoseg.dataset.pairing import nothing_paired, pair_up
+from autoseg.dataset.readers import read_labels
+from autoseg.errors import DatasetError
 from autoseg.evaluation.metrics import score_case
 from autoseg.evaluation.summary import RECEIPT, as_nnunet_summary, summarize
 from autoseg.files import read_record, write_json
@@ -69,7 +68,7 @@ def evaluate(
     workers: int | None = None,
     progress: Progress,
 ) -> EvaluateReport:
-    """Score the masks of a folder (or one mask) against the references of the same names.
+    """Score the masks of a folder (or one mask) against the references that their names go with (`dataset.pairing`).
 
     A reference is a label map, or a folder with one binary file per label. Labels that were not drawn in a case are
     left out there, as the dataset says of it.
@@ -92,9 +91,7 @@ def scoring_tasks(
     """What is to be scored, one at least, and why other cases are not. Raises UsageError where nothing is."""
     pairs, failures = pair_up(masks, references)
     if not pairs:
-        raise UsageError(
-            "no mask has a reference of the same name", where=masks, remedy=f"References are sought in {references}."
-        )
+        raise nothing_paired(masks, references)
     labels, known = _labels(work, labels_from, [reference for _, reference in pairs])
     names = file_names([reference for _, reference in pairs])
     tasks = []
@@ -214,37 +211,6 @@ def evaluated_hashes(pairs: Sequence[tuple[Path, Case]]) -> tuple[str, str]:
     masks = joint_hash({reference.id: short_hash(mask) for mask, reference in pairs})
     references = {reference.id: files_hash(reference.label_paths) for _, reference in pairs}
     return masks, GONE if GONE in references.values() else joint_hash(references)
-
-
-def pair_up(masks: Path, references: Path) -> tuple[list[tuple[Path, Case]], dict[str, str]]:
-    """(mask, reference) by name without ending, and what has no partner; one file each is always a pair."""
-    for path in (masks, references):
-        if not path.exists():
-            raise UsageError("does not exist", where=path, remedy="Name a mask, or a folder of masks.")
-    alone = stem_of(masks)
-    if masks.is_file() and references.is_file():
-        return [(masks, Case(id=alone, images=(), labels=references))], {}
-    if masks.is_file() and references.name == alone:
-        return [(masks, Case(id=alone, images=(), label_files=class_files(references)))], {}
-    found, wanted = _by_name(masks), _references(references)
-    pairs = [(found[case], wanted[case]) for case in sorted(found.keys() & wanted.keys())]
-    failures = dict.fromkeys(sorted(found.keys() - wanted.keys()), "has no reference")
-    if masks.is_dir():
-        failures |= dict.fromkeys(sorted(wanted.keys() - found.keys()), "has no mask")
-    return pairs, failures
-
-
-def _by_name(path: Path) -> dict[str, Path]:
-    return {stem_of(file): file for file in (data_files(path) if path.is_dir() else [path])}
-
-
-def _references(path: Path) -> dict[str, Case]:
-    """References by name: label maps, or where there are none the folders that hold one file per label."""
-    maps = _by_name(path)
-    if maps or not path.is_dir():
-        return {name: Case(id=name, images=(), labels=file) for name, file in maps.items()}
-    by_folder = {folder.name: class_files(folder) for folder in visible_folders(path)}
-    return {name: Case(id=name, images=(), label_files=files) for name, files in by_folder.items() if files}
 
 
 def _labels(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autoseg.dataset.inputs import find_inputs
 from autoseg.dataset.naming import data_files
+from autoseg.dataset.pairing import pair_up
 from autoseg.dataset.readers import stem_of
 from autoseg.errors import AutosegError, UsageError
 from autoseg.evaluation.summary import RECEIPT
@@ -15,7 +16,7 @@ from autoseg.files import file_hash, parse_record, text_hash
 from autoseg.inference.predictor import asked_precision
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import choose_models
-from autoseg.pipeline.evaluate import evaluated_hashes, pair_up
+from autoseg.pipeline.evaluate import evaluated_hashes
 from autoseg.pipeline.mask_folder import PREDICTIONS, MadeMask, input_hash, made_before, read_receipts
 from autoseg.pipeline.origin import Given, Origin, no_receipt
 from autoseg.pipeline.work_origins import of_model, of_plan, of_prepared, of_run, run_of

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from autoseg.dataset.label_files import with_drawn
+from autoseg.dataset.pairing import Pair, images_for, pair_up
 from autoseg.errors import AutosegError, UsageError
 from autoseg.evaluation.summary import read_summary
 from autoseg.files import read_record, write_text
 from autoseg.model_file import read_header
-from autoseg.pipeline.evaluate import pair_up
 from autoseg.pipeline.looks import Scored, compared_all, confusion_of
-from autoseg.pipeline.mask_folder import FAILURES, made_before
+from autoseg.pipeline.mask_folder import FAILURES, MadeMask, input_hash, made_before
 from autoseg.pipeline.pages import page_path
 from autoseg.pipeline.receipts import read_receipt
 from autoseg.pipeline.training_samples import training_samples
@@ -103,13 +103,20 @@ def run_results(work: Workspace, run: Run, *, anonymous: bool = False) -> Path:
     return _write_results(path, title, summary, found, dataset.labels, _calibration(work), anonymous, list(by_id))
 
 
-def results_report(masks: Path, references: Path, summary: Summary, output: Path, work: Workspace | None) -> Path:
-    """The page of scores of a folder of masks, beside the scores."""
+def results_report(
+    masks: Path, references: Path, summary: Summary, output: Path, work: Workspace | None, images: Path | None = None
+) -> Path:
+    """The page of scores of a folder of masks, beside the scores.
+
+    Cases are shown with the images of the place `images`; where none is named, with those of the work folder's dataset.
+    """
     pairs, _ = pair_up(masks, references)
     labels = _scored_labels(summary, work)
-    images = {} if work is None or not work.dataset.exists() else _images(read_record(work.dataset, Dataset))
+    shown = {score.case for scores in to_look_at(summary) for score in scores}
+    drawn = [(mask, case) for mask, case in pairs if case.id in shown]
+    known = images_for(images, pairs) if images is not None else _images_on_record(masks, drawn, work)
     found = {
-        case.id: Scored(mask, with_drawn(case, labels, ()).model_copy(update={"images": images.get(case.id, ())}))
+        case.id: Scored(mask, with_drawn(case, labels, ()).model_copy(update={"images": known.get(case.id, ())}))
         for mask, case in pairs
     }
     path = output.with_suffix(".html")
@@ -163,8 +170,22 @@ def _calibration(work: Workspace) -> Calibration | None:
     return read_header(work.model).calibration if work.model.exists() else None
 
 
-def _images(dataset: Dataset) -> dict[str, tuple[Path, ...]]:
-    return {case.id: case.images for case in (*dataset.cases, *dataset.test_cases)}
+def _images_on_record(masks: Path, pairs: Sequence[Pair], work: Workspace | None) -> dict[str, tuple[Path, ...]]:
+    """The images of cases that the work folder's dataset has by their names.
+
+    An account of masks holds no paths, so that it can go wherever they go, but a hash of what each was made from: an
+    image of the same name that is another one is left out.
+    """
+    if work is None or not work.dataset.exists():
+        return {}
+    dataset = read_record(work.dataset, Dataset)
+    known = {case.id: case for case in (*dataset.cases, *dataset.test_cases)}
+    made = _accounts_of(masks)
+    return {
+        case.id: known[case.id].images
+        for _, case in pairs
+        if case.id in known and (case.id not in made or made[case.id].inputs == input_hash(known[case.id]))
+    }
 
 
 def _scored_labels(summary: Summary, work: Workspace | None) -> Labels:
@@ -200,11 +221,14 @@ def masks_report(masks: Path, images: Mapping[str, tuple[Path, ...]], labels: La
 
 def costs_of(masks: Path) -> dict[str, CaseCost]:
     """Time and memory of each mask of a folder, where that was kept."""
+    return {case: entry.cost for case, entry in _accounts_of(masks).items() if entry.cost is not None}
+
+
+def _accounts_of(masks: Path) -> dict[str, MadeMask]:
     try:
-        made = made_before(masks)
+        return made_before(masks)
     except AutosegError:  # another program's file of that name
         return {}
-    return {case: entry.cost for case, entry in made.items() if entry.cost is not None}
 
 
 def _mask_of(masks: Path, case: str, images: tuple[Path, ...]) -> Scored | None:

@@ -50,6 +50,13 @@ _METRICS = (
 )
 
 
+_NO_IMAGES = (
+    "Where no image of a mask is known, the masks are drawn alone: "
+    "`autoseg evaluate MASKS REFERENCES --images FOLDER` draws them over the images in that folder."
+)
+
+_WHISKERS = "Boxes are quartiles, whiskers reach 1.5 times their distance."
+
 @dataclass(frozen=True, eq=False)
 class Confusion:
     """Voxels of each reference label (row) that each label was predicted for (column), background first."""
@@ -194,7 +201,10 @@ def _looks(summary: Summary, worst: Sequence[Picture], best: Sequence[Picture]) 
     columns = ("image", "reference", "prediction", "errors")
     order = reading((*worst, *best), columns, ", where errors are largest")
     legend = tuple((colour, name) for name, colour in colours_of(tuple(summary.labels)).items())
-    blocks: list[Block] = [Pictures(tuple(worst), f"Worst first. {order}", (*legend[:14], *ERRORS), width=480)]
+    blocks: list[Block] = []
+    if not all(picture.image for picture in (*worst, *best)):
+        blocks.append(Words(_NO_IMAGES))
+    blocks.append(Pictures(tuple(worst), f"Worst first. {order}", (*legend[:14], *ERRORS), width=480))
     if best:
         blocks.append(Pictures(tuple(best), "Best first.", width=480))
     return Section("Worst and best", tuple(blocks))

@@ -15,6 +15,7 @@ from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import WorkspaceError
 from autoseg.files import read_record, write_record
 from autoseg.pipeline.evaluate import evaluate
+from autoseg.pipeline.mask_folder import MadeMask, Predictions, input_hash
 from autoseg.pipeline.pages import left
 from autoseg.pipeline.report import report
 from autoseg.pipeline.result_pages import results_report, run_results, training_report
@@ -107,6 +108,40 @@ def test_evaluate_without_a_work_folder_shows_masks_without_images(planned: Work
     html = results_report(masks, references, summary, output, None).read_text(encoding="utf-8")
     assert html.count("data:image/webp") == 3
     assert "label_1" in html
+    assert "Columns: reference, prediction, errors." in html
+    assert "--images FOLDER" in html
+    images = planned.root.parent / "data" / "imagesTr"
+    shown = results_report(masks, references, summary, output, None, images).read_text(encoding="utf-8")
+    assert "Columns: image, reference, prediction, errors." in shown
+    assert "--images FOLDER" not in shown
+
+
+def test_an_image_of_the_dataset_is_shown_only_where_the_mask_was_made_from_it(
+    planned: Workspace, tmp_path: Path
+) -> None:
+    masks, references, output = tmp_path / "masks", planned.root.parent / "data" / "labelsTr", tmp_path / "scores.json"
+    shutil.copytree(only_run(planned).validation, masks)
+    summary = evaluate(masks, references, work=planned, output=output, workers=0, progress=SILENT).summary
+    dataset = read_record(planned.dataset, Dataset)
+    for right in (True, False):
+        made = {
+            case.id: MadeMask(model="m", options="", inputs=input_hash(case) if right else "another", mask="x")
+            for case in dataset.cases
+        }
+        write_record(masks / "predictions.json", Predictions(masks=made))
+        html = results_report(masks, references, summary, output, planned).read_text(encoding="utf-8")
+        assert ("Columns: image, reference" in html) == right
+
+
+def test_evaluate_by_command_shows_images_that_are_named(planned: Workspace, tmp_path: Path) -> None:
+    masks, data = only_run(planned).validation, planned.root.parent / "data"
+    words = ["evaluate", str(masks), str(data / "labelsTr"), "--output", str(tmp_path / "s.json"), "--workers", "1"]
+    words += ["--work", str(tmp_path / "none")]
+    assert cli.main([*words, "--images", str(data / "imagesTr")]) == 2  # there are cases without a mask
+    assert "Columns: image, reference" in (tmp_path / "s.html").read_text(encoding="utf-8")
+    (tmp_path / "s.json").unlink()
+    assert cli.main([*words, "--images", str(data / "imagesTrr")]) == 1
+    assert not (tmp_path / "s.json").exists()  # told before anything is scored
 
 
 def test_report_makes_every_page_again(planned: Workspace) -> None:
