@@ -94,5 +94,5 @@ def _write_dataset(
     require_own(path)
     names = names_for([case.id for case in dataset.cases], anonymous)
     sample = Sample() if fingerprint is None else sample_of(dataset, fingerprint, names)
-    write_page(path, dataset_page(dataset.name, fingerprint, problems, sample, names))
+    write_page(path, dataset_page(dataset.name, fingerprint, problems, sample, names, dataset.root))
     return path

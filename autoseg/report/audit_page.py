@@ -18,6 +18,7 @@ from autoseg.report.page import (
     Section,
     Words,
     beginning,
+    called,
     number,
     sections,
     table,
@@ -84,7 +85,7 @@ def _queue(audit: Audit, names: Names) -> tuple[Block, ...]:
 def _case_row(rank: int, case: AuditedCase, names: Names) -> tuple[Cell, ...]:
     return (
         number(float(rank), 0),
-        word(names(case.case)),
+        called(names(case.case)),
         number(case.suspicion, 1, _kind(case.suspicion)),
         word(case.label or NOTHING),
         word(case.kind or NOTHING, "whole"),
@@ -131,7 +132,7 @@ def _places(places: Sequence[AuditedPlace], names: Names) -> tuple[Block, ...]:
     rows = [
         (
             number(float(rank), 0),
-            word(names(place.case)),
+            called(names(place.case)),
             number(place.suspicion, 1, _kind(place.suspicion)),
             word(place.reference),
             word(place.model),
@@ -168,6 +169,6 @@ def _left_out(audit: Audit, names: Names) -> tuple[Block, ...]:
     if audit.not_held_out:
         blocks.append(Words(f"{audit.not_held_out} cases are held out by no finished fold.", "doubt"))
     if audit.failures:
-        rows = [(word(names(case)), word(names.words(why, "failed"), "bad")) for case, why in audit.failures.items()]
+        rows = [(called(names(case)), word(names.words(why, "failed"), "bad")) for case, why in audit.failures.items()]
         blocks += beginning(("case", "why"), rows, "audit.json has all.")
     return tuple(blocks)

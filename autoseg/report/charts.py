@@ -111,6 +111,11 @@ def box_plots(
     return svg(width, height, f"{value_label} per group: {', '.join(groups)}", parts)
 
 
+def has_boxes(groups: Mapping[str, Sequence[Dot]]) -> bool:
+    """Whether `box_plots` draws a box for any group, or dots alone."""
+    return any(len(dots) >= _FEWEST_FOR_A_BOX for dots in groups.values())
+
+
 def histogram(
     values: Sequence[float], x_label: str, y_label: str = "cases", *, width: int = 340, height: int = 190
 ) -> Markup:

@@ -19,6 +19,7 @@ from autoseg.report.page import (
     Section,
     Words,
     beginning,
+    called,
     number,
     sections,
     table,
@@ -187,7 +188,7 @@ def _cases(comparison: Comparison, metric: Metric, names: Names) -> tuple[Block,
     found = sorted(comparison.cases, key=lambda case: _spread(comparison, case), reverse=True)
     rows = [
         (
-            word(names(case)),
+            called(names(case)),
             *(number(comparison.cases[case][side], metric.digits) for side in sides),
             number(_spread(comparison, case), metric.digits + 1),
         )

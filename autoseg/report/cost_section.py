@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autoseg.records import CaseCost
-from autoseg.report.page import Facts, Names, Section, beginning, number, word
+from autoseg.report.page import Facts, Names, Section, beginning, called, number
 
 _GB = 1e9
 
@@ -32,7 +32,7 @@ def cost_section(costs: Mapping[str, CaseCost], names: Names) -> Section | None:
     facts += [("of the GPU (GB)", f"{max(device.values()) / _GB:.2f}")] if device else []
     rows = [
         (
-            word(names(case)),
+            called(names(case)),
             *(number(cost.seconds.get(key), 2) for key, _ in _STAGES),
             number(sum(cost.seconds.values()), 2),
             *(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autoseg.records import Fingerprint, Problem
 from autoseg.report.chart_parts import Dot, Line
@@ -22,6 +23,7 @@ from autoseg.report.page import (
     Section,
     Words,
     beginning,
+    called,
     joined,
     number,
     sections,
@@ -54,6 +56,7 @@ def dataset_page(
     problems: Sequence[Problem] | None,
     sample: Sample,
     names: Names,
+    root: Path = Path(),
 ) -> Page:
     """The page of a dataset.
 
@@ -63,16 +66,17 @@ def dataset_page(
         problems: findings; None where nobody looked for any.
         sample: pictures and intensities of a few cases.
         names: how to call the cases.
+        root: the dataset's folder, by which files are called.
     """
     cases = 0 if fingerprint is None else len(fingerprint.cases)
-    found = Section("Findings", _findings(problems, names)) if problems is not None else None
+    found = Section("Findings", _findings(problems, names, root)) if problems is not None else None
     if fingerprint is None:
         return Page("dataset", names.words(title, "Dataset"), "No case can be used.", sections(found))
     odd = outliers(fingerprint)
     return Page(
         kind="dataset",
         title=names.words(title, "Dataset"),
-        subtitle=f"{cases} cases{_left_out(problems)}, {len(fingerprint.labels.foreground)} labels, "
+        subtitle=f"{cases} cases{_left_out(fingerprint, problems)}, {len(fingerprint.labels.foreground)} labels, "
         f"channels: {', '.join(fingerprint.channels)}.",
         sections=sections(
             Section("At a glance", (_facts(fingerprint, problems, odd), *_labels(fingerprint))),
@@ -93,14 +97,22 @@ def dataset_page(
     )
 
 
-def _left_out(problems: Sequence[Problem] | None) -> str:
-    """How many cases the page says nothing of, since they cannot be used."""
+def _left_out(fingerprint: Fingerprint, problems: Sequence[Problem] | None) -> str:
+    """How many cases the page says nothing of, in words."""
+    count = len(_unusable(fingerprint, problems))
+    return f" that can be used, {count} more with errors" if count else ""
+
+
+def _unusable(fingerprint: Fingerprint, problems: Sequence[Problem] | None) -> set[str]:
+    """The cases that cannot be used, so that nothing is known of them but their errors."""
     bad = {problem.case for problem in problems or () if problem.severity == "error" and problem.case}
-    return f" that can be used, {len(bad)} more with errors" if bad else ""
+    return bad - {case.case for case in fingerprint.cases}
 
 
 def _facts(fingerprint: Fingerprint, problems: Sequence[Problem] | None, odd: Mapping[str, object]) -> Facts:
-    facts = [("cases", str(len(fingerprint.cases))), ("labels", str(len(fingerprint.labels.foreground)))]
+    used, unusable = len(fingerprint.cases), len(_unusable(fingerprint, problems))
+    cases = f"{used} of {used + unusable}" if unusable else str(used)
+    facts = [("cases", cases), ("labels", str(len(fingerprint.labels.foreground)))]
     if problems is not None:
         for severity in ("error", "warning"):
             facts.append((f"{severity}s", str(sum(problem.severity == severity for problem in problems))))
@@ -118,23 +130,28 @@ def _labels(fingerprint: Fingerprint) -> tuple[Block, ...]:
     return (table(columns, rows),)
 
 
-def _findings(problems: Sequence[Problem] | None, names: Names) -> tuple[Block, ...]:
+def _findings(problems: Sequence[Problem] | None, names: Names, root: Path) -> tuple[Block, ...]:
     if not problems:
         return (Words("Nothing is wrong with it.", "good"),)
-    rows = [_finding(problem, names) for problem in problems[:_MOST_FINDINGS]]
+    rows = [_finding(problem, names, root) for problem in problems[:_MOST_FINDINGS]]
     more = len(problems) - len(rows)
     rest = (Words(f"{more} more: `autoseg check` lists all."),) if more else ()
     return (table(("severity", "finding", "case", "what", "what to do"), rows), *rest)
 
 
-def _finding(problem: Problem, names: Names) -> tuple[Cell, ...]:
+def _finding(problem: Problem, names: Names, root: Path) -> tuple[Cell, ...]:
+    what = problem.what if problem.file is None else f"{_relative(problem.file, root)}: {problem.what}"
     return (
         word(problem.severity, _SEVERITY[problem.severity]),
         word(problem.kind),
-        word("" if problem.case is None else names(problem.case)),
-        word(names.words(problem.what, "")),
+        called("" if problem.case is None else names(problem.case)),
+        word(names.words(what, "")),
         word(names.words(problem.remedy, "")),
     )
+
+
+def _relative(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
 
 
 def _geometry(fingerprint: Fingerprint) -> tuple[Block, ...]:
@@ -202,7 +219,7 @@ def _intensities(fingerprint: Fingerprint, sample: Sample) -> tuple[Block, ...]:
 def _outliers(odd: Mapping[str, tuple[str, ...]], cases: int, names: Names) -> tuple[Block, ...]:
     if not odd:
         return (Words(f"None of the {cases} cases lies far from the others.", "good"),)
-    rows = [(word(names(case)), word("; ".join(told), "doubt")) for case, told in sorted(odd.items())]
+    rows = [(called(names(case)), word("; ".join(told), "doubt")) for case, told in sorted(odd.items())]
     rule = "Further than three times the distance of the quartiles from the nearer one, on a logarithmic scale."
     return (Words(rule), *beginning(("case", "what is far out"), rows, "the table of cases says how many in each."))
 
@@ -221,7 +238,7 @@ def _cases(fingerprint: Fingerprint, odd: Mapping[str, tuple[str, ...]], names: 
     columns = ("case", "shape", "spacing (mm)", "stored as", *(f"{label} (ml)" for label in labels), "far out")
     rows = [
         (
-            word(names(case.case)),
+            called(names(case.case)),
             word(joined(case.shape)),
             word(joined(case.spacing, 2)),
             word(case.orientation),

@@ -31,6 +31,9 @@ GENERATOR = '<meta name="generator" content="autoseg'
 #: Rows of a table at most, so that no page outgrows what can be mailed: a row has some 300 bytes.
 MOST_ROWS = 2000
 
+#: Letters of a name that stays on one line.
+MOST_ON_A_LINE = 32
+
 #: What stands where there is no figure.
 NOTHING = "–"
 
@@ -41,7 +44,7 @@ class Cell:
 
     text: str
     order: float | str | None = None  # None: nothing, and last however the table is sorted
-    kind: str = ""  # "good", "bad" or "doubt" are marked, "whole" stays on one line
+    kind: str = ""  # "good", "bad" or "doubt" are marked, "whole" stays on one line, "name" breaks at separators
     link: str = ""  # another page beside this one: only the list of reports has any
 
     @property
@@ -87,11 +90,11 @@ class Picture:
     uri: str
     title: str
     caption: str = ""
+    sides: bool = False  # whether it marks the sides of the patient
+    image: bool = True  # whether it shows the image, or masks alone
 
 
 @dataclass(frozen=True)
-    sides: bool = False  # whether it marks the sides of the patient
-    image: bool = True  # whether it shows the image, or masks alone
 class Pictures:
     """Pictures side by side, as many as fit."""
 
@@ -151,6 +154,11 @@ def word(text: object, kind: str = "") -> Cell:
     return Cell(str(text), str(text).casefold(), kind)
 
 
+def called(name: str) -> Cell:
+    """The name of a case: on one line, or where it is long broken at its separators."""
+    return word(name, "whole" if len(name) <= MOST_ON_A_LINE else "name")
+
+
 def joined(values: Sequence[float], digits: int = 0, sign: str = " × ") -> str:
     """Sizes per axis: "40 × 56 × 40"."""
     return sign.join(f"{value:.{digits}f}" for value in values)
@@ -187,12 +195,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["told"] = told
+    environment.filters["parted"] = parted
     return environment
 
 
 def told(text: str) -> Markup:
     """Words with `commands` in them, which are set apart; all else is escaped."""
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def parted(name: str) -> Markup:
+    """A name that may be broken behind its separators, and nowhere else."""
+    return Markup(re.sub(r"([-_./\\ ]+)", r"\1<wbr>", str(escape(name))))
 
 
 def render(page: Page) -> str:

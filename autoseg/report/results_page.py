@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autoseg.records import Calibration, CaseCost, CaseScore, LabelScore, Summary
 from autoseg.report.chart_parts import Dot
-from autoseg.report.charts import box_plots, heat_table, reliability, scatter
+from autoseg.report.charts import box_plots, has_boxes, heat_table, reliability, scatter
 from autoseg.report.cost_section import cost_section
 from autoseg.report.counted_sections import lesions_section, objects_section
 from autoseg.report.page import (
@@ -28,6 +28,7 @@ from autoseg.report.page import (
     Section,
     Words,
     beginning,
+    called,
     number,
     sections,
     table,
@@ -49,13 +50,13 @@ _METRICS = (
     ("assd_mm", "average surface distance (mm)", None),
 )
 
-
 _NO_IMAGES = (
     "Where no image of a mask is known, the masks are drawn alone: "
     "`autoseg evaluate MASKS REFERENCES --images FOLDER` draws them over the images in that folder."
 )
 
 _WHISKERS = "Boxes are quartiles, whiskers reach 1.5 times their distance."
+
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
@@ -168,8 +169,8 @@ def _plots(summary: Summary, names: Names) -> tuple[Block, ...]:
         groups = {name: dots for name, dots in groups.items() if dots}
         if groups:
             row = 46 if len(groups) <= 12 else 26
-            whiskers = "Boxes are quartiles, whiskers reach 1.5 times their distance." if field == "dice" else ""
-            blocks.append(Figure(box_plots(groups, title, value=span, row=row), whiskers))
+            told = _WHISKERS if field == "dice" and has_boxes(groups) else ""
+            blocks.append(Figure(box_plots(groups, title, value=span, row=row), told))
     return tuple(blocks)
 
 
@@ -255,7 +256,7 @@ def _failures(summary: Summary, names: Names) -> tuple[Block, ...]:
     if not summary.failures:
         return (Words("Every case has a score.", "good"),)
     rows = [
-        (word(names(case)), word(names.words(why, "failed"), "bad")) for case, why in sorted(summary.failures.items())
+        (called(names(case)), word(names.words(why, "failed"), "bad")) for case, why in sorted(summary.failures.items())
     ]
     return beginning(("case", "why"), rows, "summary.json has all.")
 
@@ -264,7 +265,7 @@ def _cases(summary: Summary, names: Names) -> tuple[Block, ...]:
     labelled = [(case, label, score) for case in summary.cases for label, score in case.labels.items()]
     if len(labelled) > MOST_ROWS:
         rows = [
-            (word(names(case.case)), number(mean_dice(case)), number(len(case.labels), 0)) for case in summary.cases
+            (called(names(case.case)), number(mean_dice(case)), number(len(case.labels), 0)) for case in summary.cases
         ]
         rows_are_cases = Words("A row is a case: the CSV file beside this page has every label.")
         return (
@@ -277,7 +278,7 @@ def _cases(summary: Summary, names: Names) -> tuple[Block, ...]:
 
 def _score_row(case: str, label: str, score: LabelScore) -> tuple[Cell, ...]:
     return (
-        word(case),
+        called(case),
         word(label),
         number(score.dice, kind=_quality(score.dice)),
         number(score.nsd),

@@ -17,6 +17,7 @@ from autoseg.report.page import (
     Pictures,
     Section,
     beginning,
+    called,
     number,
     sections,
     word,
@@ -74,7 +75,7 @@ def _queue(found: Suggestions, names: Names) -> tuple[Block, ...]:
 def _row(rank: int, one: Suggested, so_far: float, names: Names) -> tuple[Cell, ...]:
     return (
         number(float(rank), 0),
-        word(names(one.case)),
+        called(names(one.case)),
         word(f"{one.axis} = {one.slice}" if one.axis else NOTHING, "whole"),
         _percent(one.gain),
         _percent(so_far),
@@ -108,5 +109,5 @@ def _pictures(found: Sequence[Picture], labels: Sequence[str]) -> tuple[Block, .
 def _left_out(found: Suggestions, names: Names) -> tuple[Block, ...]:
     if not found.failures:
         return ()
-    rows = [(word(names(case)), word(names.words(why, "failed"), "bad")) for case, why in found.failures.items()]
+    rows = [(called(names(case)), word(names.words(why, "failed"), "bad")) for case, why in found.failures.items()]
     return beginning(("case", "why"), rows, "suggestions.json has all.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -49,8 +50,8 @@ from autoseg.report.pictures import comparison, thumbnail
 from autoseg.report.plan_page import plan_page
 from autoseg.report.predictions_page import predictions_page
 from autoseg.report.results_page import Confusion, results_page
-from autoseg.report.suggest_page import suggest_page
 from autoseg.report.slices import Look
+from autoseg.report.suggest_page import suggest_page
 from autoseg.report.training_page import training_page
 
 EVIL = '<img src=x onerror="alert(1)">'
@@ -212,8 +213,13 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
     """One page of each kind."""
     names = names_for([*CASES, "lost-Smith"], anonymous)
     problems = (
-        Problem(severity="error", kind="missing-label", what=f"/home/smith/{EVIL}", remedy="Restore.", case=CASES[1]),
-        Problem(severity="warning", kind="odd-size", what="far off", remedy="Look at it."),
+        Problem(
+            severity="error", kind="missing-label", what=f"/home/smith/{EVIL}", remedy="Restore.", case="lost-Smith"
+        ),
+        Problem(
+            severity="warning", kind="label-without-image", what="has no image", remedy="Look at it.",
+            file=Path("/home/smith/data/labelsTr/one-Smith.nii.gz"),
+        ),
     )  # fmt: skip
     thumbnails = tuple(thumbnail(look(names(case)), {"liver": (1,), "kidney": (2,)}) for case in CASES[:3])
     histograms = {"CT": {"liver": ([0.0, 1.0, 2.0], [0.2, 0.5, 0.3]), "kidney": ([0.0, 1.0, 2.0], [0.1, 0.1, 0.8])}}
@@ -232,7 +238,9 @@ def all_pages(anonymous: bool = False) -> dict[str, Page]:
         "audit": audit_page(audit(), ("liver", "kidney"), pictures(names), pictures(names), names),
         "suggest": suggest_page(suggestions(), ("liver", "kidney"), pictures(names), names),
         "plan": plan_page(plan(), None, (), names),
-        "dataset": dataset_page("Data of Smith", fingerprint(), problems, Sample(thumbnails, histograms), names),
+        "dataset": dataset_page(
+            "Data of Smith", fingerprint(), problems, Sample(thumbnails, histograms), names, Path("/home/smith/data")
+        ),
         "training": training_page(
             "Training of Smith", epochs(), settings, receipt, summary(), None, None, ("liver", "kidney"), names
         ),
