@@ -70,11 +70,11 @@ class ReviewRow:
 
     @property
     def order(self) -> tuple[int, float, str]:
-        """Worst first: what no figure can be believed of, then the lowest."""
+        """Worst first: what no figure can be believed of, then what has a reason to look, then the others by figure."""
         if self.confidence is None:
             return (0, 0.0, self.case)
         likely = self.confidence if self.expected is None else self.expected.dice
-        return (0 if self.unlike else 1, likely, self.case)
+        return (0 if self.unlike else 1 if self.reasons else 2, likely, self.case)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def case_trust(seen: CaseEvidence, unlike: Sequence[str], knowledge: Knowledge) 
         evidence={name: seen.evidence[name] for name in names if name in seen.evidence},
         volumes={name: seen.volumes[name] for name in names if name in seen.volumes},
     )
-    found = [name for name in names if _found(kept, name)]
+    found = [name for name in names if kept.found(name)]
     return CaseTrust(
         seen=kept,
         unlike=tuple(unlike),
@@ -115,25 +115,18 @@ def case_trust(seen: CaseEvidence, unlike: Sequence[str], knowledge: Knowledge) 
 
 
 def review_rows(cases: Mapping[str, CaseTrust]) -> tuple[ReviewRow, ...]:
-    """The review queue: every case, worst first, with the reasons."""
+    """The review queue: every case, those with a reason to look first, the worst of them before the others."""
     return tuple(sorted((_review_row(case, trust) for case, trust in cases.items()), key=lambda row: row.order))
 
 
 def _review_row(case: str, trust: CaseTrust) -> ReviewRow:
-    found = [name for name in trust.seen.volumes if _found(trust.seen, name)]
-    sure = [value for name in found if (value := trust.seen.evidence[name].confidence) is not None]
     return ReviewRow(
         case=case,
         expected=trust.expected_mean,
-        confidence=sum(sure) / len(sure) if sure else None,
+        confidence=trust.seen.confidence,
         reasons=(*trust.unlike, *trust.reasons),
         unlike=bool(trust.unlike),
     )
-
-
-def _found(seen: CaseEvidence, name: str) -> bool:
-    volume = seen.volumes.get(name)
-    return volume is not None and volume.voxels > 0 and name in seen.evidence
 
 
 def _reasons(seen: CaseEvidence, found: Sequence[str], knowledge: Knowledge) -> Iterator[str]:

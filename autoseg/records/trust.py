@@ -40,6 +40,18 @@ class CaseEvidence(Record):
     evidence: dict[str, LabelEvidence] = Field(default_factory=dict)
     volumes: dict[str, LabelVolume] = Field(default_factory=dict)
 
+    def found(self, name: str) -> bool:
+        """Whether the mask has any of a label."""
+        volume = self.volumes.get(name)
+        return volume is not None and volume.voxels > 0 and name in self.evidence
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean over the labels that were found; None where nothing was."""
+        found = (self.evidence[name].confidence for name in self.volumes if self.found(name))
+        sure = [value for value in found if value is not None]
+        return sum(sure) / len(sure) if sure else None
+
 
 class DiceRegression(Record):
     """Expected Dice of one label from what is seen without a reference; see `evaluation.expected_dice`.

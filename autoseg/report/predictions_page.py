@@ -22,6 +22,7 @@ from autoseg.report.page import (
     Section,
     Words,
     beginning,
+    called,
     number,
     sections,
     word,
@@ -54,7 +55,7 @@ def predictions_page(
         title=names.words(title, "Masks"),
         subtitle=f"{len(trusts)} masks, {len(failures)} failed.",
         sections=sections(
-            Section("To look at first", _review(trusts, names), "What the model itself is least sure of stands first."),
+            Section("To look at first", _review(trusts, names), _order(trusts)),
             Section("Looks", _looks(pictures, labels)),
             Section("Volumes", _volumes(trusts, names), "A dot is a case."),
             Section("Expected quality", _expected(trusts)),
@@ -68,20 +69,34 @@ def predictions_page(
 def _review(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:
     doubted = sum(bool(trust.reasons or trust.unlike) for trust in trusts.values())
     facts = Facts((("masks", str(len(trusts))), ("with a reason to look", str(doubted))))
-    rows = [_review_row(position, names(case), trust) for position, (case, trust) in enumerate(trusts.items(), start=1)]
-    columns = ("place", "case", "expected Dice", "unlike the training data", "why")
-    return (facts, *beginning(columns, rows, "review.csv has all.")) if rows else ()
+    if not trusts:
+        return ()
+    columns: dict[str, list[Cell]] = {
+        "place": [number(float(place), 0) for place in range(1, len(trusts) + 1)],
+        "case": [called(names(case)) for case in trusts],
+    }
+    if _expects(trusts):
+        means = (trust.expected_mean for trust in trusts.values())
+        columns["expected Dice"] = [Cell(NOTHING) if mean is None else Cell(str(mean), mean.dice) for mean in means]
+    else:
+        columns["confidence"] = [number(trust.seen.confidence, 2) for trust in trusts.values()]
+    if any(trust.unlike for trust in trusts.values()):
+        columns["unlike the training data"] = [word("; ".join(trust.unlike), "bad") for trust in trusts.values()]
+    if any(trust.reasons for trust in trusts.values()):
+        columns["why"] = [word("; ".join(trust.reasons), "doubt") for trust in trusts.values()]
+    rows = list(zip(*columns.values(), strict=True))
+    return (facts, *beginning(tuple(columns), rows, "review.csv has all."))
 
 
-def _review_row(position: int, case: str, trust: CaseTrust) -> tuple[Cell, ...]:
-    mean = trust.expected_mean
-    return (
-        number(float(position), 0),
-        word(case),
-        Cell(NOTHING) if mean is None else Cell(str(mean), mean.dice),
-        word("; ".join(trust.unlike), "bad"),
-        word("; ".join(trust.reasons), "doubt"),
-    )
+def _order(trusts: Mapping[str, CaseTrust]) -> str:
+    """By what the cases are ordered."""
+    figure = "the lowest expected Dice" if _expects(trusts) else "the lowest confidence"
+    return f"Cases with a reason to look stand first; among them, and among the others, those with {figure}."
+
+
+def _expects(trusts: Mapping[str, CaseTrust]) -> bool:
+    """Whether the Dice to be expected is known of any case."""
+    return any(trust.expected_mean is not None for trust in trusts.values())
 
 
 def _looks(pictures: Sequence[Picture], labels: Sequence[str]) -> tuple[Block, ...]:
@@ -110,7 +125,7 @@ def _expected(trusts: Mapping[str, CaseTrust]) -> tuple[Block, ...]:
 def _failures(failures: Mapping[str, str], names: Names) -> tuple[Block, ...]:
     if not failures:
         return (Words("Every case has a mask.", "good"),)
-    rows = [(word(names(case)), word(names.words(why, "failed"), "bad")) for case, why in sorted(failures.items())]
+    rows = [(called(names(case)), word(names.words(why, "failed"), "bad")) for case, why in sorted(failures.items())]
     return beginning(("case", "why"), rows, "failures.json has all.")
 
 
@@ -121,7 +136,7 @@ def _table(trusts: Mapping[str, CaseTrust], names: Names) -> tuple[Block, ...]:
             told = trust.seen.evidence.get(label)
             rows.append(
                 (
-                    word(names(case)),
+                    called(names(case)),
                     word(label),
                     number(volume.ml, 3),
                     number(volume.components, 0),

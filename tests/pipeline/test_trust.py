@@ -111,6 +111,18 @@ def test_worst_first() -> None:
     assert rows[1].reasons == ("spacing unlike training: 9 mm",)
 
 
+def test_a_reason_to_look_comes_before_a_low_figure_without_one() -> None:
+    cases = {
+        "low": CaseTrust(seen=seen(liver=(0.6, 0.9, 1500))),
+        "odd": CaseTrust(
+            seen=seen(liver=(0.9, 0.5, 1500)), reasons=("low confidence at the boundary of liver (0.50)",)
+        ),
+        "worse": CaseTrust(seen=seen(liver=(0.8, 0.4, 1500)), reasons=("liver touches the border (superior)",)),
+        "strange": CaseTrust(seen=seen(liver=(0.99, 0.9, 1500)), unlike=("spacing unlike training: 9 mm",)),
+    }
+    assert [row.case for row in review_rows(cases)] == ["strange", "worse", "odd", "low"]
+
+
 def test_without_expected_dice_confidence_decides() -> None:
     cases = {str(sure): CaseTrust(seen=seen(liver=(sure, 0.9, 1500))) for sure in (0.99, 0.5, 0.8)}
     assert [row.case for row in review_rows(cases)] == ["0.5", "0.8", "0.99"]

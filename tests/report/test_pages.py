@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from markupsafe import escape
 from PIL import Image
-from report_builders import CASES, EVIL, all_pages, epochs, fingerprint, summary
+from report_builders import CASES, EVIL, all_pages, epochs, fingerprint, pictures, summary
 
 from autoseg.errors import UsageError
 from autoseg.pipeline.looks import THUMBNAILS
-from autoseg.records import CaseCost, CaseEvidence, CaseTrust, LabelEvidence, LabelVolume, TrainSettings
+from autoseg.records import CaseCost, CaseEvidence, CaseTrust, Expectation, LabelEvidence, LabelVolume, TrainSettings
 from autoseg.report.cost_section import cost_section
 from autoseg.report.dataset_page import Sample, dataset_page
 from autoseg.report.outliers import far_out, outliers
@@ -29,8 +29,10 @@ from autoseg.report.page import (
     Section,
     Table,
     Words,
+    called,
     names_for,
     number,
+    parted,
     render,
     table,
     told,
@@ -41,9 +43,9 @@ from autoseg.report.pictures import comparison, thumbnail
 from autoseg.report.predictions_page import predictions_page
 from autoseg.report.results_csv import as_csv
 from autoseg.report.results_page import BEST, WORST, results_page, to_look_at
+from autoseg.report.slices import Look
 from autoseg.report.training_page import training_page
 
-from autoseg.report.slices import Look
 KINDS = ("plan", "dataset", "training", "results", "comparison", "masks", "audit", "suggest", "diagnosis")
 
 #: HTML elements without an end.
@@ -140,6 +142,66 @@ def test_a_label_has_the_colour_of_its_place_in_the_training_page() -> None:
 
 def test_the_page_of_a_dataset_says_how_many_cases_it_leaves_out() -> None:
     assert "12 cases that can be used, 1 more with errors, 2 labels" in all_pages()["dataset"].subtitle
+
+
+def test_the_facts_of_a_dataset_say_of_how_many_cases() -> None:
+    (facts,) = (block for block in all_pages()["dataset"].sections[0].blocks if isinstance(block, Facts))
+    assert dict(facts.members)["cases"] == "12 of 13"
+    whole = dataset_page("whole", fingerprint(), (), Sample(), names_for((), False))
+    (facts,) = (block for block in whole.sections[0].blocks if isinstance(block, Facts))
+    assert dict(facts.members)["cases"] == "12"
+
+
+def test_a_finding_names_its_file_as_the_terminal_does() -> None:
+    findings = next(section for section in all_pages()["dataset"].sections if section.title == "Findings")
+    (rows,) = (block for block in findings.blocks if isinstance(block, Table))
+    assert rows.rows[1][3].text == "labelsTr/one-Smith.nii.gz: has no image"
+
+
+def test_names_of_cases_stay_on_a_line_or_break_at_separators() -> None:
+    assert called("scan_005").kind == "whole"
+    long = "patient-0001_study-2020.03.04_a-very-long-series"
+    assert called(long).kind == "name"
+    html = render(Page("t", "t", "t", (Section("t", (table(("a", "case"), [[word("x"), called(long)]]),)),)))
+    assert "patient-<wbr>0001_<wbr>study-<wbr>2020.<wbr>03.<wbr>04_<wbr>a-<wbr>very-<wbr>long-<wbr>series</td>" in html
+    assert parted("a&b_<c>") == "a&amp;b_<wbr>&lt;c&gt;"
+
+
+def test_boxes_are_spoken_of_only_where_there_are_some() -> None:
+    for count, spoken in ((4, False), (12, True)):
+        page = results_page("t", summary(CASES[:count]), (), (), None, None, {}, names_for(CASES, False))
+        assert ("Boxes are quartiles" in render(page)) == spoken
+
+
+def test_masks_without_an_image_say_how_to_get_one() -> None:
+    shown = pictures(names_for((), False))
+    alone = tuple(replace(picture, image=False) for picture in shown)
+    for given, told_of in ((shown, False), (alone, True)):
+        page = render(results_page("t", summary(), given, (), None, None, {}, names_for(CASES, False)))
+        assert ("--images FOLDER" in page) == told_of
+        assert ("Columns: image, reference" in page) != told_of
+
+
+def review(trusts: dict[str, CaseTrust]) -> tuple[Table, str]:
+    page = predictions_page("t", trusts, {}, (), ("liver",), {}, names_for((), False))
+    section = next(section for section in page.sections if section.title == "To look at first")
+    return next(block for block in section.blocks if isinstance(block, Table)), section.lead
+
+
+def test_the_queue_shows_what_its_order_is_by_and_no_empty_column() -> None:
+    seen = CaseEvidence(
+        volumes={"liver": LabelVolume(voxels=9, ml=1.0, components=1)},
+        evidence={"liver": LabelEvidence(confidence=0.876)},
+    )
+    rows, lead = review({"a": CaseTrust(seen=seen, reasons=("low",)), "b": CaseTrust(seen=seen)})
+    assert rows.columns == ("place", "case", "confidence", "why")
+    assert [cell.text for cell in rows.rows[1]] == ["2", "b", "0.88", ""]
+    assert "lowest confidence" in lead
+    known = CaseTrust(seen=seen, expected_mean=Expectation(dice=0.9, low=0.8, high=0.95), unlike=("far off",))
+    rows, lead = review({"a": known, "b": CaseTrust(seen=seen)})
+    assert rows.columns == ("place", "case", "expected Dice", "unlike the training data")
+    assert [row[2].text for row in rows.rows] == ["0.90 (0.80 to 0.95)", "–"]
+    assert "lowest expected Dice" in lead
 
 
 def test_figures_are_sorted_as_figures_and_what_is_absent_says_so() -> None:
