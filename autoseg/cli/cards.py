@@ -39,8 +39,10 @@ def show_info(console: Console, report: InfoReport) -> None:
     header = report.header
     tables.show_table(console, f"Model {report.path}", ("what", "value"), _facts(report))
     _show_measured(console, header)
-    if header.card is not None:
-        show_compared(console, header.card.compared, "What it was compared with")
+    if report.compared:
+        show_compared(console, report.compared, "What it was compared with")
+    if not report.own_names and any("(plan " in row.name for row in report.compared):
+        say(console, "Plans are numbered: their names stay in the work folder, where the file may go to others.")
     say(console, "Limits", "bold")
     for words in report.limits:
         say(console, f"  {words}")

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.errors import ModelError
+from autoseg.errors import AutosegError, ModelError
+from autoseg.files import file_hash, read_record
 from autoseg.model_file import count_parameters, read_header
-from autoseg.records import Configuration, ModelHeader, TrainingData
+from autoseg.pipeline.selected import DIGITS
+from autoseg.records import Compared, Configuration, ModelHeader, Selection, TrainingData
 from autoseg.workspace import Workspace
 
 #: Training cases below which a model has seen little.
@@ -29,6 +31,8 @@ class InfoReport:
     size_bytes: int
     parameters: dict[str, int]  # by member
     limits: tuple[str, ...]  # in words
+    compared: tuple[Compared, ...] = ()  # with whom it was compared, the chosen one first
+    own_names: bool = False  # whether those are called as in the work folder; else their plans are numbered
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain JSON; the path is not part of it."""
@@ -52,7 +56,22 @@ def info(model: Path | None, work: Workspace) -> InfoReport:
     if path.is_dir():
         path = path / "model.safetensors"
     header = read_header(path)
-    return InfoReport(path, header, path.stat().st_size, count_parameters(path), tuple(limits(header)))
+    told = _named_in(work, path)
+    compared = told or (() if header.card is None else header.card.compared)
+    size, parameters = path.stat().st_size, count_parameters(path)
+    return InfoReport(path, header, size, parameters, tuple(limits(header)), compared, bool(told))
+
+
+def _named_in(work: Workspace, path: Path) -> tuple[Compared, ...]:
+    """What the file was compared with, by the names of the work folder's plans, which stay out of the file itself.
+
+    Nothing where the work folder's selection is of another file, or cannot be read.
+    """
+    try:
+        known = read_record(work.selection, Selection) if work.selection.exists() else None
+        return known.compared if known is not None and known.bundle == file_hash(path, DIGITS) else ()
+    except (AutosegError, OSError):
+        return ()
 
 
 def configurations(header: ModelHeader) -> dict[str, tuple[Configuration, int]]:
