@@ -21,8 +21,9 @@ from autoseg.errors import DatasetError, ReadError
 from autoseg.files import disk_full, is_disk_full, why_not_written, written_aside
 from autoseg.records import Geometry, LabelMap, Volume
 
-#: Endings of files that do not say how their axes lie in the body: GIPL has no directions.
+#: Endings of a format without directions, and of one that has them only with a space, which ITK tells by this name.
 WITHOUT_DIRECTIONS = (".gipl", ".gipl.gz")
+NRRD, NRRD_SPACE = (".nrrd", ".nhdr"), "NRRD_space"
 
 
 def read_image(path: Path) -> Volume:
@@ -47,7 +48,8 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
     """Grid and number of channels, from the header alone."""
     reader = _header(path)
     size, components = reader.GetSize(), int(reader.GetNumberOfComponents())
-    geometry = _geometry(size, reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path)
+    placed = _is_placed(path, reader)
+    geometry = _geometry(size, reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), path, placed)
     return geometry, components * (int(size[3]) if len(size) == 4 else 1)
 
 
@@ -186,7 +188,8 @@ def _content(image: Any, path: Path) -> tuple[NDArray[np.generic], Geometry]:
         stored = stored[None]  # (1, ..., Y, X)
     if image.GetDimension() == 2:
         stored = stored[:, None]  # (C, 1, Y, X)
-    geometry = _geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+    placed = _is_placed(path, image)
+    geometry = _geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path, placed)
     return stored, geometry
 
 
@@ -196,6 +199,7 @@ def _geometry(
     origin: tuple[float, ...],
     direction: tuple[float, ...],
     path: Path,
+    placed: bool,
 ) -> Geometry:
     count = len(size)
     if count not in (2, 3, 4):
@@ -208,8 +212,15 @@ def _geometry(
     if not spans_space(matrix):
         raise ReadError(f"its header gives no usable voxel size ({spacing})", where=path, remedy="Correct the header.")
     shape = (int(size[2]) if space == 3 else 1, int(size[1]), int(size[0]))
-    placed = not path.name.lower().endswith(WITHOUT_DIRECTIONS)
     return Geometry(shape=shape, affine=affine_rows(LPS_TO_RAS @ matrix), flat=count == 2, placed=placed)
+
+
+def _is_placed(path: Path, header: Any) -> bool:
+    """Whether a file, of which ITK's image or reader is given, says how its axes lie in the body."""
+    name = path.name.lower()
+    if name.endswith(NRRD):
+        return bool(header.HasMetaDataKey(NRRD_SPACE))
+    return not name.endswith(WITHOUT_DIRECTIONS)
 
 
 def _unreadable(path: Path, error: Exception) -> ReadError:

@@ -50,8 +50,13 @@ def compared(found: Scored, labels: Labels, name: str, caption: str) -> Picture:
     mask = read_labels(found.mask)
     reference = whole_objects(read_reference(found.case, labels)[0], labels).labels if found.case.labelled else None
     labels = labels.without_cores
-    image = read_image(found.case.images).image[0] if found.case.images else None
-    look = look_at(name, image, mask.labels, mask.geometry, reference)
+    image, geometry = None, mask.geometry
+    if found.case.images:
+        volume = read_image(found.case.images)
+        image = volume.image[0]
+        # a mask in another format than its image may tell of sides that the image does not tell of
+        geometry = volume.geometry if volume.geometry.shape == geometry.shape else geometry
+    look = look_at(name, image, mask.labels, geometry, reference)
     return comparison(look, values_of(labels), caption)
 
 

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from autoseg.dataset.compressed import check_compressed
 from autoseg.dataset.mask_writers import NRRD
-from autoseg.dataset.readers import read_image, read_labels, write_labels
+from autoseg.dataset.readers import read_geometry, read_image, read_labels, write_labels
 from autoseg.errors import ReadError
 from autoseg.records import Case, Geometry, Labels
 
@@ -52,6 +52,16 @@ def test_files_written_by_hand_are_read(name: str, write: object, tmp_path: Path
     assert volume.geometry.has_sides
     np.testing.assert_array_equal(volume.image[0], STORED)
     np.testing.assert_allclose(volume.geometry.matrix, RAS)
+
+
+def test_nrrd_without_a_space_tells_no_sides(tmp_path: Path) -> None:
+    head = "NRRD0004\ntype: int16\ndimension: 3\nsizes: 5 4 3\nspacings: 0.5 0.75 2\nendian: little\nencoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + STORED.tobytes())
+    volume = read_image([tmp_path / "a.nrrd"])
+    np.testing.assert_array_equal(volume.image[0], STORED)
+    assert volume.geometry.spacing == (2.0, 0.75, 0.5)
+    assert not volume.geometry.has_sides
+    assert read_geometry(tmp_path / "a.nrrd")[0] == volume.geometry
 
 
 def test_gipl_written_by_hand_is_read(tmp_path: Path) -> None:

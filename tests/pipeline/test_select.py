@@ -354,18 +354,18 @@ def test_info_calls_plans_by_their_names_where_the_model_was_selected(
     work = a_work(tmp_path)
     finished_folds(work, {"2d": -0.3})
     for fold in range(4):
-        finished(work, "2d", fold, 0.6, plan_name="mine")
-    assert "2d (mine)" in {row.name for row in selected(work, ensembles=False).selection.compared}
+        finished(work, "2d", fold, 0.6, plan_name="xyzzy")
+    assert "2d (xyzzy)" in {row.name for row in selected(work, ensembles=False).selection.compared}
     assert main(["info", "--work", str(work.root)]) == 0
     shown = capsys.readouterr().out
-    assert "2d (mine)" in shown
+    assert "2d (xyzzy)" in shown
     assert "(plan 2)" not in shown
     elsewhere = work.model.rename(tmp_path / "sent.safetensors")
     assert main(["info", str(elsewhere), "--work", str(tmp_path / "none")]) == 0
     shown = capsys.readouterr().out
     assert "2d (plan 2)" in shown
     assert "Plans are numbered" in shown
-    assert "mine" not in shown
+    assert "xyzzy" not in shown
 
 
 def test_the_record_of_a_selection_names_what_was_known(tmp_path: Path) -> None:
