@@ -202,7 +202,7 @@ def test_masks_without_scores_ask_for_references(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no summary\.json.*It holds masks.*--reference"):
         compare([str(near), str(far)], nowhere, progress=SILENT)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="no mask has a reference"):
+    with pytest.raises(UsageError, match="holds no label map"):
         compare([str(near), str(far)], nowhere, references=tmp_path / "empty", progress=SILENT)
 
 
