@@ -1,16 +1,15 @@
-"""The epochs of a run as they go by: the log, what is shown, and the curves."""
+"""The epochs of a run as they go by: what is shown of them, and the curves."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from autoseg.files import disk_full, is_disk_full, write_text
 from autoseg.interrupts import StopSwitch
+from autoseg.pipeline.epoch_log import add_epoch, kept_epochs
 from autoseg.progress import Progress
 from autoseg.records import EpochRecord
 from autoseg.report.curves import draw_curves
@@ -44,14 +43,14 @@ def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progres
     training.say = progress.say
     if not training.resumed:
         training.save()  # what the first losses that are not finite would go back to
-    records = kept_records(run.metrics, training.state.epoch)
+    records = kept_epochs(run.metrics, training.state.epoch)
     curves = Curves(run.curves, f"{run.configuration}, fold {run.fold}", records)
     # under a budget the clock, not the epochs, tells how much is left
     by_time = training.loop_seconds is not None
     total = max(1, round(training.loop_seconds or 0.0)) if by_time else training.setup.settings.epochs
     with stop.ends(), progress.live("Training (seconds)" if by_time else "Training", total) as view:
         show = shown_now_and_then(training, records, lambda figures: view.show(round(total * training.done), figures))
-        log, lines = partial(add_record, run.metrics, records), Lines(view.line)
+        log, lines = partial(add_epoch, run.metrics, records), Lines(view.line)
         for record in training.epochs(lambda: to_stop(training, stop), stop.ending, show, log):
             tell(record)
             lines.add(record)
@@ -173,43 +172,6 @@ def epoch_line(record: EpochRecord) -> str:
         f"epoch {record.epoch + 1:4d}  step {record.step:6d}  {record.seconds:7.0f} s  loss {record.train_loss:7.4f}  "
         f"{dice}rate {record.learning_rate:.2e}  {pace}data wait {record.data_wait:.1%}{cooling}"
     )
-
-
-# ----------------------------------------------------------------------------------------------------- the log
-
-
-def add_record(path: Path, records: list[EpochRecord], record: EpochRecord) -> None:
-    """Add a line to metrics.jsonl; epochs that training went back to are written anew."""
-    if records and records[-1].epoch >= record.epoch:
-        records[:] = [earlier for earlier in records if earlier.epoch < record.epoch]
-        write_text(path, "".join(map(_line, records)))
-    records.append(record)
-    try:
-        with open(path, "a", encoding="utf-8", newline="\n") as file:
-            file.write(_line(record))
-    except OSError as error:
-        if is_disk_full(error):
-            raise disk_full(path) from error
-        raise
-
-
-def kept_records(path: Path, epochs: int) -> list[EpochRecord]:
-    """The records of the epochs before a resumed one; later or torn lines (a kill while writing) are cut off."""
-    records: list[EpochRecord] = []
-    if not path.exists():
-        return records
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(EpochRecord(**json.loads(line)))
-        except (ValueError, TypeError):
-            break
-    records = [record for record in records if record.epoch < epochs]
-    write_text(path, "".join(map(_line, records)))
-    return records
-
-
-def _line(record: EpochRecord) -> str:
-    return json.dumps(asdict(record), sort_keys=True) + "\n"
 
 
 # --------------------------------------------------------------------------------------------------- the curves

@@ -12,6 +12,7 @@ from autoseg.errors import AutosegError, UsageError
 from autoseg.evaluation.summary import read_summary
 from autoseg.files import read_record, write_text
 from autoseg.model_file import read_header
+from autoseg.pipeline.epoch_log import read_epochs
 from autoseg.pipeline.looks import Scored, compared_all, confusion_of
 from autoseg.pipeline.mask_folder import FAILURES, MadeMask, input_hash, made_before
 from autoseg.pipeline.pages import page_path
@@ -24,7 +25,6 @@ from autoseg.records import (
     Case,
     CaseCost,
     Dataset,
-    EpochRecord,
     Labels,
     Summary,
     TrainSettings,
@@ -54,7 +54,7 @@ def training_report(work: Workspace, run: Run, *, anonymous: bool = False) -> Pa
     settings = read_record(run.settings, TrainSettings)
     page = training_page(
         f"Training {run.configuration}, fold {run.fold}",
-        read_metrics(run.metrics),
+        read_epochs(run.metrics),
         settings,
         told_by_receipt(run),
         read_summary(run.summary) if run.summary.exists() else None,
@@ -73,17 +73,6 @@ def told_by_receipt(run: Run) -> dict[str, object]:
     if known is None:
         return {}
     return {**known.model_dump(mode="json", exclude={"format", "stage", "course"}), **known.course}
-
-
-def read_metrics(path: Path) -> list[EpochRecord]:
-    """The epochs of metrics.jsonl; a line that was torn by a kill ends them."""
-    records: list[EpochRecord] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            records.append(EpochRecord(**json.loads(line)))
-        except (ValueError, TypeError):
-            break
-    return records
 
 
 # ---------------------------------------------------------------------------------------------------------- results

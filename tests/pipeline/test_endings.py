@@ -17,7 +17,7 @@ from autoseg import interrupts
 from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline import epochs as epochs_module
-from autoseg.pipeline.epochs import Curves, Lines, add_record, epoch_line, kept_records
+from autoseg.pipeline.epochs import Curves, Lines, epoch_line
 from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
@@ -185,18 +185,6 @@ def test_all_cases_train_without_any_dice(work: Workspace) -> None:
 
 def record_of(epoch: int, loss: float = 1.0) -> EpochRecord:
     return EpochRecord(epoch, epoch + 1, 1.0, 0.01, 0.1, loss, 0.5, {"a": 0.5}, 4.0)
-
-
-def test_an_epoch_that_is_made_again_replaces_its_line(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    records: list[EpochRecord] = []
-    for epoch, loss in ((0, 1.0), (1, 2.0), (2, 3.0), (1, 4.0)):
-        add_record(path, records, record_of(epoch, loss))
-    assert [(record.epoch, record.train_loss) for record in records] == [(0, 1.0), (1, 4.0)]
-    with open(path, "a") as file:
-        file.write('{"epoch": 2, "ste')  # a kill while writing
-    assert [record.train_loss for record in kept_records(path, 9)] == [1.0, 4.0]
-    assert len(path.read_text().splitlines()) == 2
 
 
 def test_a_line_of_the_log_names_the_dice_for_what_it_is() -> None:
