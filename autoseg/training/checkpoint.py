@@ -41,6 +41,7 @@ class RunState(Record):
     epoch_began: float = 0.0  # seconds of the run when the epoch under way began
     skipped_steps: int = 0
     rollbacks: int = 0  # times that training went back to an earlier state because the loss was not finite
+    rollbacks_in_a_row: int = 0  # of these since the last epoch without a skipped step
     rate_factor: float = 1.0  # of the schedule's learning rate: halved by each of them
     smoothed: float | None = None  # what patience watches, smoothed: the higher the better
     best: float | None = None  # the highest of it

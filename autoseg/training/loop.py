@@ -29,8 +29,11 @@ SAVE_EVERY_SECONDS = 300.0
 #: Steps in a row with a loss or gradient that is not finite after which training goes back to the last good state.
 MOST_SKIPPED = 5
 
-#: Times that training goes back, with half the learning rate each time, before it gives up.
+#: Times that training goes back, with half the learning rate each time, until it gives up; a good epoch ends the count.
 MOST_ROLLBACKS = 3
+
+#: The learning rate is never halved below this share of the planned one: what then still fails has another cause.
+LEAST_RATE_FACTOR = 0.5**MOST_ROLLBACKS
 
 #: Steps over which the seconds per step are measured.
 TIMED_STEPS = 50
@@ -137,7 +140,7 @@ class Training:
         """
         if self.cool_down is None or self._by_patience:
             self._count(finished_by="patience" if self._by_patience else "schedule")
-            self.save()
+            self.learner.save(self.state_path, self.state)  # steps that were skipped at the end have changed no weight
 
     def _count(self, **counters: Any) -> None:
         self.state = self.state.model_copy(update=counters)
@@ -279,14 +282,18 @@ class Training:
         return self._skipped_in_a_row >= MOST_SKIPPED
 
     def _roll_back(self) -> None:
-        """Go back to the last good state, with half the learning rate. Raises TrainingError after the third time."""
+        """Go back to the last good state, with half the learning rate.
+
+        Raises TrainingError where that was done MOST_ROLLBACKS times without a good epoch since.
+        """
         before = self.state
         what = (
             f"the loss was not finite for {self._skipped_in_a_row} steps in a row (before step {before.step + 1}); "
             f"cases in these batches: {', '.join(self._skipped_cases)}"
         )
-        if before.rollbacks >= MOST_ROLLBACKS or not self.state_path.exists():
-            tried = f"; going back and halving the rate {MOST_ROLLBACKS} times did not help" if before.rollbacks else ""
+        times = before.rollbacks_in_a_row
+        if times >= MOST_ROLLBACKS or not self.state_path.exists():
+            tried = f"; going back and halving the rate {times} times did not help" if times else ""
             raise TrainingError(
                 what + tried,
                 where=self.state_path.parent,
@@ -295,12 +302,14 @@ class Training:
         self.state = self.learner.load(self.state_path)
         self._count(
             rollbacks=before.rollbacks + 1,
-            rate_factor=before.rate_factor / 2,
+            rollbacks_in_a_row=times + 1,
+            rate_factor=max(before.rate_factor / 2, LEAST_RATE_FACTOR),
             seconds=self.seconds,  # the clock goes on
             skipped_steps=before.skipped_steps + 1,
         )
         self._skipped_in_a_row, self._skipped_cases = 0, []
-        self.say(f"{what}. Going on from the state of step {self.state.step}, with half the learning rate")
+        factor = self.state.rate_factor
+        self.say(f"{what}. Going on from the state of step {self.state.step}, with {factor:g} of the learning rate")
         self.save()
 
     def _finish_epoch(self) -> EpochRecord:
@@ -308,6 +317,7 @@ class Training:
         present = [value for value in per_label.values() if value is not None]
         state, seconds = self.state, self.seconds
         took = max(seconds - state.epoch_began, 1e-9)
+        steps = state.step - state.epoch * self.setup.configuration.steps_per_epoch
         record = EpochRecord(
             epoch=state.epoch,
             step=state.step,
@@ -317,10 +327,12 @@ class Training:
             train_loss=state.loss_sum / max(state.loss_steps, 1),
             patch_dice=float(np.mean(present)) if present else None,
             patch_dice_per_label=per_label,
-            steps_per_second=(state.step - state.epoch * self.setup.configuration.steps_per_epoch) / took,
+            steps_per_second=steps / took,
             phase="train" if self.cool_down is None else "cool-down",
         )
         self.state = watched(state, record, held_out=bool(self.setup.validation_cases))
+        if state.loss_steps == steps:  # none was skipped: what made losses bad before is over
+            self._count(rollbacks_in_a_row=0)
         self._count(
             epoch=state.epoch + 1, seconds=seconds, epoch_began=seconds, loss_sum=0.0, loss_steps=0, wait_seconds=0.0
         )

@@ -13,7 +13,7 @@ from training_builders import tiny_training
 
 from autoseg.errors import TrainingError
 from autoseg.training.checkpoint import read_state
-from autoseg.training.loop import MOST_SKIPPED, Training
+from autoseg.training.loop import LEAST_RATE_FACTOR, MOST_SKIPPED, Training
 
 
 def spoil(training: Training, bad: Callable[[int], bool], *, gradient: bool = False) -> None:
@@ -81,6 +81,46 @@ def test_what_does_not_help_three_times_ends_with_the_names_of_the_cases(tmp_pat
     assert "autoseg check" in str(raised.value)
     kept = read_state(tmp_path / "state.safetensors")
     assert (kept.step, kept.rollbacks, kept.rate_factor) == (10, 3, 0.125)
+
+
+def several_spells(made: int) -> bool:
+    """Five bad steps in the third, fifth, seventh, ninth and eleventh epoch of five, each epoch made twice."""
+    return any(first <= made < first + MOST_SKIPPED for first in (10, 25, 40, 55, 70))
+
+
+def test_spells_with_good_epochs_between_them_end_no_run(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=12)
+    spoil(training, several_spells)
+    list(training.epochs())
+    assert training.state.step == 60
+    assert (training.state.rollbacks, training.state.rollbacks_in_a_row) == (5, 0)
+    assert training.state.rate_factor == LEAST_RATE_FACTOR == 0.125
+
+
+def test_a_resumed_run_counts_on(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=10)
+    spoil(training, lambda step: step >= 10)
+    stop = iter([False] * (10 + 2 * MOST_SKIPPED) + [True])
+    list(training.epochs(lambda: next(stop)))  # stopped in the third spell of losses that are not finite
+    assert read_state(tmp_path / "state.safetensors").rollbacks_in_a_row == 2
+    resumed = tiny_training(tmp_path, epochs=10)
+    spoil(resumed, lambda step: True)
+    with pytest.raises(TrainingError, match="3 times did not help"):
+        list(resumed.epochs())
+    assert resumed.state.rollbacks == 3
+
+
+def test_a_run_whose_last_steps_were_skipped_is_finished(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=2)
+    spoil(training, lambda step: step >= 8)
+    list(training.epochs())
+    assert read_state(tmp_path / "state.safetensors").step == 5  # the last epoch was not saved as it went by
+    training.finish()
+    kept = read_state(tmp_path / "state.safetensors")
+    assert (kept.finished_by, kept.step, kept.skipped_steps) == ("schedule", 10, 2)
+    again = tiny_training(tmp_path, epochs=2)
+    assert again.done == 1.0
+    assert all(torch.equal(left, right) for left, right in zip(weights(again), weights(training), strict=True))
 
 
 def test_the_last_good_state_is_not_overwritten_while_losses_are_bad(tmp_path: Path) -> None:
