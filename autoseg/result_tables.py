@@ -32,7 +32,7 @@ def show_train(console: Console, report: TrainReport) -> None:
     times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     say(console, f"{counted(report.epochs, 'epoch')}, {counted(report.steps, 'step')} ({times})")
     if report.ended_early:
-        way = "A larger --patience" if "--patience" in report.ended_early else "The same command"
+        way = "A larger --patience" if report.by_patience else "The same command"
         say(console, f"The run {report.ended_early}. {way} goes on from before it.")
     say(console, f"Model: {report.run.model}")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, SAME_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
-from autoseg.dataset.label_values import MOST_VALUES, WHITE_NOTE
+from autoseg.dataset.label_values import MOST_VALUES
 from autoseg.dataset.listing import visible_files, visible_folders
 from autoseg.dataset.readers import ending_of, is_part_of_image
 from autoseg.dataset.voxels import whole_values
@@ -198,8 +198,9 @@ def check_case(
     _check_image(report, volume, channels)
     if label_map is not None:
         for note in label_map.notes:
-            kind = "white-labels" if note.startswith(WHITE_NOTE) else "header"
-            report.add("note", kind, note, "Nothing to do if that is right.", report.labels)
+            report.add("note", "header", note, "Nothing to do if that is right.", report.labels)
+        if label_map.white:
+            report.add("note", "white-labels", label_map.white, "Nothing to do if that is right.", report.labels)
         _check_grid(report, volume, label_map)
         _check_values(report, label_map.labels, labels)
         _check_drawn(report, label_map.labels, labels)

@@ -99,7 +99,7 @@ def _from_folder(
                 what = "no reader knows this ending; the file is skipped"
                 problems.append(_problem("note", "unknown-file", what, "Nothing to do if it is no image.", None, path))
         grouping = group_images(files, channels)
-        if grouping.note is not None and "part of the case name" in grouping.note:
+        if grouping.note is not None and grouping.numbers_in_names:
             remedy = "Nothing to do if that is right."
             problems.append(_problem("note", "file-names", grouping.note, remedy, None, folder))
         return list(grouping.cases)

@@ -15,9 +15,6 @@ from autoseg.records import LabelMap, Labels
 #: What pictures of one label have where it is: white.
 WHITE = 255
 
-#: How the note on labels of 0 and 255 begins, by which the check knows it.
-WHITE_NOTE = f"its value {WHITE} is taken as label"
-
 #: More distinct values than any anatomical atlas has: such a file is an image, or instance numbers.
 MOST_VALUES = 300
 
@@ -54,7 +51,7 @@ def labels_from_files(paths: Sequence[Path], root: Path) -> tuple[Labels, tuple[
 
 
 def with_white_as_label(label_map: LabelMap, labels: Labels) -> LabelMap:
-    """The labels with 255 as the one label that is declared, where that is all that the file holds; and a note."""
+    """The labels with 255 as the one label that is declared, where that is all that the file holds, told in `white`."""
     found = label_map.labels
     declared = [value for value in labels.values if value != 0]
     if len(declared) != 1 or WHITE in (*declared, labels.ignore) or found.dtype.kind not in "iu":
@@ -65,7 +62,8 @@ def with_white_as_label(label_map: LabelMap, labels: Labels) -> LabelMap:
     return LabelMap(
         (found == WHITE).astype(smallest_type(0, declared[0])) * declared[0],
         label_map.geometry,
-        (*label_map.notes, f"{WHITE_NOTE} {declared[0]} ({name})"),
+        label_map.notes,
+        white=f"its value {WHITE} is taken as label {declared[0]} ({name})",
     )
 
 

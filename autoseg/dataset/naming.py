@@ -29,6 +29,7 @@ class Grouping:
 
     cases: tuple[tuple[str, tuple[Path, ...]], ...]
     note: str | None = None
+    numbers_in_names: bool = False  # whether numbers like _0000, which could be channels, are read as part of the names
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -83,7 +84,8 @@ def group_images(files: Sequence[Path], channels: int | None, label_stems: Colle
     decided = by_rule if by_base == by_name else by_base > by_name
     if not decided:
         grouping = _as_names(files, stems)
-        return Grouping(grouping.cases, "numbers like _0000 at the end of file names are read as part of the case name")
+        note = "numbers like _0000 at the end of file names are read as part of the case name"
+        return Grouping(grouping.cases, note, numbers_in_names=True)
     return _as_channels(files, stems, numbers, channels)
 
 

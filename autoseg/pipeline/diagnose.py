@@ -229,6 +229,6 @@ def _train_all(
             progress.warn(f"{name} failed: {error}")
             failures[name] = why_it_failed(error)
             continue
-        if report.ended_early:
+        if report.ended_early and not report.by_patience:
             return failures, f"{name} {report.ended_early}"
     return failures, ""

@@ -95,7 +95,7 @@ def _trained(work: Workspace, run: Run, options: Mapping[str, Any], progress: Pr
             raise  # the other processes are in the middle of that training
         progress.warn(f"{name} failed: {error}")
         return {name: why_it_failed(error)}, ""
-    by_person = bool(report.ended_early) and "--patience" not in report.ended_early
+    by_person = bool(report.ended_early) and not report.by_patience
     failures = {f"{name}, case {case}": why for case, why in report.failures.items()}
     return failures, f"{name} {report.ended_early}" if by_person else ""
 

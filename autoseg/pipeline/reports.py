@@ -68,6 +68,7 @@ class TrainReport:
     summary: Summary | None
     failures: Mapping[str, str] = field(default_factory=dict)
     ended_early: str = ""  # by whom and at which step, in words; empty for a run that went to its end
+    by_patience: bool = False  # whether it was ended early by patience, not by a person
 
 
 @dataclass(frozen=True)

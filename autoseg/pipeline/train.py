@@ -189,6 +189,7 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
         summary,
         failures={**lacking, **failed},
         ended_early=training.ended_early,
+        by_patience=training.by_patience,
     )
 
 

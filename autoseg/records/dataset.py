@@ -64,6 +64,7 @@ class LabelMap:
     labels: NDArray[np.generic]  # (Z, Y, X), axes as stored; integers, or floats if the file holds fractions
     geometry: Geometry
     notes: tuple[str, ...] = ()
+    white: str = ""  # what is told where 255, white, was taken as the one label; empty where it was not
 
 
 class Case(Record):

@@ -31,6 +31,7 @@ class CoolDown:
     rate: float  # of the learning rate where it begins
     began: float  # seconds of the run when it began
     limit_seconds: float = COOL_DOWN_SECONDS
+    by_patience: bool = False  # not by a person: the run is finished
 
     def share(self, step: int, seconds: float) -> float:
         """How much of it is done, 0 to 1: by steps, or by time where steps take longer than they did."""

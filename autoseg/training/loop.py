@@ -111,8 +111,9 @@ class Training:
         return "" if self.cool_down is None else self.cool_down.told(self.state.step)
 
     @property
-    def _by_patience(self) -> bool:
-        return self.cool_down is not None and self.cool_down.asked_by.startswith("--patience")
+    def by_patience(self) -> bool:
+        """Whether patience ended the run before its time, not a person."""
+        return self.cool_down is not None and self.cool_down.by_patience
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights to use: their running average where that is on, else the last ones."""
@@ -138,8 +139,8 @@ class Training:
 
         A run that a person ended early is not finished: what is saved of it is the state from before the cool-down.
         """
-        if self.cool_down is None or self._by_patience:
-            self._count(finished_by="patience" if self._by_patience else "schedule")
+        if self.cool_down is None or self.by_patience:
+            self._count(finished_by="patience" if self.by_patience else "schedule")
             self.learner.save(self.state_path, self.state)  # steps that were skipped at the end have changed no weight
 
     def _count(self, **counters: Any) -> None:
@@ -224,7 +225,12 @@ class Training:
         rate = learning_rate(self.setup.settings, self.state.step, self.done)
         self.save()  # what the same command goes on from; nothing is saved during a cool-down
         self.cool_down = CoolDown(
-            asked_by or f"--patience {patience}", self.state.step, steps, rate=rate, began=self.seconds
+            asked_by or f"--patience {patience}",
+            self.state.step,
+            steps,
+            rate=rate,
+            began=self.seconds,
+            by_patience=not asked_by,
         )
         self.say(
             f"Asked to end by {self.cool_down.asked_by}: the learning rate falls to 0 in {steps} steps, about "

@@ -424,12 +424,26 @@ def test_a_person_who_ends_a_run_ends_the_series(copied: Workspace, monkeypatch:
     def ended(work: Workspace, **options: object) -> TrainReport:
         asked.append(options["fold"])
         entry = work.run("default", "3d_fullres", "0")
-        return TrainReport(entry, 1, 2, {}, None, ended_early="ended early at step 2 by Ctrl-C")
+        return TrainReport(entry, 1, 2, {}, None, ended_early="ended early at step 2 by --patience/STOP")
 
     monkeypatch.setattr("autoseg.pipeline.every.train", ended)
     report, _ = run_every(copied)
     assert asked == ["0"]
-    assert report.ended_early == "3d_fullres, fold 0 ended early at step 2 by Ctrl-C"
+    assert report.ended_early == "3d_fullres, fold 0 ended early at step 2 by --patience/STOP"
+
+
+def test_a_run_that_patience_ends_does_not_end_the_series(copied: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def ended(work: Workspace, **options: object) -> TrainReport:
+        asked.append(options["fold"])
+        entry = work.run("default", "3d_fullres", "0")
+        return TrainReport(entry, 1, 2, {}, None, ended_early="ended early at step 2", by_patience=True)
+
+    monkeypatch.setattr("autoseg.pipeline.every.train", ended)
+    report, _ = run_every(copied, "3d_fullres")
+    assert asked == ["0", "1"]
+    assert report.ended_early == ""
 
 
 def test_a_longer_run_is_not_taken_for_finished(copied: Workspace) -> None:

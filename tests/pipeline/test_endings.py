@@ -161,6 +161,7 @@ def test_patience_ends_a_run_and_more_of_it_goes_on(work: Workspace, monkeypatch
     )
     report = run(work, epochs=12, patience=2)
     assert "by --patience 2" in report.ended_early
+    assert report.by_patience
     assert report.steps == 36 + 3
     assert report.summary is not None
     again = run(work)

@@ -83,6 +83,15 @@ def test_a_run_that_is_asked_to_end_cools_down_and_can_go_on(tmp_path: Path) -> 
         assert torch.equal(tensor, again.weights()[name]), name
 
 
+def test_a_person_is_known_from_patience_by_no_words(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=10)
+    list(training.epochs(asked_to_end=lambda: asked_at(training, 32) and "--patience/STOP"))
+    assert "by --patience/STOP" in training.ended_early
+    assert not training.by_patience
+    training.finish()
+    assert read_state(tmp_path / "state.safetensors").finished_by == ""
+
+
 @pytest.mark.parametrize("step", [4, 5, 6])
 def test_a_stop_beside_the_end_of_an_epoch_moves_no_epoch(tmp_path: Path, step: int) -> None:
     (tmp_path / "straight").mkdir()
@@ -114,6 +123,7 @@ def test_a_run_without_improvement_ends_by_patience_and_is_finished(
     assert [record.phase for record in records][-2:] == ["train", "cool-down"]
     assert training.state.step == 22  # four epochs, and a tenth of their steps
     assert "--patience 3" in training.ended_early
+    assert training.by_patience
     training.finish()
     assert read_state(tmp_path / "state.safetensors").finished_by == "patience"
     kept = read_state(tmp_path / "kept.safetensors")
