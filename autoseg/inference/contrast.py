@@ -19,8 +19,6 @@ class Contrast:
     that are counted have one value, whole: where their cores begin no reference says.
     """
 
-    disagreement = None  # nobody asks for it
-
     def __init__(self, truth: NDArray[np.int16], labels: Labels) -> None:
         """`labels` are the networks'; `truth` are training labels of `labels.without_cores`.
 
@@ -52,12 +50,6 @@ class Contrast:
         for plane in range(mean.shape[1]):
             one = slice(plane, plane + 1)
             self._compare(mean[:, one], self._truth[one], self.found[one], self.own[one], self.best[one])
-
-    def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
-        """Not asked for."""
-
-    def disagree_whole(self, bits: NDArray[np.float32]) -> None:
-        """Not asked for."""
 
     def _compare(
         self,

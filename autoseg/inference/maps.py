@@ -43,6 +43,11 @@ class CaseMaps:
     entropy: NDArray[np.float32] | None  # (k, j, i), bits
     disagreement: NDArray[np.float32] | None  # (k, j, i), bits
 
+    @property
+    def gathering(self) -> CaseMaps | None:
+        """Itself, where it gathers disagreement."""
+        return None if self.disagreement is None else self
+
     def put(self, mean: Tensor, placement: Placement, first: int) -> None:
         """Take the averaged probabilities (K, planes, Y, X) of planes of the cropped grid, from plane `first` on."""
         self._put(mean, lambda whole: view_of_crop(whole, placement)[..., first : first + mean.shape[1], :, :])

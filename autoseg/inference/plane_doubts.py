@@ -35,8 +35,6 @@ class PlaneDoubts:
     Cores of objects are no labels: they have no sums.
     """
 
-    disagreement = None  # nobody asks for it
-
     def __init__(self, labels: Labels) -> None:
         self._labels = labels
         cores = set(labels.things.values())
@@ -60,12 +58,6 @@ class PlaneDoubts:
         for plane in range(mean.shape[1]):
             ((j, i),) = self._taken(torch.from_numpy(mean[:, plane : plane + 1]))
             self._places.append((plane, j, i))
-
-    def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
-        """Not asked for."""
-
-    def disagree_whole(self, bits: NDArray[np.float32]) -> None:
-        """Not asked for."""
 
     def sums(self) -> PlaneSums:
         """What was seen, when all planes have passed."""

@@ -34,7 +34,7 @@ from autoseg.inference.sliding_window import Room
 from autoseg.inference.spill import SpillFolder
 from autoseg.inference.thing_scores import ThingScores
 from autoseg.inference.volume import mask_of_prepared, preparing_of
-from autoseg.inference.witness import Takers, Witness
+from autoseg.inference.witness import Witness
 from autoseg.inference.writing import CaseOutcome, ScoredCase, forget, write_case
 from autoseg.inference.writing import named as named_mask
 from autoseg.records import (
@@ -248,7 +248,7 @@ class _Lanes:
         if model.labels.things:
             things = ThingScores(model.labels, model.header.calibration, loaded.geometry, asked.folder)
         takers = [taker for taker in (maps, things) if taker is not None]
-        witness = Witness(model.labels, Takers(*takers) if takers else None)
+        witness = Witness(model.labels, *takers, gathering=None if maps is None else maps.gathering)
         known, sure = CaseOutcome(self.cases[index]), None if things is None else things.probabilities
         if not loaded.prepared:
             nothing = np.zeros(loaded.geometry.shape, dtype=np.uint8)

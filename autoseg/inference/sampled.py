@@ -17,8 +17,6 @@ class SampledProbabilities:
     Voxels outside the crop are background for sure, and nobody's opinion: they are not `seen`.
     """
 
-    disagreement = None  # nobody asks for it
-
     def __init__(self, places: NDArray[np.int64], outputs: int) -> None:
         self._places = places
         self.probabilities = np.zeros((len(places), outputs), dtype=np.float32)
@@ -43,9 +41,3 @@ class SampledProbabilities:
         k, j, i = self._places.T
         self.probabilities[:] = mean[:, k, j, i].T
         self.seen[:] = True
-
-    def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
-        """Not asked for."""
-
-    def disagree_whole(self, bits: NDArray[np.float32]) -> None:
-        """Not asked for."""

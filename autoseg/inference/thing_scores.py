@@ -36,10 +36,6 @@ class ThingScores:
             np.zeros(shape, dtype=np.uint8) if folder is None else scratch_array(folder, shape, np.uint8)
         )
 
-    @property
-    def disagreement(self) -> None:
-        """Nothing is gathered of it here."""
-
     def put(self, mean: Tensor, placement: Placement, first: int) -> None:
         """Take averaged probabilities (K, planes, Y, X) of planes of the cropped grid, from plane `first` on."""
         self._put(mean, lambda whole: view_of_crop(whole, placement)[..., first : first + mean.shape[1], :, :])
@@ -48,12 +44,6 @@ class ThingScores:
         """Take averaged probabilities (K, k, j, i) of the whole image, plane by plane."""
         for plane in range(mean.shape[1]):
             self._put(torch.from_numpy(mean[:, plane : plane + 1]), partial(_plane, plane))
-
-    def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
-        """Nothing is gathered of it here."""
-
-    def disagree_whole(self, bits: NDArray[np.float32]) -> None:
-        """Nothing is gathered of it here."""
 
     def _put(self, mean: Tensor, place: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
         calibrated = calibrated_probabilities(mean, self._labels, self._calibration)[self._heads]

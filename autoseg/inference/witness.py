@@ -21,11 +21,6 @@ from autoseg.records import LabelEvidence, Labels, Placement
 class Taker(Protocol):
     """Whoever is given the probabilities on the image's grid as they come: maps, or a sample of voxels."""
 
-    @property
-    def disagreement(self) -> NDArray[np.float32] | None:
-        """Where disagreement is gathered; None where nobody asks for it."""
-        ...
-
     def put(self, mean: Tensor, placement: Placement, first: int) -> None:
         """Averaged probabilities (K, planes, Y, X) of planes of the cropped grid, from plane `first` on."""
         ...
@@ -34,64 +29,36 @@ class Taker(Protocol):
         """Averaged probabilities (K, k, j, i) of the whole image, axes as stored."""
         ...
 
+
+class DisagreementTaker(Protocol):
+    """Whoever gathers how much the networks disagree, in bits."""
+
     def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
-        """Disagreement on planes of the cropped grid, to be added."""
+        """Disagreement on planes (planes, Y, X) of the cropped grid from plane `first` on, to be added."""
         ...
 
     def disagree_whole(self, bits: NDArray[np.float32]) -> None:
-        """Disagreement on the whole image, to be added."""
+        """Disagreement on the whole image (k, j, i), to be added."""
         ...
-
-
-class Takers:
-    """Several takers, all of which are given everything; disagreement is gathered by the first that asks for it."""
-
-    def __init__(self, *takers: Taker) -> None:
-        self._takers = takers
-
-    @property
-    def disagreement(self) -> NDArray[np.float32] | None:
-        """Where disagreement is gathered."""
-        return next((taker.disagreement for taker in self._takers if taker.disagreement is not None), None)
-
-    def put(self, mean: Tensor, placement: Placement, first: int) -> None:
-        """Hand on planes of the cropped grid."""
-        for taker in self._takers:
-            taker.put(mean, placement, first)
-
-    def put_whole(self, mean: NDArray[np.float32]) -> None:
-        """Hand on the whole image."""
-        for taker in self._takers:
-            taker.put_whole(mean)
-
-    def disagree(self, bits: NDArray[np.float32], placement: Placement, first: int) -> None:
-        """Hand on disagreement of planes of the cropped grid."""
-        for taker in self._takers:
-            taker.disagree(bits, placement, first)
-
-    def disagree_whole(self, bits: NDArray[np.float32]) -> None:
-        """Hand on disagreement of the whole image."""
-        for taker in self._takers:
-            taker.disagree_whole(bits)
 
 
 class Witness:
     """Looks at the slabs of scores that a mask is made from. The mask is the same whether or not there is one.
 
-    Maps are given the probabilities. `disagreement` says whether slabs must come with that channel
-    (`scores.score_slabs_of`).
+    `takers` are given the probabilities, and `gathering` the disagreement, which is computed for it alone.
     """
 
-    def __init__(self, labels: Labels, maps: Taker | None = None) -> None:
+    def __init__(self, labels: Labels, *takers: Taker, gathering: DisagreementTaker | None = None) -> None:
         self._labels = labels
-        self._maps = maps
+        self._takers = takers
+        self._gathering = gathering
         self._seen: list[Evidence] = []
         self._placements: Sequence[Placement] = ()
 
     @property
     def disagreement(self) -> bool:
-        """Whether the slabs need the channel of disagreement."""
-        return self._maps is not None and self._maps.disagreement is not None
+        """Whether the slabs need the channel of disagreement (`scores.score_slabs_of`)."""
+        return self._gathering is not None
 
     def watched(
         self, groups: Sequence[Iterator[Tensor]], placements: Sequence[Placement], *, rows: bool = False
@@ -114,25 +81,27 @@ class Witness:
 
     def take_mean(self, first: int, mean: NDArray[np.float32], groups: Sequence[NDArray[np.float32]]) -> None:
         """Several groups: mean probabilities (K, planes, Y, X) and each group's, of planes of their common crop."""
-        if self._maps is not None:
-            self._maps.put(torch.from_numpy(mean), self._placements[0], first)
-            self._maps.disagree(between_groups_bits(mean, groups, self._labels.has_regions), self._placements[0], first)
+        for taker in self._takers:
+            taker.put(torch.from_numpy(mean), self._placements[0], first)
+        if self._gathering is not None:
+            bits = between_groups_bits(mean, groups, self._labels.has_regions)
+            self._gathering.disagree(bits, self._placements[0], first)
 
     def take_part(self, part: NDArray[np.float32], groups: int) -> None:
         """One of several groups whose crops differ: its probabilities (K, k, j, i) on the whole image."""
-        if self._maps is not None and self.disagreement:
-            self._maps.disagree_whole(entropy_of(part, self._labels.has_regions) * np.float32(-1 / groups))
+        if self._gathering is not None:
+            self._gathering.disagree_whole(entropy_of(part, self._labels.has_regions) * np.float32(-1 / groups))
 
     def take_whole(self, mean: NDArray[np.float32]) -> None:
         """The mean of those groups' probabilities."""
-        if self._maps is not None:
-            self._maps.put_whole(mean)
-            if self.disagreement:
-                self._maps.disagree_whole(entropy_of(mean, self._labels.has_regions))
+        for taker in self._takers:
+            taker.put_whole(mean)
+        if self._gathering is not None:
+            self._gathering.disagree_whole(entropy_of(mean, self._labels.has_regions))
 
     def _mapped(self, slabs: Iterator[Tensor], placement: Placement, share: float, alone: bool) -> Iterator[Tensor]:
-        """The slabs with K channels; what they say of the maps is put there."""
-        if self._maps is None:
+        """The slabs with K channels; what they say is handed on."""
+        if not (self._takers or self.disagreement):
             yield from slabs
             return
         heads = self._labels.heads
@@ -147,12 +116,11 @@ class Witness:
             yield slab[:heads]
 
     def _put(self, planes: Tensor, heads: int, placement: Placement, first: int, share: float) -> None:
-        if self._maps is None:
-            return
-        if heads:
+        if heads and self._takers:
             scores = planes[:heads]
             mean = scores.sigmoid() if self._labels.has_regions else scores.softmax(0)
-            self._maps.put(mean, placement, first)
-        if self.disagreement:
+            for taker in self._takers:
+                taker.put(mean, placement, first)
+        if self._gathering is not None:
             bits = planes[heads] * (share / math.log(2))
-            self._maps.disagree(bits.cpu().numpy(), placement, first)
+            self._gathering.disagree(bits.cpu().numpy(), placement, first)

@@ -12,7 +12,7 @@ from autoseg.inference.sampled import SampledProbabilities
 from autoseg.inference.volume import mask_of_prepared, prepare_volume, score_prepared
 from autoseg.inference.witness import Witness
 from autoseg.preprocessing.case import places_in_crop, probabilities_to_image_space, view_of_crop
-from autoseg.records import Calibration, Labels, Reliability, Temperature
+from autoseg.records import Calibration, Labels, Placement, Reliability, Temperature
 
 AFFINES = (
     np.diag([1.0, 1.0, 1.0, 1.0]),
@@ -74,3 +74,28 @@ def test_a_temperature_changes_no_mask(temperature: float) -> None:
         else:
             assert torch.equal(found.argmax(0), mean.argmax(0))
             torch.testing.assert_close(found.sum(0), torch.ones(found.shape[1:]))
+
+
+def test_disagreement_that_nobody_gathers_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def computed(*_arguments: object) -> np.ndarray:
+        raise AssertionError
+
+    for name in ("between_groups_bits", "entropy_of"):
+        monkeypatch.setattr(f"autoseg.inference.witness.{name}", computed)
+    model, volume = a_model(2), a_volume(AFFINES[0])
+    prepared = prepare_volume(model, "a", volume)
+    sampled = SampledProbabilities(np.argwhere(np.ones((1, 1, 1))).astype(np.int64), model.labels.heads)
+    mask_of_prepared(model, prepared, witness=Witness(model.labels, sampled))
+    gathered = Gathered()
+    with pytest.raises(AssertionError):
+        mask_of_prepared(model, prepared, witness=Witness(model.labels, sampled, gathering=gathered))
+
+
+class Gathered:
+    """Takes disagreement, and nothing else."""
+
+    def disagree(self, bits: np.ndarray, placement: Placement, first: int) -> None:
+        """Not looked at."""
+
+    def disagree_whole(self, bits: np.ndarray) -> None:
+        """Not looked at."""
