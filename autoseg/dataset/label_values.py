@@ -15,15 +15,18 @@ from autoseg.records import LabelMap, Labels
 #: What pictures of one label have where it is: white.
 WHITE = 255
 
+#: What to do where nothing tells the labels of a dataset.
+DECLARE = 'Put a dataset.json with "labels" into it, or check the label files.'
+
 #: More distinct values than any anatomical atlas has: such a file is an image, or instance numbers.
 MOST_VALUES = 300
 
 
-def labels_from_files(paths: Sequence[Path], root: Path) -> tuple[Labels, tuple[str, ...]]:
+def labels_from_files(paths: Sequence[Path], root: Path, remedy: str = DECLARE) -> tuple[Labels, tuple[str, ...]]:
     """Labels named label_<value> for all values that occur, 0 being the background, and notes for the user.
 
-    Files that cannot be read, hold fractions or look like images are left out; the check of the cases reports them.
-    Raises DatasetError where nothing remains.
+    Files that cannot be read, hold fractions or look like images are left out; whoever uses them reports them.
+    Raises DatasetError, with the `remedy`, where nothing remains.
     """
     # threads: most of the time goes to decompression, which releases the interpreter's lock
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
@@ -34,13 +37,13 @@ def labels_from_files(paths: Sequence[Path], root: Path) -> tuple[Labels, tuple[
             f"its labels are not declared, and {found.count(None)} of {len(found)} label files could not be used to "
             f"find them: they cannot be read, hold fractions, or more than {MOST_VALUES} values",
             where=root,
-            remedy='Put a dataset.json with "labels" into it, or check the label files.',
+            remedy=remedy,
         )
     if not values:
         raise DatasetError(
-            "no label value above 0 was found in its label files, and no dataset.json declares any",
+            "no label value above 0 was found in its label files, and nothing declares any",
             where=root,
-            remedy='Put a dataset.json with "labels" into it, or check the label files.',
+            remedy=remedy,
         )
     names: dict[str, int | tuple[int, ...]] = {"background": 0, **{f"label_{value}": value for value in values}}
     left_out = sum(values is None for values in found)

@@ -16,6 +16,7 @@ from autoseg.dataset.checks import labels_place
 from autoseg.dataset.geometry import corner_distance_mm
 from autoseg.dataset.instance_maps import whole_objects
 from autoseg.dataset.label_files import file_names, labels_of_files, read_reference, with_drawn
+from autoseg.dataset.label_values import labels_from_files
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.pairing import nothing_paired, pair_up
 from autoseg.dataset.readers import read_labels
@@ -233,13 +234,10 @@ def _labels(
     by_files = [reference for reference in references if reference.label_files]
     if by_files:
         return labels_of_files(by_files, None, by_files[0].label_files[0][1].parent)[0], {}
-    values: set[int] = set()
-    for reference in references:
-        if reference.labels is not None:
-            values.update(int(value) for value in np.unique(read_labels(reference.labels).labels))
-    names: dict[str, int | tuple[int, ...]] = {"background": 0}
-    names |= {f"label_{value}": value for value in sorted(values - {0})}
-    return Labels(names=names), {}
+    files = [reference.labels for reference in references if reference.labels is not None]
+    remedy = "Name the dataset or model whose labels these are with --labels-from, or check the references."
+    root = files[0].parent if files else Path(references[0].id)
+    return labels_from_files(files, root, remedy)[0], {}
 
 
 def read_mean_dice(path: Path) -> float | None:

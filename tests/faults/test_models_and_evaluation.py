@@ -82,25 +82,29 @@ def test_other_files_are_no_models(here: Path, typed: Typed, model: Path) -> Non
 
 @fault(
     57,
-    "masks of another shape than their references, masks that are missing, files without a partner",
+    "masks of another shape than their references, references with NaN, masks that are missing, files without a partner",
     "a line for each such case; the totals are over the others, and say over how many",
 )
 def test_cases_that_cannot_be_scored_are_listed(here: Path, typed: Typed) -> None:
-    for number in range(4):
+    for number in range(5):
         save(here / "references" / f"case_{number}.nii.gz", a_ball(number)[1])
         save(here / "masks" / f"case_{number}.nii.gz", a_ball(number)[1])
+    hollow = a_ball(4)[1].astype(np.float32)
+    hollow[hollow == 1] = np.nan
+    save(here / "references" / "case_4.nii.gz", hollow)
     save(here / "masks" / "case_1.nii.gz", a_ball(1, (20, 22, 17))[1])
     (here / "masks" / "case_2.nii.gz").unlink()
     save(here / "masks" / "extra.nii.gz", a_ball(9)[1])
     said = typed("evaluate masks references --workers 1")
     assert said.code == 2
-    assert "3 cases failed" in said.text
+    assert "4 cases failed" in said.text
     assert "the mask has shape (17, 22, 20), the reference (18, 22, 20)" in said.text
     assert "case_2: has no mask" in said.text
+    assert "are not whole numbers (such as nan)" in said.text
     assert "extra: has no reference" in said.text
     assert "Mean Dice 1.000 over 2 cases" in said.text
     summary = read_summary(here / "masks" / "summary.json")
-    assert summary.failures.keys() == {"case_1", "case_2", "extra"}
+    assert summary.failures.keys() == {"case_1", "case_2", "case_4", "extra"}
     assert summary.labels["label_1"].cases == 2
 
 
