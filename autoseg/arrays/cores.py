@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
-from autoseg.arrays.components import CONNECTIVITY, MARGIN
+from autoseg.arrays.components import pieces_of
 
 #: Share of an object's depth that its margin takes at most: a small object has a core as well.
 LARGEST_SHARE: Final = 0.5
@@ -54,12 +53,6 @@ def object_cores(ids: NDArray[np.integer], spacing: Sequence[float], margin: flo
         if not apart.any():
             return core
     return _largest_parts(core, pieces, count)
-
-
-def pieces_of(ids: NDArray[np.generic]) -> tuple[NDArray[np.uint32], int]:
-    """The connected pieces of objects or of a mask (Z, Y, X), numbered from 1 on, and how many there are."""
-    numbered, count = cc3d.connected_components(np.pad(ids, MARGIN), connectivity=CONNECTIVITY, return_N=True)
-    return np.ascontiguousarray(numbered[1:-1, 1:-1, 1:-1], dtype=np.uint32), int(count)
 
 
 def depths(pieces: NDArray[np.uint32], spacing: Sequence[float]) -> NDArray[np.float32]:

@@ -127,5 +127,6 @@ def _undeclared(values: NDArray[np.integer], names: Labels) -> DatasetError:
     return DatasetError(
         f"the label map holds values that are not declared: {listing}{more}; "
         f"declared are {', '.join(str(value) for value in _declared(names))}",
-        remedy="Add them to `labels` in dataset.json or correct the label map.",
+        remedy="Add them to `labels` in dataset.json, name the dataset or model whose labels these are, or correct the "
+        "label map.",
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from autoseg.arrays.cores import pieces_of
+from autoseg.arrays.components import pieces_of
 from autoseg.records import FoundObject, Geometry
 
 #: Voxels that are counted together.

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.cores import deepest, depths, pieces_of
+from autoseg.arrays.components import pieces_of
+from autoseg.arrays.cores import deepest, depths
 from autoseg.dataset.instance_maps import ids_of
 from autoseg.dataset.readers import read_labels
 from autoseg.errors import DatasetError

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from autoseg.arrays.crop import bounding_box
 from autoseg.records import Calibration, Reliability, ReliabilityBin, Temperature
 
 #: Voxels that are looked at lie within so many voxels of what is foreground in the reference or the mask: elsewhere
@@ -61,12 +62,9 @@ def near_foreground(reference: NDArray[np.bool_], mask: NDArray[np.bool_]) -> ND
     if not either.any():
         return where
     margin = math.ceil(NEAR_VOXELS)
-    box = []
-    for axis in range(3):
-        found = np.flatnonzero(either.any(axis=tuple(other for other in range(3) if other != axis)))
-        box.append(slice(max(0, int(found[0]) - margin), int(found[-1]) + margin + 1))
-    inside = np.ascontiguousarray(~either[tuple(box)])
-    where[tuple(box)] = edt.edt(inside, black_border=False) <= NEAR_VOXELS
+    box = tuple(slice(max(0, start - margin), stop + margin) for start, stop in bounding_box(either))
+    inside = np.ascontiguousarray(~either[box])
+    where[box] = edt.edt(inside, black_border=False) <= NEAR_VOXELS
     return where
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from autoseg.arrays.crop import bounding_box
 from autoseg.records import Labels, Spacing
 
 #: Farthest that a reference is moved along an axis, and farthest that it is grown or shrunk, in voxels.
@@ -156,14 +157,11 @@ def _looked_at(truth: NDArray[np.int16], found: NDArray[np.int16], spacing: Spac
     either = (truth > 0) | (found > 0)
     if not either.any():
         return None
-    box = []
-    for axis in range(3):
-        along = np.flatnonzero(either.any(axis=tuple(other for other in range(3) if other != axis)))
-        box.append(slice(int(along[0]), int(along[-1]) + 1))
+    box = bounding_box(either)
     steps = [1, 1, 1]
-    while math.prod(-(-(part.stop - part.start) // step) for part, step in zip(box, steps, strict=True)) > MOST_VOXELS:
+    while math.prod(-(-(stop - start) // step) for (start, stop), step in zip(box, steps, strict=True)) > MOST_VOXELS:
         steps[int(np.argmin([size * step for size, step in zip(spacing, steps, strict=True)]))] += 1
-    inside = tuple(slice(part.start, part.stop, step) for part, step in zip(box, steps, strict=True))
+    inside = tuple(slice(start, stop, step) for (start, stop), step in zip(box, steps, strict=True))
     z, y, x = (size * step for size, step in zip(spacing, steps, strict=True))
     margin = WIDEST + 1
     return _Pair(

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.arrays.components import pieces_of
 from autoseg.records import LesionBin, LesionScore
 
 #: Edges in ml of the sizes that are told apart: below the first, between, and from the last on.
@@ -88,10 +88,8 @@ def bin_names() -> tuple[str, ...]:
 
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
     """Numbered components (touching by a corner counts), and their sizes in voxels."""
-    # cc3d 4.1.1 fails where every other voxel of an odd array is set, as in [1, 0, 1]; with a margin it does not
-    padded: NDArray[np.integer] = cc3d.connected_components(np.pad(mask, 1), connectivity=26)
-    numbered = padded[1:-1, 1:-1, 1:-1]
-    return numbered, np.bincount(numbered[mask])[1:].astype(np.int64)
+    numbered, count = pieces_of(mask)
+    return numbered, np.bincount(numbered[mask], minlength=count + 1)[1:].astype(np.int64)
 
 
 def _matched(

@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from autoseg.arrays.labels import encode
 from autoseg.errors import DatasetError
 from autoseg.evaluation.lesions import match_lesions
 from autoseg.evaluation.surfaces import hd95, mean_distance, normalized_surface_dice, surface_distances
 from autoseg.records import FLAT_SPACING_FACTOR, CaseScore, Labels, LabelScore, Spacing
 
 Box = tuple[slice, slice, slice]
-
-#: Values below this are looked up in a table; larger or negative ones are searched.
-_TABLE_SIZE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def score_case(
         )
     with ThreadPoolExecutor(max(1, threads)) as pool:
         maps = (reference, f"{case}, reference"), (prediction, f"{case}, mask")
-        truth, found = pool.map(lambda entry: _positions(entry[0], labels, entry[1]), maps)
+        truth, found = pool.map(lambda entry: _encoded(entry[0], labels, entry[1]), maps)
         if labels.ignore_index is not None:
             ignored = truth == labels.ignore_index
             truth[ignored] = 0
@@ -98,8 +96,8 @@ def voxel_volume_ml(spacing: Sequence[float]) -> float:
 
 
 def _score_label(
-    truth: NDArray[np.uint16],
-    found: NDArray[np.uint16],
+    truth: NDArray[np.int16],
+    found: NDArray[np.int16],
     members: Sequence[int],
     box: Box | None,
     spacing: Spacing,
@@ -132,51 +130,22 @@ def _score_label(
     )
 
 
-def _is_one_of(positions: NDArray[np.uint16], members: Sequence[int]) -> NDArray[np.bool_]:
+def _is_one_of(positions: NDArray[np.int16], members: Sequence[int]) -> NDArray[np.bool_]:
     mask: NDArray[np.bool_] = positions == members[0]
     for member in members[1:]:
         mask |= positions == member
     return mask
 
 
-def _positions(values: NDArray[np.generic], labels: Labels, where: str) -> NDArray[np.uint16]:
-    """Training labels of a map with the file's values: places in `labels.values`, the ignore label one above all."""
-    if not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:
-        raise DatasetError("holds labels that are not whole numbers", where=where, remedy="Save them as integers.")
-    declared = [*labels.values, *([] if labels.ignore is None else [labels.ignore])]
-    whole: NDArray[np.integer] = values.astype(np.uint8) if values.dtype == np.bool_ else values  # type: ignore[assignment]
-    positions = _looked_up(whole, declared)
-    undeclared = len(declared)
-    if positions.size and int(positions.max()) == undeclared:
-        strange, counts = np.unique(whole[positions == undeclared], return_counts=True)
-        told = ", ".join(f"{value} ({count} voxels)" for value, count in zip(strange[:8], counts[:8], strict=True))
-        raise DatasetError(
-            f"holds label values that are not declared: {told}; declared are {', '.join(map(str, declared))}",
-            where=where,
-            remedy="Name the dataset or model whose labels these are, or correct the label map.",
-        )
-    return positions
+def _encoded(values: NDArray[np.generic], labels: Labels, where: str) -> NDArray[np.int16]:
+    """The training labels of a map with the file's values; what is wrong with them is told of `where`."""
+    try:
+        return encode(values, labels)
+    except DatasetError as error:
+        raise DatasetError(error.what, where=where, remedy=error.remedy) from None
 
 
-def _looked_up(values: NDArray[np.integer], declared: Sequence[int]) -> NDArray[np.uint16]:
-    """Place of each value in `declared`; one above the last where it is not there."""
-    lowest, highest = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    positions: NDArray[np.uint16]
-    if lowest >= 0 and highest < _TABLE_SIZE:
-        table = np.full(highest + 1, len(declared), dtype=np.uint16)
-        for position, value in enumerate(declared):
-            if 0 <= value <= highest:
-                table[value] = position
-        positions = table[values]
-        return positions
-    order = np.argsort(np.asarray(declared, dtype=np.int64), kind="stable")
-    ascending = np.asarray(declared, dtype=np.int64)[order]
-    place = np.minimum(np.searchsorted(ascending, values), len(declared) - 1)
-    positions = np.where(ascending[place] == values, order[place], len(declared)).astype(np.uint16)
-    return positions
-
-
-def _boxes(positions: NDArray[np.uint16], labels: Labels) -> list[Box | None]:
+def _boxes(positions: NDArray[np.int16], labels: Labels) -> list[Box | None]:
     """The box of each training label, None where it does not occur."""
     found: list[Box | None] = [None]
     found.extend(None if box is None else (box[0], box[1], box[2]) for box in find_objects(positions))

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.arrays.components import pieces_of
 from autoseg.records import Labels
 from autoseg.training.patches import ANNOTATED, Focus, Sampling, TrainingCase, draw_patch, sample_generator
 
@@ -123,7 +123,7 @@ def lesions(cases: Sequence[TrainingCase], labels: Labels) -> Lesions | None:
 
 def component_voxels(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     """Voxels (n, 3) of each connected component of a mask (Z, Y, X), evenly thinned to VOXELS_PER_COMPONENT."""
-    numbered = cc3d.connected_components(mask, connectivity=26)
+    numbered, _ = pieces_of(mask)
     voxels = np.argwhere(mask).astype(np.int32)
     owner = numbered[tuple(voxels.T)]
     order = np.argsort(owner, kind="stable")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from autoseg.arrays.components import besides_largest, keep_largest, mask_of, post_processed
+from autoseg.arrays.components import besides_largest, keep_largest, mask_of, pieces_of, post_processed
 from autoseg.records import Labels
 
 LABELS = Labels(names={"background": 0, "organ": 2, "spot": 7})
@@ -27,6 +27,17 @@ def expected_others(mask: np.ndarray) -> np.ndarray:
 )
 def test_components_are_those_of_scipy(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(besides_largest(mask), expected_others(mask))
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays.arrays(np.bool_, st.tuples(*[st.integers(1, 7)] * 3)))
+def test_pieces_are_those_of_scipy(mask: np.ndarray) -> None:
+    numbers, count = pieces_of(mask)
+    wanted, wanted_count = ndimage.label(mask, np.ones((3, 3, 3)))
+    assert count == wanted_count
+    pairs = np.unique(np.stack([numbers[mask], wanted[mask]]), axis=1)
+    assert pairs.shape[1] == count
+    assert not numbers[~mask].any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (5, 1, 3), (3, 3, 3), (1, 9, 9)])

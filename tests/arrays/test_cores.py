@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scenes import touching
 from scipy import ndimage
 
-from autoseg.arrays.cores import deepest, depths, object_cores, pieces_of
+from autoseg.arrays.components import pieces_of
+from autoseg.arrays.cores import deepest, depths, object_cores
 
 SQUARE = (1.0, 1.0, 1.0)
 ALL_NEIGHBOURS = np.ones((3, 3, 3))

@@ -7,7 +7,7 @@ import pytest
 from instance_builders import IDS, KINDS, NAMES, dataset, found_in, save
 from numpy.typing import NDArray
 
-from autoseg.arrays.cores import pieces_of
+from autoseg.arrays.components import pieces_of
 from autoseg.dataset.checks import check_layout
 from autoseg.dataset.counted import counted_dataset, with_cores
 from autoseg.dataset.instance_maps import read_scene

@@ -109,7 +109,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(DatasetError, match=r"case7, mask: .*7 \(2 voxels\)"):
         score_case("case7", good, strange, SPACING, PLAIN, 1.0)
     with pytest.raises(DatasetError, match="whole numbers"):
-        score_case("case7", good.astype(np.float32), good, SPACING, PLAIN, 1.0)
+        score_case("case7", good + np.float32(0.5), good, SPACING, PLAIN, 1.0)
 
 
 def test_a_2d_image_is_judged_in_its_plane() -> None:

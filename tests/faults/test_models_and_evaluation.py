@@ -82,7 +82,7 @@ def test_other_files_are_no_models(here: Path, typed: Typed, model: Path) -> Non
 
 @fault(
     57,
-    "masks of another shape than their references, references with NaN, masks that are missing, files without a partner",
+    "masks of another shape than their references, NaN in a reference, masks that are missing, files without a partner",
     "a line for each such case; the totals are over the others, and say over how many",
 )
 def test_cases_that_cannot_be_scored_are_listed(here: Path, typed: Typed) -> None:

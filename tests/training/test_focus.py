@@ -49,6 +49,16 @@ def sampling(share: float = 1.0) -> Sampling:
     return Sampling((8, 8, 8), (8, 8, 8), batch_size=4, foreground_share=share, has_ignore=False, seed=7)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 1, 3), (3, 3, 3), (1, 9, 9), (7, 5, 3)])
+def test_every_other_voxel_is_a_component(shape: tuple[int, int, int]) -> None:
+    """cc3d 4.1.1 itself gives up here."""
+    mask = np.zeros(shape, np.bool_)
+    mask[::2, ::2, ::2] = True
+    found = component_voxels(mask)
+    assert len(found) == mask.sum()
+    np.testing.assert_array_equal(np.concatenate(found), np.argwhere(mask))
+
+
 def share_of_small(cases: list[Case], rule: str) -> float:
     """Share of forced patches whose centre is in a small lesion."""
     entry = sampling()
