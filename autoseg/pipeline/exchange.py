@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from autoseg.errors import ModelError, UsageError
+from autoseg.errors import UsageError
 from autoseg.files import read_record
+from autoseg.inference.predictor import joined_model
 from autoseg.interop.nnunet_export import Origin, folders_for_nnunet, write_folder
 from autoseg.interop.nnunet_model import read_nnunet_model
 from autoseg.interop.nnunet_plans import plans_name_of
-from autoseg.model_file import read_model, write_model
+from autoseg.model_file import write_model
 from autoseg.pipeline.choosing_model import choose_models
 from autoseg.pipeline.receipts import versions
 from autoseg.progress import Progress
-from autoseg.records import Configuration, Dataset, Fingerprint, Member, ModelHeader, Plan
+from autoseg.records import Configuration, Dataset, Fingerprint, ModelHeader, Plan
 from autoseg.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 #: What a model file does not tell of the dataset it was trained on, where no work folder does.
 UNKNOWN_DATASET = "Dataset000_autoseg"
@@ -91,7 +88,7 @@ def export_nnunet(
         file_ending: of the images that nnU-Net is to read; None takes that of the dataset.
     """
     files, description = choose_models(models, work)
-    header, tensors = _joined(files)
+    header, tensors = joined_model(files)
     origin = _origin(header, None if models else work, file_ending)
     folders = folders_for_nnunet(header, tensors, origin)
     for folder in folders:
@@ -108,24 +105,6 @@ def export_nnunet(
     # a note on the labels is the same for every folder
     notes = tuple(dict.fromkeys(note for folder in folders for note in folder.notes))
     return ExportReport(description, written, notes)
-
-
-def _joined(files: Sequence[Path]) -> tuple[ModelHeader, dict[str, Mapping[str, Tensor]]]:
-    """Header and tensors of all files as one model. Raises ModelError where they do not belong together."""
-    read = [(path, *read_model(path)) for path in files]
-    first_path, first, _ = read[0]
-    members: list[Member] = []
-    tensors: dict[str, Mapping[str, Tensor]] = {}
-    for path, header, stored in read:
-        if (header.channels, header.labels) != (first.channels, first.labels):
-            raise ModelError(
-                f"its channels or labels are not those of {first_path}", where=path, remedy="Export them one by one."
-            )
-        for member in header.members:
-            name = member.name if member.name not in tensors else f"{member.name}#{len(tensors)}"
-            members.append(member.model_copy(update={"name": name}))
-            tensors[name] = stored[member.name]
-    return first.model_copy(update={"members": tuple(members)}), tensors
 
 
 def _origin(header: ModelHeader, work: Workspace | None, file_ending: str | None) -> Origin:
