@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +13,11 @@ from autoseg.records import Labels
 LARGEST = 10_000
 SHARE = 0.01
 
-#: Key of the annotated voxels, present only with an ignore label.
-ANNOTATED = "annotated"
+#: Key of the annotated voxels, present only with an ignore label: the one name that no label of the foreground can have.
+ANNOTATED = "background"
+
+#: Their key in stores that were prepared earlier, where a label could have it as well.
+_FORMERLY = "annotated"
 
 _SEED = 1234
 
@@ -35,6 +40,21 @@ def class_locations(labels: NDArray[np.int16], names: Labels) -> dict[str, NDArr
     if names.ignore_index is not None:
         found[ANNOTATED] = _voxels(_sample(np.flatnonzero(flat != names.ignore_index), generator), labels.shape)
     return found
+
+
+def label_voxels(locations: Mapping[str, NDArray[np.int32]], has_ignore: bool) -> dict[str, NDArray[np.int32]]:
+    """The locations of the labels alone: foreground name -> voxels (N, 3)."""
+    other = _annotated_key(locations) if has_ignore else None
+    return {name: voxels for name, voxels in locations.items() if name != other}
+
+
+def annotated_voxels(locations: Mapping[str, NDArray[np.int32]], has_ignore: bool) -> NDArray[np.int32] | None:
+    """Voxels (N, 3) that are not ignored, whatever their label; None where the labels have nothing to ignore."""
+    return locations.get(_annotated_key(locations)) if has_ignore else None
+
+
+def _annotated_key(locations: Mapping[str, NDArray[np.int32]]) -> str:
+    return ANNOTATED if ANNOTATED in locations else _FORMERLY
 
 
 def _sample(voxels: NDArray[np.intp], generator: np.random.Generator) -> NDArray[np.intp]:

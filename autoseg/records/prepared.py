@@ -44,5 +44,5 @@ class PreparedCase:
     case: str
     image: NDArray[np.float32]  # (C, Z, Y, X)
     labels: NDArray[np.int16] | None  # (Z, Y, X) training labels, OUTSIDE = -1, ignore = labels.ignore_index
-    locations: Mapping[str, NDArray[np.int32]]  # foreground name (and "annotated" with an ignore label) -> (N, 3)
+    locations: Mapping[str, NDArray[np.int32]]  # foreground name -> (N, 3), see `preprocessing.locations`
     placement: Placement

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.arrays.components import pieces_of
+from autoseg.preprocessing.locations import label_voxels
 from autoseg.records import Labels
-from autoseg.training.patches import ANNOTATED, Focus, Sampling, TrainingCase, draw_patch, sample_generator
+from autoseg.training.patches import Focus, Sampling, TrainingCase, draw_patch, sample_generator
 
 #: Patches that are drawn, but not cropped, to see how often each label is in one.
 TRIAL_PATCHES = 512
@@ -74,14 +75,13 @@ def make_focus(rule: str, cases: Sequence[TrainingCase], sampling: Sampling, lab
 
 def balanced(cases: Sequence[TrainingCase], sampling: Sampling) -> BalancedLabels | None:
     """Labels with weights inverse to the share of patches, drawn by nnU-Net's rule, in which they occur."""
-    names = dict.fromkeys(name for case in cases for name in case.locations if name != ANNOTATED)
+    found = [label_voxels(case.locations, sampling.has_ignore) for case in cases]
+    names = dict.fromkeys(name for labels in found for name in labels)
     voxels = {
-        name: tuple(
-            (index, case.locations[name]) for index, case in enumerate(cases) if len(case.locations.get(name, ()))
-        )
+        name: tuple((index, labels[name]) for index, labels in enumerate(found) if len(labels.get(name, ())))
         for name in names
     }
-    present = [name for name, found in voxels.items() if found]
+    present = [name for name, places in voxels.items() if places]
     if not present:
         return None
     shares = shown_shares(cases, sampling, present)

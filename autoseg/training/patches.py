@@ -15,10 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autoseg.preprocessing.locations import annotated_voxels, label_voxels
 from autoseg.records import OUTSIDE, Shape
-
-#: Key of the locations of all annotated voxels; exists only with an ignore label.
-ANNOTATED = "annotated"
 
 
 class TrainingCase(Protocol):
@@ -36,7 +34,7 @@ class TrainingCase(Protocol):
 
     @property
     def locations(self) -> Mapping[str, NDArray[np.int32]]:
-        """Foreground name -> (N, 3) voxels."""
+        """Foreground name -> (N, 3) voxels; with an ignore label also those that are annotated (`preprocessing.locations`)."""
         ...
 
     def read_patch(
@@ -129,15 +127,15 @@ def _centre(
     generator: np.random.Generator, locations: Mapping[str, NDArray[np.int32]], sampling: Sampling, position: int
 ) -> NDArray[np.int32] | None:
     """The voxel that a sample is centred on by nnU-Net's rule, None for any."""
+    present: list[NDArray[np.int32]] = []
     if sampling.forced(position):
-        present = [name for name, voxels in locations.items() if len(voxels) and name != ANNOTATED]
-        if not present and len(locations.get(ANNOTATED, ())):
-            present = [ANNOTATED]
-    else:
-        present = [ANNOTATED] if sampling.has_ignore and len(locations.get(ANNOTATED, ())) else []
+        present = [found for found in label_voxels(locations, sampling.has_ignore).values() if len(found)]
     if not present:
-        return None
-    voxels = locations[present[int(generator.integers(len(present)))]]
+        annotated = annotated_voxels(locations, sampling.has_ignore)
+        if annotated is None or not len(annotated):
+            return None
+        present = [annotated]
+    voxels = present[int(generator.integers(len(present)))]
     chosen: NDArray[np.int32] = voxels[int(generator.integers(len(voxels)))]
     return chosen
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoseg.preprocessing.locations import ANNOTATED, LARGEST, class_locations
+from autoseg.preprocessing.locations import ANNOTATED, LARGEST, annotated_voxels, class_locations, label_voxels
 from autoseg.records import Labels
 
 
@@ -43,3 +43,20 @@ def test_regions_and_annotated_voxels():
     assert found["whole"].tolist() == [[0, 0, 1], [0, 0, 2]]
     assert found["core"].tolist() == [[0, 0, 2]]
     assert found[ANNOTATED][:, 2].tolist() == [0, 1, 2, 4]
+    seen = annotated_voxels(found, has_ignore=True)
+    assert seen is found[ANNOTATED]
+    assert annotated_voxels(found, has_ignore=False) is None
+
+
+def test_a_label_may_be_called_annotated():
+    labels = np.array([[[0, 1, 2, 1]]], dtype=np.int16)
+    plain = Labels(names={"background": 0, "annotated": 1, "other": 2})
+    found = class_locations(labels, plain)
+    assert list(label_voxels(found, has_ignore=False)) == ["annotated", "other"]
+    partly = Labels(names={"background": 0, "annotated": 1}, ignore=2)
+    found = class_locations(labels, partly)
+    assert found["annotated"][:, 2].tolist() == [1, 3]
+    assert list(label_voxels(found, has_ignore=True)) == ["annotated"]
+    seen = annotated_voxels(found, has_ignore=True)
+    assert seen is not None
+    assert seen[:, 2].tolist() == [0, 1, 3]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from autoseg.preprocessing.locations import ANNOTATED
 from autoseg.records import OUTSIDE, Shape
 from autoseg.training.patches import Sampling, crop_padded, draw_patch, make_batch, sample_generator
 
@@ -79,13 +80,29 @@ def test_a_forced_patch_holds_foreground(shape: Shape, step: int) -> None:
     assert (crop_padded(case, draw.start, entry.initial_size)[1] == 1).any()
 
 
-def test_unforced_samples_keep_to_annotated_voxels_under_an_ignore_label() -> None:
+def starts_of(case: Made, entry: Sampling, position: int = 0) -> set[Shape]:
+    return {draw_patch(sample_generator(0, step, position), [case], entry, position).start for step in range(20)}
+
+
+@pytest.mark.parametrize("key", [ANNOTATED, "annotated"], ids=["now", "in earlier stores"])
+def test_samples_keep_to_annotated_voxels_under_an_ignore_label(key: str) -> None:
     case = made((40, 40, 40))
     seen = np.array([[39, 39, 39]], np.int32)
-    case = Made("a", case.image, case.labels, {**case.locations, "annotated": seen})
-    entry = sampling((4, 4, 4), share=0.0, ignore=True)
-    starts = {draw_patch(sample_generator(0, step, 0), [case], entry, 0).start for step in range(20)}
-    assert starts == {(37, 37, 37)}
+    case = Made("a", case.image, case.labels, {**case.locations, key: seen})
+    assert starts_of(case, sampling((4, 4, 4), share=0.0, ignore=True)) == {(37, 37, 37)}
+    assert starts_of(case, sampling((4, 4, 4), share=1.0, ignore=True)) == {(18, 18, 18)}  # the one voxel of the organ
+    empty = Made("a", case.image, case.labels, {"organ": np.zeros((0, 3), np.int32), key: seen})
+    assert starts_of(empty, sampling((4, 4, 4), share=1.0, ignore=True)) == {(37, 37, 37)}
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_a_label_may_be_called_annotated(ignore: bool) -> None:
+    case = made((40, 40, 40))
+    locations = {"annotated": case.locations["organ"]}
+    if ignore:
+        locations[ANNOTATED] = np.array([[39, 39, 39]], np.int32)
+    case = Made("a", case.image, case.labels, locations)
+    assert starts_of(case, sampling((4, 4, 4), share=1.0, ignore=ignore)) == {(18, 18, 18)}
 
 
 def test_a_sample_depends_on_seed_step_and_place_alone() -> None:
