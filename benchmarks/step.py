@@ -12,7 +12,7 @@ import torch
 
 from autoseg.networks.catalog import build_network, prepare_for_device
 from autoseg.records import Labels, NetworkSpec
-from autoseg.training.losses import LOSSES, deep_supervision_loss
+from autoseg.training.losses import LOSSES, deep_supervision_totals, deep_supervision_value, of_totals
 
 LABELS = Labels(names={"background": 0, "a": 1, "b": 2})
 
@@ -34,13 +34,13 @@ def measure(
     )
     network = prepare_for_device(build_network(spec), torch.device("cpu"))
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    loss = LOSSES["dice_ce"](LABELS, False)
+    loss = of_totals(LOSSES["dice_ce"](LABELS, False))
     images, labels = torch.randn(batch, 1, *patch), torch.randint(0, 3, (batch, *patch))
     steps, passes = [], []
     for _ in range(repeats):
         began = time.perf_counter()
         optimizer.zero_grad()
-        deep_supervision_loss(network(images), labels, loss).backward()
+        deep_supervision_value(deep_supervision_totals(network(images), labels, loss), loss).backward()
         optimizer.step()
         steps.append(time.perf_counter() - began)
     network.deep_supervision = False

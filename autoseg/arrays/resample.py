@@ -193,19 +193,6 @@ def _axis_map(n_in: int, n_out: int, order: Order) -> AxisMap:
     return Chosen(nearest_index(n_in, n_out)) if order == 0 else _weighted(axis_operator(n_in, n_out, order))
 
 
-def slab_maps(maps: AxisMaps, start: int, stop: int) -> tuple[slice, AxisMaps]:
-    """What makes output slices start..stop alone: the input slices they need, and the maps from those."""
-    first = maps[0]
-    if first is None:
-        return slice(start, stop), maps
-    if isinstance(first, Chosen):
-        index = first.index[start:stop]
-        low, high = int(index.min()), int(index.max()) + 1
-        return slice(low, high), (Chosen(index - low), maps[1], maps[2])
-    columns = _used_columns(first.matrix[start:stop])
-    return columns, (_weighted(first.matrix[start:stop, columns]), maps[1], maps[2])
-
-
 def apply_maps(array: NDArray[np.float32], maps: AxisMaps) -> NDArray[np.float32]:
     """One channel (Z, Y, X), float32, with each axis mapped; the array itself where nothing changes."""
     for axis in _cheapest_order(maps, array.shape):

@@ -66,8 +66,3 @@ def padding(shape: Sequence[int], patch: Sequence[int]) -> tuple[tuple[int, int]
     """Voxels to add (before, after) along each axis so that the shape is at least the patch; an odd one goes after."""
     missing = [max(0, wanted - size) for size, wanted in zip(shape, patch, strict=True)]
     return tuple((count // 2, count - count // 2) for count in missing)
-
-
-def pad_to(shape: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
-    """Shape after `padding`: the larger of both along each axis."""
-    return tuple(max(size, wanted) for size, wanted in zip(shape, patch, strict=True))

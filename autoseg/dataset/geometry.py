@@ -79,11 +79,6 @@ def corner_distance_mm(a: Geometry, b: Geometry) -> float:
     return float(np.linalg.norm(corners(a) - corners(b), axis=1).max())
 
 
-def same_grid(a: Geometry, b: Geometry, tolerance: float) -> bool:
-    """Whether two grids have the same shape and corners nearer than `tolerance` mm."""
-    return a.shape == b.shape and corner_distance_mm(a, b) <= tolerance
-
-
 def axis_codes(geometry: Geometry) -> str:
     """Orientation of the file axes (i, j, k) in nibabel's letters: "RAS", "LPS", …; "flat" for a 2D image."""
     if geometry.flat:

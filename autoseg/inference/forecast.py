@@ -23,7 +23,7 @@ from autoseg.inference.region import COARSE
 from autoseg.inference.scores import batch_size, score_slabs_of
 from autoseg.inference.sliding_window import Room
 from autoseg.inference.tile_grid import mirror_sets, tile_grid
-from autoseg.records import BEST_PREDICTION, Geometry, PredictSettings, SpeedMode
+from autoseg.records import Geometry, PredictSettings, SpeedMode
 
 #: Seconds for a million voxels, on one core of an Ice Lake server: reading a channel of .nii.gz (0.006 to 0.02),
 #: preparing one (0.006 where the spacing stays, 0.03 to 0.07 where it changes), a score on the way back to the image's
@@ -75,14 +75,6 @@ def works(model: LoadedModel, geometry: Geometry, settings: PredictSettings) -> 
         tiles = tile_grid(shape, group.configuration.patch_size, how.step).tiles
         found.append(Work(group, tiles, tiles * len(mirror_sets(group.mirror_axes if how.mirror else ()))))
     return found
-
-
-def expected_passes(model: LoadedModel, geometry: Geometry, settings: PredictSettings = BEST_PREDICTION) -> int:
-    """Patches that go through a network for one case, all networks counted, known from its header alone.
-
-    An upper bound: the crop to what is not zero, and a region of interest, are known only once the image is read.
-    """
-    return sum(work.passes * len(work.group.networks) for work in works(model, geometry, settings))
 
 
 def measured_on(mode: SpeedMode, model: LoadedModel) -> bool:

@@ -59,8 +59,3 @@ def mirror_sets(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
     """All subsets of the axes, the empty one first: the mirrored copies over which scores are averaged."""
     axes = tuple(sorted(set(mirror_axes)))
     return [subset for count in range(len(axes) + 1) for subset in combinations(axes, count)]
-
-
-def count_passes(shape: Sequence[int], patch_size: Sequence[int], step: float, mirror_axes: Sequence[int]) -> int:
-    """Patches that go through the network for one prepared volume of `shape` (Z, Y, X)."""
-    return tile_grid(shape, patch_size, step).tiles * len(mirror_sets(mirror_axes))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -65,24 +64,6 @@ def preparing_of(model: LoadedModel) -> Preparing:
     header = model.header
     preparations = tuple(group.configuration.preparation for group in model.preparing)
     return Preparing(header.channels, header.channel_dropout > 0, preparations, header.fingerprint)
-
-
-def score_prepared(
-    model: LoadedModel,
-    prepared: Sequence[PreparedCase],
-    *,
-    settings: PredictSettings = BEST_PREDICTION,
-    room: Room = PLENTY,
-    on_tile: Callable[[int], None] | None = None,
-) -> tuple[NDArray[np.float32], ...]:
-    """Whole scores (K, Z, Y, X) of what `prepare_volume` gave, per group of the model."""
-    images = seen_images(model, prepared, settings=settings, room=room, on_tile=on_tile)
-    return tuple(
-        torch.cat(list(score_slabs_of(model, group, image, settings=settings, room=room, on_tile=on_tile)), dim=1)
-        .cpu()
-        .numpy()
-        for group, image in zip(model.groups, images, strict=True)
-    )
 
 
 def mask_of_prepared(

@@ -201,20 +201,6 @@ def _reasons(configuration: Configuration, source: str) -> Iterable[Reason]:
 # ------------------------------------------------------------------------------------------------------ to nnU-Net
 
 
-def plans_from_plan(plan: Plan, *, file_ending: str = ".nii.gz", flat: bool = False) -> dict[str, Any]:
-    """nnU-Net's plans for our plan, complete for its readers; `flat`: the images are single slices.
-
-    Raises PlanError for what nnU-Net cannot express.
-    """
-    return plans_from_configurations(
-        list(plan.configurations.values()),
-        dataset=plan.dataset,
-        plans_name=plans_name_of(plan.name),
-        file_ending=file_ending,
-        flat=flat,
-    )
-
-
 def plans_name_of(plan: str) -> str:
     """How nnU-Net calls the plan of that name; double underscores separate the parts of its folder names."""
     while "__" in plan:

@@ -13,7 +13,7 @@ from autoseg.records import Labels
 LARGEST = 10_000
 SHARE = 0.01
 
-#: Key of the annotated voxels, present only with an ignore label: the one name that no label of the foreground can have.
+#: Key of the annotated voxels, present only with an ignore label: the one name that no foreground label can have.
 ANNOTATED = "background"
 
 #: Their key in stores that were prepared earlier, where a label could have it as well.

@@ -194,14 +194,6 @@ def deep_supervision_value(totals: Tensor, loss: LossOfTotals) -> Tensor:
     return value
 
 
-def deep_supervision_loss(
-    outputs: Tensor | Sequence[Tensor], labels: Tensor, loss: Loss, drawn: Tensor | None = None
-) -> Tensor:
-    """The weighted loss of scores at several resolutions, all of whose samples are given."""
-    formula = of_totals(loss)
-    return deep_supervision_value(deep_supervision_totals(outputs, labels, formula, drawn), formula)
-
-
 def downsample_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
     """Labels (B, *space) on a coarser grid, each voxel from the one nearest to its centre (torch's nearest-exact)."""
     for axis, (size, new) in enumerate(zip(labels.shape[1:], shape, strict=True), start=1):

@@ -34,7 +34,7 @@ class TrainingCase(Protocol):
 
     @property
     def locations(self) -> Mapping[str, NDArray[np.int32]]:
-        """Foreground name -> (N, 3) voxels; with an ignore label also those that are annotated (`preprocessing.locations`)."""
+        """Foreground name -> (N, 3) voxels, and more with an ignore label: see `preprocessing.locations`."""
         ...
 
     def read_patch(

@@ -8,14 +8,11 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from autoseg.arrays.resample import (
-    apply_maps,
-    axis_maps,
     axis_operator,
     nearest_index,
     resample_image,
     resampled_shape,
     separate_axis,
-    slab_maps,
 )
 
 EVEN = (1.0, 1.0, 1.0)
@@ -68,25 +65,6 @@ def test_large_products_are_cut_into_blocks():
     np.testing.assert_allclose(
         resample_image(image, (100, 65, 130), EVEN, EVEN)[0], as_skimage(image[0], (100, 65, 130), 3), atol=5e-6
     )
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    shape=shapes,
-    new_shape=shapes,
-    order=st.sampled_from([0, 1, 3]),
-    apart=st.sampled_from([None, 0, 1]),
-    thickness=st.integers(1, 7),
-)
-def test_slabs_together_are_the_whole(shape, new_shape, order, apart, thickness):
-    channel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    maps = axis_maps(shape, new_shape, order, apart)
-    whole = apply_maps(channel, maps)
-    parts = []
-    for start in range(0, new_shape[0], thickness):
-        columns, local = slab_maps(maps, start, min(start + thickness, new_shape[0]))
-        parts.append(apply_maps(channel[columns], local))
-    np.testing.assert_allclose(np.concatenate(parts), whole, atol=5e-6)
 
 
 def test_unchanged_shape_returns_the_image_itself():

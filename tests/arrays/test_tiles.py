@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from autoseg.arrays.tiles import axis_weights, gaussian_window, pad_to, padding, tile_starts
+from autoseg.arrays.tiles import axis_weights, gaussian_window, padding, tile_starts
 
 
 def test_the_recorded_example() -> None:
@@ -65,4 +65,3 @@ def test_weights_are_a_product_over_axes() -> None:
 
 def test_padding_is_centred_with_the_odd_voxel_after() -> None:
     assert padding((10, 3, 5), (8, 8, 8)) == ((0, 0), (2, 3), (1, 2))
-    assert pad_to((10, 3, 5), (8, 8, 8)) == (10, 8, 8)

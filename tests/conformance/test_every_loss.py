@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from loss_builders import deep_supervision_loss
 
 from autoseg.records import Labels
-from autoseg.training.losses import LOSSES, deep_supervision_loss
+from autoseg.training.losses import LOSSES
 
 LABELS = [
     Labels(names={"background": 0, "organ": 1}),

@@ -15,7 +15,7 @@ import torch
 
 from autoseg.files import ASIDE_PREFIX, file_hash
 from autoseg.records import Configuration
-from autoseg.training.checkpoint import read_state
+from autoseg.training.checkpoint import read_state, require_intact
 
 from .builders import Planned, Typed, a_ball, a_dataset, image_of, load, save, untrained
 from .catalog import fault
@@ -83,18 +83,24 @@ def test_a_kill_while_saving_loses_nothing(here: Path, typed: Typed, planned: Pl
     assert planned().code == 0
     assert Child(here, f"{TRAIN} --epochs 3").end() == 0
     wanted, wanted_rates = file_hash(run_folder(here) / "model.safetensors"), rates(here)
+    log = (run_folder(here) / "metrics.jsonl").read_text().splitlines()
+    saved = {0, *(json.loads(line)["step"] for line in log)}  # a state is saved at first, and after each epoch
     run_folder(here).rename(here / "undisturbed")
     killed, state = 0, run_folder(here) / "state.safetensors"
     for _ in range(20):
         child = Child(here, f"{TRAIN} --epochs 3")
         if child.wait_for(lambda: state.exists() and any(state.parent.glob(f"{ASIDE_PREFIX}*-{state.name}"))):
+            before = read_state(state).step
             child.kill()
+            child.end()
             killed += 1
+            require_intact(state)
+            assert read_state(state).step >= before
+            assert read_state(state).step in saved
         child.end()
         if killed == 2:
             break
     assert killed == 2
-    assert read_state(state).step >= 0
     assert Child(here, f"{TRAIN} --epochs 3").end() == 0
     assert file_hash(run_folder(here) / "model.safetensors") == wanted
     assert rates(here) == wanted_rates

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from inference_builders import LABELS, a_model, a_volume
+from scores_builders import score_prepared
 
 from autoseg.arrays.labels import encode
 from autoseg.inference.contrast import Contrast, probability_of
-from autoseg.inference.volume import found_labels, prepare_volume, score_prepared
+from autoseg.inference.volume import found_labels, prepare_volume
 from autoseg.inference.witness import Witness
 from autoseg.preprocessing.case import probabilities_to_image_space
 from autoseg.records import Labels

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from inference_builders import make_configuration, make_header, phantom
+from scores_builders import score_prepared
 from torch import Tensor, nn
 
 from autoseg.devices import autocast
@@ -20,7 +21,7 @@ from autoseg.errors import ModelError, UsageError
 from autoseg.inference.engines import ENGINES, EngineFeatures, engine_device, engine_precision, with_engine
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel, build_model
-from autoseg.inference.volume import predict_volume, prepare_volume, score_prepared
+from autoseg.inference.volume import predict_volume, prepare_volume
 from autoseg.networks.catalog import build_network
 from autoseg.networks.onnx_graph import network_graph
 from autoseg.records import Configuration, Geometry, Labels, PredictSettings, Volume

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from inference_builders import LABELS, make_configuration, make_header, threshold_tensors
+from scores_builders import expected_passes
 
 from autoseg import devices
 from autoseg.inference import forecast as forecasting
 from autoseg.inference.forecast import (
     CaseForecast,
-    expected_passes,
     forecast,
     measured_on,
     time_passes,

@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inference_builders import LABELS, make_configuration, make_header, phantom, threshold_tensors
+from scores_builders import score_prepared
 
 from autoseg.inference.maps import calibrated_probabilities, entropy_bits
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import LoadedModel, build_model
-from autoseg.inference.volume import prepare_volume, score_prepared
+from autoseg.inference.volume import prepare_volume
 from autoseg.inference.writing import CaseOutcome
 from autoseg.networks.catalog import build_network
 from autoseg.records import (

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from inference_builders import LABELS, make_configuration, make_header, phantom, threshold_tensors
+from scores_builders import score_prepared
 
 from autoseg.inference.plane_doubts import PlaneDoubts
 from autoseg.inference.predictor import build_model
-from autoseg.inference.volume import found_labels, prepare_volume, score_prepared
+from autoseg.inference.volume import found_labels, prepare_volume
 from autoseg.inference.witness import Witness
 from autoseg.preprocessing.case import place_in_file, places_in_crop, probabilities_to_image_space
 from autoseg.records import Geometry, Labels, Volume

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from inference_builders import a_model, a_volume
+from scores_builders import score_prepared
 
 from autoseg.inference.maps import calibrated_probabilities
 from autoseg.inference.sampled import SampledProbabilities
-from autoseg.inference.volume import mask_of_prepared, prepare_volume, score_prepared
+from autoseg.inference.volume import mask_of_prepared, prepare_volume
 from autoseg.inference.witness import Witness
 from autoseg.preprocessing.case import places_in_crop, probabilities_to_image_space, view_of_crop
 from autoseg.records import Calibration, Labels, Placement, Reliability, Temperature

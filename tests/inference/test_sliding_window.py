@@ -13,7 +13,7 @@ from autoseg.arrays.tiles import gaussian_window
 from autoseg.errors import PredictionError
 from autoseg.inference import window_sums
 from autoseg.inference.sliding_window import Room, score_slabs
-from autoseg.inference.tile_grid import count_passes, mirror_sets, tile_grid
+from autoseg.inference.tile_grid import mirror_sets, tile_grid
 from autoseg.inference.window_memory import room_on
 
 CPU = torch.device("cpu")
@@ -104,7 +104,7 @@ def test_a_2d_network_sees_every_slice() -> None:
     scores = predict_scores(forward, image, (16, 16), heads=2, mirror_axes=(1, 2), batch_size=4, device=CPU)
     np.testing.assert_allclose(scores, pointwise(torch.from_numpy(image)[None])[0].numpy(), rtol=1e-5, atol=1e-5)
     assert all(len(shape) == 4 and shape[0] <= 4 for shape in seen)
-    assert sum(shape[0] for shape in seen) == count_passes((5, 30, 23), (16, 16), 0.5, (1, 2))
+    assert sum(shape[0] for shape in seen) == tile_grid((5, 30, 23), (16, 16)).tiles * len(mirror_sets((1, 2)))
 
 
 def test_batch_size_changes_nothing_but_speed() -> None:
@@ -217,7 +217,7 @@ def test_a_batch_that_does_not_fit_goes_on_smaller_from_where_it_was() -> None:
     np.testing.assert_allclose(found, predict_scores(ramp, image, (6, 8, 8), **options), rtol=1e-6, atol=1e-5)
     assert sizes[:3] == [8, 8, 8]
     assert set(sizes[3:]) <= {1, 2}
-    assert sum(sizes) == count_passes((12, 20, 18), (6, 8, 8), 0.5, (0, 2))  # no patch twice
+    assert sum(sizes) == tile_grid((12, 20, 18), (6, 8, 8)).tiles * len(mirror_sets((0, 2)))  # no patch twice
 
 
 def test_what_does_not_fit_at_all_is_an_error() -> None:

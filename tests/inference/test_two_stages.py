@@ -15,10 +15,10 @@ from inference_builders import (
     phantom,
     threshold_tensors,
 )
+from scores_builders import expected_passes
 from torch import Tensor, nn
 
 from autoseg.errors import ModelError, PredictionError
-from autoseg.inference.forecast import expected_passes
 from autoseg.inference.predictor import LoadedModel, build_model, joined_model, load_models
 from autoseg.inference.volume import predict_volume
 from autoseg.model_file import read_header, write_model

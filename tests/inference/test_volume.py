@@ -13,16 +13,15 @@ from inference_builders import (
     phantom,
     threshold_tensors,
 )
+from scores_builders import expected_passes, score_prepared
 
 from autoseg.arrays.labels import decode
 from autoseg.errors import PredictionError
-from autoseg.inference.forecast import expected_passes
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.inference.volume import (
     mask_of_prepared,
     predict_volume,
     prepare_volume,
-    score_prepared,
     training_labels_of,
 )
 from autoseg.networks.catalog import build_network

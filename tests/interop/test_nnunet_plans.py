@@ -9,10 +9,10 @@ import pytest
 from nnunet_builders import STATISTICS, configuration, old_configuration, plans
 
 from autoseg.errors import PlanError
-from autoseg.interop.nnunet_plans import plan_from_nnunet, plans_from_plan, plans_name_of
+from autoseg.interop.nnunet_plans import plan_from_nnunet, plans_from_configurations, plans_name_of
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
-from autoseg.records import CaseFingerprint, Fingerprint, IntensityStatistics, Labels
+from autoseg.records import CaseFingerprint, Fingerprint, IntensityStatistics, Labels, Plan
 
 
 def fingerprint(orientation: str = "RAS", channels: tuple[str, ...] = ("MRI",)) -> Fingerprint:
@@ -241,6 +241,17 @@ def test_other_channels_than_the_dataset_has_are_refused() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ to nnU-Net
+
+
+def plans_from_plan(plan: Plan, file_ending: str = ".nii.gz", flat: bool = False) -> dict[str, Any]:
+    """nnU-Net's plans with all configurations of a plan."""
+    return plans_from_configurations(
+        list(plan.configurations.values()),
+        dataset=plan.dataset,
+        plans_name=plans_name_of(plan.name),
+        file_ending=file_ending,
+        flat=flat,
+    )
 
 
 @pytest.mark.parametrize("preset", ["nnunet", "resenc-m", "auto"])

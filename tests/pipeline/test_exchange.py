@@ -9,13 +9,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from scores_builders import score_prepared
 
 from autoseg.cli import main
 from autoseg.dataset.readers import read_image, read_labels
 from autoseg.errors import ModelError, UsageError
 from autoseg.files import write_record
 from autoseg.inference.predictor import load_models
-from autoseg.inference.volume import prepare_volume, score_prepared
+from autoseg.inference.volume import prepare_volume
 from autoseg.interop.nnunet_model import read_nnunet_model
 from autoseg.model_file import read_header, read_model, write_model
 from autoseg.networks.catalog import build_network

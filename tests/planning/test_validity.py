@@ -39,7 +39,12 @@ def test_what_the_planner_makes_is_possible(make_fingerprint: Make) -> None:
             make_fingerprint([(999.0, 1.0, 1.0)] * 3, [(1, 300, 200)] * 3),
             make_fingerprint([(3.0, 1.0, 1.0), (5.0, 1.0, 1.0)], [(20, 100, 90)] * 2, channels=("T1", "CT")),
         ):
-            require_possible(make_plan(fingerprint, preset, DeviceBudget("cuda", 8, 8)), "plan.json")
+            made = make_plan(fingerprint, preset, DeviceBudget("cuda", 8, 8))
+            require_possible(made, "plan.json")
+            for name, entry in made.configurations.items():  # each of them was looked at
+                others = {**made.configurations, name: entry.model_copy(update={"batch_size": 0})}
+                with pytest.raises(PlanError, match=rf"configurations\.{name}\.batch_size"):
+                    require_possible(made.model_copy(update={"configurations": others}), "plan.json")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_builders import deep_supervision_loss
 from torch.nn import functional
 
 from autoseg.errors import TrainingError
@@ -11,7 +12,6 @@ from autoseg.records import Labels
 from autoseg.training.loss_sums import label_sums, region_sums
 from autoseg.training.losses import (
     LOSSES,
-    deep_supervision_loss,
     downsample_labels,
     level_weights,
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from loss_builders import deep_supervision_loss
 from torch.nn import functional
 
 from autoseg.records import Labels
-from autoseg.training.losses import LOSSES, deep_supervision_loss
+from autoseg.training.losses import LOSSES
 from autoseg.training.online import PatchDice
 from autoseg.training.setup import partly_drawn
 
