@@ -12,28 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from autoseg.errors import TrainingError
 from autoseg.records import EpochRecord
 from autoseg.training.checkpoint import RunState, read_state
 from autoseg.training.ending import FEWEST_STEPS, CoolDown, cool_down_steps, out_of_patience, watched
 from autoseg.training.learner import Learner
 from autoseg.training.patches import batch_cases
 from autoseg.training.ranks import Order
+from autoseg.training.recovery import BadSpell, gone_back, require_hope
 from autoseg.training.schedule import find_schedule, learning_rate
 from autoseg.training.setup import TrainingSetup
 from autoseg.training.stream import BatchStream
 
 #: Seconds between two saved states at most: what a kill may cost.
 SAVE_EVERY_SECONDS = 300.0
-
-#: Steps in a row with a loss or gradient that is not finite after which training goes back to the last good state.
-MOST_SKIPPED = 5
-
-#: Times that training goes back, with half the learning rate each time, until it gives up; a good epoch ends the count.
-MOST_ROLLBACKS = 3
-
-#: The learning rate is never halved below this share of the planned one: what then still fails has another cause.
-LEAST_RATE_FACTOR = 0.5**MOST_ROLLBACKS
 
 #: Steps over which the seconds per step are measured.
 TIMED_STEPS = 50
@@ -71,8 +62,7 @@ class Training:
         # what was saved before the first step is as good as nothing
         self.resumed = state_path.exists() and read_state(state_path).step > 0
         self.state = self.learner.load(state_path) if self.resumed else RunState()
-        self._skipped_in_a_row = 0
-        self._skipped_cases: list[str] = []
+        self._spell = BadSpell()
         self._step_ends: deque[float] = deque(maxlen=TIMED_STEPS)
         self._clock_zero = time.monotonic() - self.state.seconds  # when an uninterrupted run would have begun
         self._saved = time.monotonic()
@@ -129,7 +119,7 @@ class Training:
 
         While losses are not finite nothing is written: the last good state is needed then.
         """
-        if self._skipped_in_a_row == 0:
+        if self._spell.steps == 0:
             self.learner.save(path or self.state_path, self.state)
             if path is None:
                 self._saved = time.monotonic()
@@ -263,12 +253,13 @@ class Training:
         loss = self.learner.step(batch, self.state.step, rate)
         self._step_ends.append(time.monotonic())
         if loss is None:
-            if self._skip():
+            self._spell.add(batch_cases(self.setup.train_cases, self.learner.sampling, self.state.step))
+            if self._spell.too_long:
                 self._roll_back()
                 batches.restart(self.state.step)
                 return
         else:
-            self._skipped_in_a_row, self._skipped_cases = 0, []
+            self._spell = BadSpell()
             self.last_loss = loss
         state = self.state
         self._count(
@@ -280,40 +271,12 @@ class Training:
             skipped_steps=state.skipped_steps + (loss is None),
         )
 
-    def _skip(self) -> bool:
-        """Note a step without an update; True where there were too many in a row."""
-        self._skipped_in_a_row += 1
-        cases = batch_cases(self.setup.train_cases, self.learner.sampling, self.state.step)
-        self._skipped_cases.extend(case for case in dict.fromkeys(cases) if case not in self._skipped_cases)
-        return self._skipped_in_a_row >= MOST_SKIPPED
-
     def _roll_back(self) -> None:
-        """Go back to the last good state, with half the learning rate.
-
-        Raises TrainingError where that was done MOST_ROLLBACKS times without a good epoch since.
-        """
-        before = self.state
-        what = (
-            f"the loss was not finite for {self._skipped_in_a_row} steps in a row (before step {before.step + 1}); "
-            f"cases in these batches: {', '.join(self._skipped_cases)}"
-        )
-        times = before.rollbacks_in_a_row
-        if times >= MOST_ROLLBACKS or not self.state_path.exists():
-            tried = f"; going back and halving the rate {times} times did not help" if times else ""
-            raise TrainingError(
-                what + tried,
-                where=self.state_path.parent,
-                remedy="Look at these cases with `autoseg check`, or train anew with a lower learning rate.",
-            )
-        self.state = self.learner.load(self.state_path)
-        self._count(
-            rollbacks=before.rollbacks + 1,
-            rollbacks_in_a_row=times + 1,
-            rate_factor=max(before.rate_factor / 2, LEAST_RATE_FACTOR),
-            seconds=self.seconds,  # the clock goes on
-            skipped_steps=before.skipped_steps + 1,
-        )
-        self._skipped_in_a_row, self._skipped_cases = 0, []
+        """Go back to the last good state, with half the learning rate. Raises TrainingError where that is of no use."""
+        before, what = self.state, self._spell.told(self.state.step)
+        require_hope(what, before, self.state_path)
+        self.state = gone_back(self.learner.load(self.state_path), before, self.seconds)
+        self._spell = BadSpell()
         factor = self.state.rate_factor
         self.say(f"{what}. Going on from the state of step {self.state.step}, with {factor:g} of the learning rate")
         self.save()

@@ -13,7 +13,8 @@ from training_builders import tiny_training
 
 from autoseg.errors import TrainingError
 from autoseg.training.checkpoint import read_state
-from autoseg.training.loop import LEAST_RATE_FACTOR, MOST_SKIPPED, Training
+from autoseg.training.loop import Training
+from autoseg.training.recovery import LEAST_RATE_FACTOR, MOST_SKIPPED
 
 
 def spoil(training: Training, bad: Callable[[int], bool], *, gradient: bool = False) -> None:
