@@ -69,7 +69,7 @@ def _lines(path: Path) -> list[tuple[str, EpochRecord]]:
             found.append((line, _RECORDS.validate_python(content)))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = ".".join(str(part) for part in first["loc"]) or "the line"
             raise _broken(path, number, f"is no record of an epoch ({where}: {first['msg']})") from None
     return found
 
