@@ -143,7 +143,7 @@ def _finding(problem: Problem, names: Names, root: Path) -> tuple[Cell, ...]:
     what = problem.what if problem.file is None else f"{_relative(problem.file, root)}: {problem.what}"
     return (
         word(problem.severity, _SEVERITY[problem.severity]),
-        word(problem.kind),
+        word(problem.kind, "name"),
         called("" if problem.case is None else names(problem.case)),
         word(names.words(what, "")),
         word(names.words(problem.remedy, "")),

@@ -49,7 +49,7 @@ from autoseg.report.training_page import training_page
 KINDS = ("plan", "dataset", "training", "results", "comparison", "masks", "audit", "suggest", "diagnosis")
 
 #: HTML elements without an end.
-VOID = ("meta", "link", "img", "br", "hr", "input")
+VOID = ("meta", "link", "img", "br", "hr", "input", "wbr")
 
 
 class Reader(HTMLParser):
