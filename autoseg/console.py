@@ -81,12 +81,13 @@ def ready_to_compute(*, shown: bool = True, threads: int | None = None) -> Progr
 
     Nothing is shown by a process that computes for another one that shows it. `threads` are those that are asked for.
     """
+    from autoseg.machine import under_quota
     from autoseg.threads import suit_the_machine
 
     progress: ProgressOfCommand = RichProgress() if shown else SilentProgress()
     if suit_the_machine():
         progress.say("Other programs keep this machine busy: threads sleep while they wait for one another.")
-    if threads is not None:
+    if threads is not None or under_quota():
         from autoseg.devices import use_threads
 
         use_threads(threads)

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
-import psutil
 import torch
 
+from autoseg import machine
 from autoseg.errors import UsageError
 from autoseg.networks.catalog import half_on_cpu
-from autoseg.workers import available_cores, usable_memory
 
 #: Memory of an accelerator that training leaves alone: for the driver's own needs, libraries and the screen.
 MARGIN_BYTES = 2**30
@@ -49,7 +48,7 @@ def memory_gb(device: torch.device) -> int:
     """Total memory of the device in whole GB, rounded down: it does not change from one moment to the next."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory / 2**30)
-    return int(psutil.virtual_memory().total / 2**30)
+    return int(machine.total_memory() / 2**30)
 
 
 def memory_limit(device: torch.device) -> int:
@@ -58,7 +57,7 @@ def memory_limit(device: torch.device) -> int:
         return int(torch.cuda.get_device_properties(device).total_memory) - MARGIN_BYTES
     if device.type == "mps":
         return int(APPLE_SHARE * torch.mps.recommended_max_memory())
-    return usable_memory()
+    return machine.usable_memory()
 
 
 def free_memory(device: torch.device) -> int:
@@ -67,7 +66,7 @@ def free_memory(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    return int(psutil.virtual_memory().available)
+    return machine.free_memory()
 
 
 def synchronize(device: torch.device) -> None:
@@ -87,7 +86,13 @@ def release_memory(device: torch.device) -> None:
 
 
 def use_threads(count: int | None) -> None:
-    """Compute with so many threads on the CPU; None leaves the library's own number, one per core."""
+    """Compute with so many threads on the CPU; None leaves the library's own number, one per core.
+
+    The library sees to which cores a process is bound, but not a container's quota of processor time: more threads
+    than that pays for would stand still together for most of the time.
+    """
+    if count is None and machine.under_quota():
+        count = min(machine.available_cores(), torch.get_num_threads())
     if count is not None:
         torch.set_num_threads(count)
 
@@ -96,7 +101,7 @@ def describe(device: torch.device) -> str:
     """One line for plans and receipts."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {memory_gb(device)} GB"
-    return f"{device.type}, {available_cores()} cores, {memory_gb(device)} GB"
+    return f"{device.type}, {machine.available_cores()} cores, {memory_gb(device)} GB"
 
 
 def best_precision(device: torch.device) -> Precision:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import ctypes.util
 import platform
 
-import psutil
-
+from autoseg.machine import available_cores, total_memory
 from autoseg.planning.presets import DeviceBudget
-from autoseg.workers import available_cores
 
 
 def device_budget(name: str) -> DeviceBudget:
@@ -18,7 +16,7 @@ def device_budget(name: str) -> DeviceBudget:
     without Apple's GPU the answer is the CPU.
     """
     if name == "cpu" or (name == "auto" and not _accelerator_possible()):
-        return DeviceBudget("cpu", available_cores(), int(psutil.virtual_memory().total / 2**30))
+        return DeviceBudget("cpu", available_cores(), int(total_memory() / 2**30))
     from autoseg import devices  # loads torch
 
     device = devices.choose_device(name)

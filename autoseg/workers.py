@@ -8,7 +8,6 @@ so no shared memory is needed. Processes are spawned, never forked, on every sys
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import time
 import traceback
@@ -18,26 +17,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import psutil
 
 from autoseg.errors import AutosegError, WorkerDied, is_out_of_memory
+from autoseg.machine import available_cores, free_memory
 from autoseg.plugins import imported_plugins, load_plugins
-
-#: Share of the free memory that one training step may take: training keeps its cases in the rest (training.cases).
-STEP_SHARE = 0.6
 
 #: Share of the free memory that the workers of a pool may fill.
 POOL_SHARE = 0.7
-
-#: Where Linux tells what a container may take and takes; a file that is missing or says "max" limits nothing.
-_GROUP_FILES = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 #: Seconds that Python takes at most until it comes here.
 LONGEST_START = 30.0
@@ -75,41 +65,9 @@ def default_workers(items: int, bytes_per_item: float = 0.0) -> int:
     """Processes worth starting: one per core, no more than items, no more than fit in free memory."""
     cores = available_cores()
     if bytes_per_item > 0:
-        fitting = int(psutil.virtual_memory().available * POOL_SHARE / bytes_per_item)
+        fitting = int(free_memory() * POOL_SHARE / bytes_per_item)
         cores = min(cores, max(1, fitting))
     return max(1, min(cores, items))
-
-
-def available_cores() -> int:
-    """Cores this process may use (a container or scheduler may give fewer than the machine has)."""
-    with suppress(AttributeError, OSError):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
-def usable_memory() -> int:
-    """Bytes of main memory that a training step may take at this moment."""
-    return int(STEP_SHARE * psutil.virtual_memory().available)
-
-
-def machine_memory() -> int:
-    """Bytes of main memory that the machine has, used or not."""
-    return int(psutil.virtual_memory().total)
-
-
-def free_memory() -> int:
-    """Bytes of main memory that may still be taken, by this machine and by the group (container) of this process."""
-    free = int(psutil.virtual_memory().available)
-    for limit, used in _GROUP_FILES:
-        with suppress(OSError, ValueError):
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-    return max(0, free)
-
-
-def own_memory() -> int:
-    """Bytes of memory that belong to this process alone: files that it maps, such as libraries, do not count."""
-    taken = psutil.Process().memory_info()
-    return int(taken.rss - getattr(taken, "shared", 0))
 
 
 def process_seconds() -> float:

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from autoseg.devices import PRECISIONS, autocast
 from autoseg.inference.engines import ENGINES, engine_version
+from autoseg.machine import available_cores
 from autoseg.networks.catalog import build_network
 from autoseg.networks.onnx_graph import network_graph
 from autoseg.records import NetworkSpec
-from autoseg.workers import available_cores
 
 CPU = torch.device("cpu")
 HEADS = 3

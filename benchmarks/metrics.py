@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
 from autoseg.evaluation.metrics import score_case
+from autoseg.machine import available_cores
 from autoseg.records import CaseScore, Labels
-from autoseg.workers import available_cores
 
 TOLERANCE_MM = 1.0
 

@@ -17,8 +17,6 @@ from autoseg.workers import (
     WorkerFault,
     WorkerPool,
     default_workers,
-    free_memory,
-    own_memory,
     run_apart,
 )
 
@@ -178,11 +176,3 @@ def test_closing_a_helper_ends_what_it_does() -> None:
     assert isinstance(outcome.error, WorkerDied)
     assert time.monotonic() - began < 20
     assert not spawned()
-
-
-def test_own_memory_is_what_was_taken() -> None:
-    before = own_memory()
-    block = bytearray(200 << 20)
-    assert own_memory() - before > 190 << 20
-    del block
-    assert 0 < free_memory() <= psutil.virtual_memory().total

@@ -1,16 +1,15 @@
 """Headers that claim more than can be: refused before memory is asked for.
 
 A header is a few bytes, and what it says of the shape decides how much memory a reader asks for. Two bounds hold it
-to the possible: what the file's bytes can unpack to, and what this machine can hold.
+to the possible: what the file's bytes can unpack to, and what may be held here.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
-
 from autoseg.errors import ReadError
+from autoseg.machine import total_memory
 
 #: Most bytes that one byte of a compressed file can unpack to: deflate's bound (RFC 1951: 258 bytes from two bits).
 DEFLATE_RATIO = 1032
@@ -44,11 +43,11 @@ def is_possible_model(claimed: int, stored: int) -> bool:
 
 
 def refuse_too_large(path: Path, voxels: int) -> None:
-    """Raise ReadError for an image whose voxels, as float32, are more than this machine's memory."""
-    needed, memory = 4 * voxels, int(psutil.virtual_memory().total)
-    if needed > HARMLESS and needed > memory:
+    """Raise ReadError for an image whose voxels, as float32, are more than the memory that may be used here."""
+    needed = 4 * voxels
+    if needed > HARMLESS and needed > (memory := total_memory()):
         raise ReadError(
-            f"its header tells of {voxels} voxels, which take {_told(needed)}; this machine has {_told(memory)}",
+            f"its header tells of {voxels} voxels: it takes {_told(needed)} of the {_told(memory)} that there are",
             where=path,
             remedy="Check the header, or cut the image into parts.",
         )

@@ -7,7 +7,6 @@ after it needs to know about files.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from autoseg.dataset.naming import data_files
 from autoseg.dataset.readers import read_labels, stem_of
 from autoseg.dataset.voxels import smallest_type
 from autoseg.errors import DatasetError
+from autoseg.machine import available_cores
 from autoseg.records import Case, LabelMap, Labels
 
 #: File names that mean no label of their own.
@@ -56,7 +56,7 @@ def labels_of_files(cases: Sequence[Case], declared: Labels | None, root: Path) 
     names = file_names(cases)
     start, notes = _declared(names, declared, root) if declared is not None else (_numbered(names), [])
     kept = [name for name in names if name in start.names or name == IGNORE]
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, available_cores())) as pool:
         found = list(pool.map(lambda case: _combinations_in(case, start), cases))
     labels = with_combinations(start, kept, {one for several in found if several is not None for one in several})
     notes.append(f"one file per label: {', '.join(name for name in start.foreground if name in names)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from autoseg.dataset.readers import read_labels
 from autoseg.dataset.voxels import smallest_type, whole_values
 from autoseg.errors import DatasetError, ReadError
+from autoseg.machine import available_cores
 from autoseg.records import LabelMap, Labels
 
 #: What pictures of one label have where it is: white.
@@ -29,7 +29,7 @@ def labels_from_files(paths: Sequence[Path], root: Path, remedy: str = DECLARE) 
     Raises DatasetError, with the `remedy`, where nothing remains.
     """
     # threads: most of the time goes to decompression, which releases the interpreter's lock
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, available_cores())) as pool:
         found = list(pool.map(values_in, paths))
     values = sorted({value for values in found if values is not None for value in values} - {0})
     if not values and None in found:

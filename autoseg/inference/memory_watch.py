@@ -6,7 +6,7 @@ import threading
 
 import torch
 
-from autoseg.workers import own_memory
+from autoseg.machine import own_memory
 
 #: Seconds between two looks at this process's memory: what comes and goes between them is not seen.
 LOOK_EVERY = 0.05

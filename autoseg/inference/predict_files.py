@@ -37,6 +37,7 @@ from autoseg.inference.volume import mask_of_prepared, preparing_of
 from autoseg.inference.witness import Witness
 from autoseg.inference.writing import CaseOutcome, ScoredCase, forget, write_case
 from autoseg.inference.writing import named as named_mask
+from autoseg.machine import available_cores, free_memory, own_memory
 from autoseg.records import (
     BEST_PREDICTION,
     NO_LIMITS,
@@ -46,7 +47,6 @@ from autoseg.records import (
     PredictLimits,
     PredictSettings,
 )
-from autoseg.workers import available_cores, free_memory, own_memory
 
 Value = TypeVar("Value")
 

@@ -15,9 +15,9 @@ from autoseg.arrays.quantiles import channel_quantiles
 from autoseg.arrays.resample import resampled_shape
 from autoseg.errors import PredictionError
 from autoseg.fingerprint.likeness import Unlike, unlike_grid, unlike_intensities
+from autoseg.machine import total_memory
 from autoseg.preprocessing.case import to_network_space
 from autoseg.records import Geometry, Preparation, PreparedCase, Shape, TrainingData, Volume
-from autoseg.workers import machine_memory
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def prepared_for(
             prepared.append(prepared[earlier.index(preparation)])
         else:
             free = owned and index == last  # nobody needs the image after this one
-            case = to_network_space(case_id, volume, None, preparation, most_bytes=machine_memory(), owned=free)
+            case = to_network_space(case_id, volume, None, preparation, most_bytes=total_memory(), owned=free)
             case.image[gaps] = 0
             prepared.append(case)
     return tuple(prepared)

@@ -15,9 +15,9 @@ from autoseg.inference.engines import engine_precision
 from autoseg.inference.forecast import CaseForecast, forecast, measured_on, time_passes, together
 from autoseg.inference.predictor import LoadedModel, asked_precision, networks_of
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode, speed_modes
+from autoseg.machine import own_memory
 from autoseg.progress import Progress, duration
 from autoseg.records import Case, Geometry, ModelHeader, PredictSettings, SpeedMode
-from autoseg.workers import own_memory
 
 #: Share of a deadline that an estimate may fill: it is off by a tenth now and then.
 DEADLINE_SHARE = 0.9

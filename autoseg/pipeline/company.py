@@ -17,11 +17,11 @@ from torch.distributed.distributed_c10d import Store
 
 from autoseg import devices
 from autoseg.errors import AutosegError, TrainingError, UsageError
+from autoseg.machine import available_cores
 from autoseg.pipeline.beside import attend
 from autoseg.torchrun import Place, launched_place
 from autoseg.training.ranks import ALONE, Order, Ranks, connect
 from autoseg.training.watch import GRACE, Watch
-from autoseg.workers import available_cores
 
 #: Seconds between two looks whether all processes that were started have come.
 _LOOK_EVERY = 0.05

@@ -24,13 +24,14 @@ from autoseg.errors import DatasetError
 from autoseg.evaluation.metrics import score_case
 from autoseg.evaluation.summary import RECEIPT, as_nnunet_summary, summarize
 from autoseg.files import read_record, write_json
+from autoseg.machine import available_cores
 from autoseg.model_file import read_header
 from autoseg.pipeline.receipts import GONE, files_hash, joint_hash, plain, short_hash, versions
 from autoseg.pipeline.reports import EvaluateReport
 from autoseg.pipeline.scored_objects import counted_reference, with_objects
 from autoseg.progress import Progress
 from autoseg.records import Case, CaseScore, Dataset, Labels, Receipt, Summary
-from autoseg.workers import WorkerPool, available_cores, default_workers
+from autoseg.workers import WorkerPool, default_workers
 from autoseg.workspace import Workspace
 
 #: Tolerance of the normalized surface Dice, in mm, unless another is asked for.

@@ -11,6 +11,7 @@ from autoseg.arrays.crop import nonzero_mask
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.readers import read_image
 from autoseg.files import read_record, write_record
+from autoseg.machine import total_memory
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.receipts import data_hash, plain, prepared_hash, read_receipt, versions
 from autoseg.pipeline.reports import PrepareReport
@@ -19,7 +20,7 @@ from autoseg.preprocessing.case import to_network_space
 from autoseg.preprocessing.store import entry_folder, is_current, remove_abandoned, remove_case, write_case
 from autoseg.progress import Progress
 from autoseg.records import Case, Configuration, Fingerprint, Preparation, Receipt, Shape
-from autoseg.workers import WorkerPool, default_workers, machine_memory
+from autoseg.workers import WorkerPool, default_workers
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 
@@ -116,7 +117,7 @@ def prepare_together(tasks: tuple[PrepareTask, ...]) -> None:
         # no name for what comes back: it must not stay in memory while the next one is made
         write_case(
             task.folder,
-            to_network_space(case.id, volume, label_map, task.preparation, nonzero, most_bytes=machine_memory()),
+            to_network_space(case.id, volume, label_map, task.preparation, nonzero, most_bytes=total_memory()),
             case,
             task.patch_size,
         )

@@ -11,14 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from autoseg.errors import WorkerDied
 from autoseg.hardware import device_budget
+from autoseg.machine import free_memory, usable_memory
 from autoseg.planning.step import network_channels
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Plan, Probe, StepProbe
-from autoseg.workers import run_apart, usable_memory
+from autoseg.workers import run_apart
 
 #: Seconds after which a step on a CPU is given up; one that is expected to take so long is not begun.
 GIVE_UP_SECONDS = 300.0
@@ -63,7 +62,7 @@ def probed(
             groups.setdefault(_same_step(plan, entry), []).append(entry)
     budget = device_budget(device)
     if budget.kind == "cpu":
-        described, free = budget.description, int(psutil.virtual_memory().available)
+        described, free = budget.description, free_memory()
     else:
         described, free = _accelerator(device)
     steps: dict[str, StepProbe] = {}

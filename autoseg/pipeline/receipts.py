@@ -18,9 +18,9 @@ from autoseg import __version__
 from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError
 from autoseg.files import file_hash, read_record, text_hash
+from autoseg.machine import available_cores
 from autoseg.preprocessing.store import StoreError, stored_hashes
 from autoseg.records import Case, Fold, Receipt
-from autoseg.workers import available_cores
 
 #: Hex digits of the hashes in receipts.
 DIGITS = 32

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autoseg.machine import free_memory
 from autoseg.preprocessing.label_store import StoredLabels, open_labels
 from autoseg.preprocessing.store import StoredCase, StoreError, open_case, read_case
 from autoseg.records import OUTSIDE, PreparedCase, Shape
@@ -134,7 +134,7 @@ def load_cases(
     """
     opened = [open_case(folder, case_id) for case_id in case_ids]
     found = {} if first_stage is None else {case.case: _first(case, first_stage[case.case]) for case in opened}
-    room = psutil.virtual_memory().available * MEMORY_SHARE / processes
+    room = free_memory() * MEMORY_SHARE / processes
     cases: list[TrainingCase] = []
     for case in opened:
         first = found.get(case.case)

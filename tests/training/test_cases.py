@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,8 +82,7 @@ def test_as_many_cases_as_fit_are_held(folder: Path, monkeypatch: pytest.MonkeyP
     assert isinstance(some[0], CaseOnDevice)
     assert some[1] is in_memory[1]
     assert all(isinstance(case, CaseOnDevice) for case in hold_on_device(in_memory, CPU, room_bytes=2 * ONE))
-    memory = SimpleNamespace(available=(2 * ONE) / MEMORY_SHARE + 1)
-    monkeypatch.setattr(cases.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(cases, "free_memory", lambda: (2 * ONE) / MEMORY_SHARE + 1)
     kinds = [type(case) for case in load_cases(folder, ["a", "b", "c"])]
     assert kinds == [CaseInMemory, CaseInMemory, StoredCase]
     assert [type(case) for case in load_cases(folder, ["a", "b", "c"], processes=2)][1:] == [StoredCase] * 2
