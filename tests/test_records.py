@@ -47,6 +47,25 @@ def test_labels_that_contradict_themselves_are_refused(fields: dict[str, object]
         Labels.model_validate(fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"names": {"background": 0, "organ": -3}}, "label 'organ' has the value -3, and masks hold"),
+        ({"names": {"background": 0, "whole": (1, -2)}}, "label 'whole' has the value -2, and masks hold"),
+        (
+            {"names": {"background": 0, "whole": (1, 2), "core": 2}, "regions_class_order": (1, -2)},
+            "regions_class_order has the value -2, and masks hold",
+        ),
+        ({"names": {"background": 0, "organ": 2**31}}, "label 'organ' has the value 2147483648, which must be below"),
+        ({"names": {"background": 0, "organ": 1}, "ignore": -(2**31)}, "label 'ignore' has the value -2147483648"),
+    ],
+)
+def test_values_that_no_mask_holds_are_refused(fields: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Labels.model_validate(fields)
+    assert Labels(names={"background": 0, "organ": 2**31 - 1}, ignore=-1).ignore_index == 2
+
+
 def test_what_is_known_of_a_partly_annotated_case() -> None:
     labels = Labels(
         names={"background": 0, "a": 1, "b": 2, "c": 7, "ab": (1, 2), "abc": (1, 2, 7), "big": (1, 2, 7, 9)}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from autoseg.arrays.components import CONNECTIVITY, MARGIN
 from autoseg.arrays.crop import bounding_box, crop
+from autoseg.arrays.labels import encode
 from autoseg.records import Labels, LabelVolume
 
 #: For each axis (Z, Y, X) of an array what its first and its last plane are called.
@@ -26,8 +27,10 @@ def label_volumes(
         voxel_ml: volume of a voxel.
         labels: names and values; a region is the union of its values.
         sides: names of the first and last plane of each axis. An axis of one plane has no border.
+
+    Raises DatasetError for a value that is no label's.
     """
-    indices = _indices(mask, labels)
+    indices = encode(mask, labels)
     inner = np.pad(crop(indices, bounding_box(indices > 0)), MARGIN)  # see there
     counts, pieces = _counted(inner, len(labels.values))
     faces = _faces(indices, sides)
@@ -40,17 +43,7 @@ def label_volumes(
     return found
 
 
-def _indices(mask: NDArray[np.integer], labels: Labels) -> NDArray[np.uint16]:
-    """Positions of the mask's values among those of the labels."""
-    if labels.values == tuple(range(len(labels.values))):
-        return mask.astype(np.uint16)
-    table = np.zeros(max(labels.values) + 1, dtype=np.uint16)
-    table[list(labels.values)] = np.arange(len(labels.values))
-    positions: NDArray[np.uint16] = table[mask]
-    return positions
-
-
-def _counted(inner: NDArray[np.uint16], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _counted(inner: NDArray[np.int16], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Voxels and components of each index, found in one pass: neighbours of another index are apart."""
     numbered, pieces = cc3d.connected_components(inner, connectivity=CONNECTIVITY, return_N=True)
     sizes = np.asarray(cc3d.statistics(numbered, no_slice_conversion=True)["voxel_counts"], dtype=np.int64)
@@ -61,13 +54,13 @@ def _counted(inner: NDArray[np.uint16], count: int) -> tuple[NDArray[np.int64], 
     return voxels, np.bincount(owner[1:], minlength=count).astype(np.int64)
 
 
-def _united(inner: NDArray[np.uint16], members: tuple[int, ...]) -> int:
+def _united(inner: NDArray[np.int16], members: tuple[int, ...]) -> int:
     """Components of a region."""
     region = np.isin(inner, members)
     return int(cc3d.connected_components(np.ascontiguousarray(region), connectivity=CONNECTIVITY).max())
 
 
-def _faces(indices: NDArray[np.uint16], sides: SideNames) -> list[tuple[str, set[int]]]:
+def _faces(indices: NDArray[np.int16], sides: SideNames) -> list[tuple[str, set[int]]]:
     """The sides of the image with the indices in their planes."""
     found = []
     for axis, names in enumerate(sides):

@@ -42,7 +42,7 @@ def encode(labels: NDArray[np.generic], names: Labels) -> NDArray[np.int16]:
 def decode(labels: NDArray[np.integer], names: Labels) -> NDArray[np.integer]:
     """The file's values of a map of training labels, in the smallest integer type that holds all declared values.
 
-    The type is unsigned unless a declared value is negative. Voxels outside the nonzero region (-1) become background.
+    The type is unsigned unless the ignore label is negative. Voxels outside the nonzero region (-1) become background.
     """
     declared = np.asarray(_declared(names), dtype=np.int64)
     smallest, largest = min(0, int(declared.min())), int(declared.max())
@@ -114,10 +114,14 @@ def _searched(whole: NDArray[np.integer], declared: tuple[int, ...]) -> NDArray[
     """Positions of any values by search; -1 where a value is not declared."""
     order = np.argsort(declared, kind="stable")
     ascending = np.asarray(declared, dtype=np.int64)[order]
-    wide = whole.astype(np.int64)
-    place = np.minimum(np.searchsorted(ascending, wide), len(ascending) - 1)
-    found = np.where(ascending[place] == wide, order[place], -1)
-    return found.astype(np.int16)
+    found = np.empty(whole.shape, dtype=np.int16)
+    planes = (len(whole), -1)
+    # one by one: a search takes 32 bytes a voxel
+    for plane, positions in zip(whole.reshape(planes), found.reshape(planes), strict=True):
+        wide = plane.astype(np.int64)
+        place = np.minimum(np.searchsorted(ascending, wide), len(ascending) - 1)
+        positions[:] = np.where(ascending[place] == wide, order[place], -1)
+    return found
 
 
 def _undeclared(values: NDArray[np.integer], names: Labels) -> DatasetError:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from autoseg.dataset.listing import visible_folders
 from autoseg.dataset.naming import data_files
 from autoseg.dataset.patients import COMMON, Patients
@@ -183,13 +185,16 @@ def _label_names(labels: Path, root: Path) -> tuple[Labels | None, str]:
                     raise DatasetError(f"names {name!r} twice, or a label not at all", where=table)
                 if value != 0:
                     names[name] = value
+        return Labels(names=names), f"labels are named in {table.relative_to(root).as_posix()}"
+    except ValidationError as error:
+        what = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise DatasetError(what, where=table, remedy="Correct the column index.") from None
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DatasetError(
             f"is no table of labels ({type(error).__name__})",
             where=table,
             remedy="It needs the columns index and name, with tabs between.",
         ) from error
-    return Labels(names=names), f"labels are named in {table.relative_to(root).as_posix()}"
 
 
 def _table_of(labels: Path, root: Path) -> Path | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from autoseg.dataset.readers import read_labels
 from autoseg.dataset.voxels import smallest_type, whole_values
@@ -45,12 +47,25 @@ def labels_from_files(paths: Sequence[Path], root: Path, remedy: str = DECLARE) 
             where=root,
             remedy=remedy,
         )
-    names: dict[str, int | tuple[int, ...]] = {"background": 0, **{f"label_{value}": value for value in values}}
+    labels = numbered_labels(values, root)
     left_out = sum(values is None for values in found)
     notes = [f"labels are not declared; the files hold the values {', '.join(str(value) for value in [0, *values])}"]
     if left_out:
         notes.append(f"{left_out} label files could not be used to find the label values")
-    return Labels(names=names), tuple(notes)
+    return labels, tuple(notes)
+
+
+def numbered_labels(values: Iterable[int], where: Path | None) -> Labels:
+    """Labels called label_<value> of values in label files, 0 being the background. Raises DatasetError."""
+    names = {f"label_{value}": value for value in sorted({*values} - {0})}
+    try:
+        return Labels(names={"background": 0, **names})
+    except ValidationError as error:
+        raise DatasetError(
+            error.errors()[0]["msg"].removeprefix("Value error, "),
+            where=where,
+            remedy="Check that these are label files, not images.",
+        ) from None
 
 
 def with_white_as_label(label_map: LabelMap, labels: Labels) -> LabelMap:

@@ -20,7 +20,6 @@ from autoseg.records.base import MOST_LABELS, Record
 #: Values of labels are below: what every file format and array type can hold.
 LARGEST_VALUE = 2**31
 
-
 #: Fields that labels without things do not have.
 OF_THINGS = ("things", "core_margin_mm", "smallest_object_mm3")
 
@@ -30,7 +29,8 @@ class Labels(Record):
 
     `names` keeps the order of declaration; a region is a tuple of values. Values are those in the label files and
     need not be consecutive: inside the program they are indices into `values` (`encode` and `decode` in
-    `arrays/labels.py` map between the two). The ignore label is not in `names`.
+    `arrays/labels.py` map between the two). They are 0 and above, since masks hold nothing else. The ignore label,
+    which no mask holds, is not in `names` and may be negative.
 
     `things` are the labels whose objects are counted one by one, with the region of their cores inside each: a voxel of
     an object has one value in its border and another in its core, and `arrays.objects` finds the objects again. What is
@@ -78,9 +78,8 @@ class Labels(Record):
             raise ValueError("labels need an entry background: 0")
         if self.ignore is not None and self.ignore in self.values:
             raise ValueError(f"the ignore label {self.ignore} is also the value of another label")
-        told = (*self.values, *(self.regions_class_order or ()), *(() if self.ignore is None else (self.ignore,)))
-        if max(map(abs, told)) >= LARGEST_VALUE:
-            raise ValueError(f"a label's value must be below {LARGEST_VALUE}")
+        if (fault := self._fault_of_values()) is not None:
+            raise ValueError(fault)
         if self.regions_class_order is not None and len(self.regions_class_order) != len(self.foreground):
             raise ValueError("regions_class_order needs exactly one value per region")
         if (fault := self._fault_of_things()) is not None:
@@ -90,6 +89,26 @@ class Labels(Record):
                 f"{len(self.values)} values are more than the {MOST_LABELS} that training labels can count"
             )
         return self
+
+    def _fault_of_values(self) -> str | None:
+        """A value that no mask can hold, in words."""
+        told = [
+            (f"label {name!r} has the value", member)
+            for name, value in self.names.items()
+            for member in (value if isinstance(value, tuple) else (value,))
+        ]
+        told += [("regions_class_order has the value", value) for value in self.regions_class_order or ()]
+        for what, value in told:
+            if value < 0:
+                return (
+                    f"{what} {value}, and masks hold values of 0 and above only: give it another value, here and in "
+                    "the label files (only 'ignore' may be negative)"
+                )
+        ignored = [] if self.ignore is None else [("label 'ignore' has the value", self.ignore)]
+        for what, value in (*told, *ignored):
+            if abs(value) >= LARGEST_VALUE:
+                return f"{what} {value}, which must be below {LARGEST_VALUE}"
+        return None
 
     def _fault_of_things(self) -> str | None:
         """What is wrong with `things`, in words."""
@@ -108,11 +127,11 @@ class Labels(Record):
 
     @property
     def values(self) -> tuple[int, ...]:
-        """All values in use except ignore, ascending, 0 first; their positions are the training labels."""
+        """All values in use except ignore, ascending; their positions are the training labels."""
         found = {0}
         for value in self.names.values():
             found.update(value if isinstance(value, tuple) else (value,))
-        return tuple(sorted(found, key=lambda value: (value != 0, value)))
+        return tuple(sorted(found))
 
     @property
     def ignore_index(self) -> int | None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,3 +43,18 @@ def test_regions_are_unions() -> None:
     assert (found["whole"].voxels, found["whole"].components) == (3, 2)
     assert (found["core"].voxels, found["core"].components) == (2, 2)
     assert found["whole"].border == ("superior",)
+
+
+def test_values_near_2_to_the_31_take_no_table_of_all_values() -> None:
+    """A table of all values up to the largest would take 4 GB; a search plane by plane takes what a plane takes."""
+    labels = Labels(names={"background": 0, "a": 2**31 - 1, "b": 7})
+    mask = np.zeros((20, 100, 100), dtype=np.uint32)
+    mask[2, 2, 2:5], mask[6:8, 3, 3] = 2**31 - 1, 7
+    tracemalloc.start()
+    try:
+        found = label_volumes(mask, 1.0, labels, SIDES)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found["a"].voxels, found["b"].voxels) == (3, 2)
+    assert peak < 8 * mask.nbytes

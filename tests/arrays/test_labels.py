@@ -13,8 +13,9 @@ PLAIN = Labels(names={"background": 0, "a": 1, "b": 2})
 GAPS = Labels(names={"background": 0, "a": 200, "b": 2, "c": 5}, ignore=255)
 REGIONS = Labels(names={"background": 0, "whole": (1, 2, 3), "core": (2, 3)}, regions_class_order=(1, 2))
 LARGE = Labels(names={"background": 0, "a": 70_000, "b": 1_000_000})
-NEGATIVE = Labels(names={"background": 0, "a": -5, "b": 300})
-ALL = [PLAIN, GAPS, REGIONS, LARGE, NEGATIVE]
+NEGATIVE = Labels(names={"background": 0, "a": 5, "b": 300}, ignore=-5)
+HUGE = Labels(names={"background": 0, "a": 2**31 - 1, "b": 3})
+ALL = [PLAIN, GAPS, REGIONS, LARGE, NEGATIVE, HUGE]
 
 
 @settings(deadline=None, max_examples=100)
@@ -47,7 +48,7 @@ def test_outside_becomes_background():
     np.testing.assert_array_equal(decode(np.array([[[-1, 1, 3]]], dtype=np.int16), GAPS), [[[0, 2, 200]]])
 
 
-@pytest.mark.parametrize("names", ALL, ids=["plain", "gaps", "regions", "large", "negative"])
+@pytest.mark.parametrize("names", ALL, ids=["plain", "gaps", "regions", "large", "negative", "huge"])
 @pytest.mark.parametrize("wrong", [7, -1, 65_000, 2_000_000])
 def test_undeclared_value_is_named_with_its_count(names, wrong):
     stored = np.zeros((2, 2, 2), dtype=np.int32)

@@ -111,6 +111,13 @@ def test_no_labels_at_all_is_said(root: Path) -> None:
         open_dataset(root)
 
 
+def test_a_table_with_a_value_that_no_mask_holds_names_it(root: Path) -> None:
+    label(root, "01", "a", "dseg")
+    (root / "derivatives/manual/dseg.tsv").write_text("index\tname\n-3\tcord\n")
+    with pytest.raises(DatasetError, match=r"dseg\.tsv: label 'cord' has the value -3"):
+        open_dataset(root)
+
+
 @pytest.mark.parametrize("content", ["index name\n1 x\n", "index\tname\none\tx\n", "index\tname\n1\tx\n2\tx\n"])
 def test_broken_tables_are_named(content: str, root: Path) -> None:
     label(root, "01", "a", "dseg")

@@ -49,6 +49,9 @@ def test_a_name_may_hold_a_plus_or_look_like_a_number() -> None:
         ({"core": [1, True]}, r"labels\.core: True is neither"),
         ({"core": "enhancing + ignore", "ignore": 5}, r"labels\.core: 'ignore' is neither"),
         ({"ignore": [5, 6]}, "ignore must be one value"),
+        ({"vessel": -3}, r"^dataset\.json: field labels: label 'vessel' has the value -3, .* give it another value"),
+        ({"vessel": "-3"}, "label 'vessel' has the value -3"),
+        ({"whole": [1, -2]}, "label 'whole' has the value -2"),
     ],
 )
 def test_what_makes_no_sense_names_the_field(entries: dict[str, object], message: str) -> None:
@@ -60,6 +63,7 @@ def test_the_ignore_label_is_kept_apart() -> None:
     labels = labels_of({**PARTS, "ignore": "255"})
     assert labels.ignore == 255
     assert "ignore" not in labels.names
+    assert labels_of({**PARTS, "ignore": -1}).ignore == -1
 
 
 def test_too_many_values_are_refused() -> None:

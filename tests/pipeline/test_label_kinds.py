@@ -61,7 +61,9 @@ KINDS = {
         (*range(300), 70_000), {"background": 0, **{f"l{v}": v for v in range(1, 300)}, "l": 70_000}, np.uint32
     ),
     "16 bit": Kind((0, 1, 65_535), {"background": 0, "a": 1, "b": 65_535}, np.uint16),
+    "near 2**31": Kind((0, 7, 2**31 - 1), {"background": 0, "a": 7, "b": 2**31 - 1}, np.uint32),
     "ignore": Kind((0, 1, 2, 9), {"background": 0, "a": 1, "b": 2, "ignore": 9}),
+    "ignore below 0": Kind((0, 1, 2, -1), {"background": 0, "a": 1, "b": 2, "ignore": -1}, np.int16),
     "regions": Kind((0, 1, 2, 4), {"background": 0, "necrosis": 1, "edema": 2, "tip": 4, "core": "tip + necrosis"}),
     "partly": Kind((0, 3), {"background": 0, "a": 3, "b": 4, "c": 6}, annotated={"x": ["a", "b"], "y": ["a"]}),
 }
@@ -160,7 +162,11 @@ def test_the_whole_way(kind: str, tmp_path: Path) -> None:
         mask = read_labels(masks / f"{case.id}.nii.gz").labels
         assert set(np.unique(mask)) <= set(dataset.labels.values)
         assert mask.shape == SHAPE
-    told = json.loads((masks / "labels.json").read_text(encoding="utf-8"))["labels"] if kind != "ignore" else {}
+    told = (
+        json.loads((masks / "labels.json").read_text(encoding="utf-8"))["labels"]
+        if not kind.startswith("ignore")
+        else {}
+    )
     for name, members in dataset.labels.foreground.items() if told else ():
         assert told[name] == [dataset.labels.values[member] for member in members]
     summary = evaluate(masks, dataset.root / "labelsTr", labels_from=dataset.root, workers=0, progress=QUIET).summary
