@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.errors import WorkspaceError
+from autoseg.errors import UsageError, WorkspaceError
 from autoseg.files import text_hash
 from autoseg.records import Preparation
 
@@ -16,6 +17,27 @@ DEFAULT_PLAN = "default"
 NORMALIZED_ALONE = frozenset(
     ("ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization")
 )
+
+#: What names of plans and configurations look like: each becomes part of a file's name and a folder, on every system.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
+
+#: The same in words.
+PLAIN_NAMES = "letters a to z, digits, -, _ and . (not first or last)"
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name can be that of a plan or a configuration."""
+    return _PLAIN_NAME.fullmatch(name) is not None
+
+
+def require_plain_name(name: str, of: str) -> str:
+    """The name, if it can be that of a plan or a configuration (`of` says of which). Raises UsageError."""
+    if not is_plain_name(name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a {of}, which names a file and a folder",
+            remedy=f"It may be made of {PLAIN_NAMES}, such as 'my-plan_2'.",
+        )
+    return name
 
 
 @dataclass(frozen=True)
@@ -199,20 +221,24 @@ class Workspace:
 
     def plan(self, name: str = DEFAULT_PLAN) -> Path:
         """A plan by name; `default` is plan.json."""
-        return self.root / ("plan.json" if name == DEFAULT_PLAN else f"plan-{name}.json")
+        return self._of_plan("plan", name)
 
     def probe(self, name: str = DEFAULT_PLAN) -> Path:
         """What was measured when a plan was made; `default` is probe.json."""
-        return self.root / ("probe.json" if name == DEFAULT_PLAN else f"probe-{name}.json")
+        return self._of_plan("probe", name)
 
     def receipt(self, name: str = DEFAULT_PLAN) -> Path:
         """What a plan was made with; `default` is receipt.json."""
-        return self.root / ("receipt.json" if name == DEFAULT_PLAN else f"receipt-{name}.json")
+        return self._of_plan("receipt", name)
+
+    def _of_plan(self, kind: str, name: str) -> Path:
+        require_plain_name(name, "plan")
+        return self.root / (f"{kind}.json" if name == DEFAULT_PLAN else f"{kind}-{name}.json")
 
     def plan_names(self) -> list[str]:
-        """Names of the plans that exist, `default` first."""
+        """Names of the plans that exist, `default` first; a copy that a person made is none unless its name can be."""
         others = sorted(path.stem.removeprefix("plan-") for path in self.root.glob("plan-*.json"))
-        return ([DEFAULT_PLAN] if self.plan().exists() else []) + others
+        return ([DEFAULT_PLAN] if self.plan().exists() else []) + [name for name in others if is_plain_name(name)]
 
     def prepared_folder(self, preparation: Preparation) -> Path:
         """The folder of one preparation, named by its hash."""
@@ -224,6 +250,8 @@ class Workspace:
 
     def run(self, plan: str, configuration: str, fold: int | str) -> Run:
         """The folder of one training."""
+        require_plain_name(plan, "plan")
+        require_plain_name(configuration, "configuration")
         return Run(self.runs / plan / configuration / f"fold_{fold}", plan, configuration, str(fold))
 
     def all_runs(self) -> list[Run]:
@@ -231,7 +259,9 @@ class Workspace:
         found = []
         for settings in sorted(self.runs.glob("*/*/fold_*/settings.json")):
             folder = settings.parent
-            found.append(Run(folder, folder.parts[-3], folder.parts[-2], folder.name.removeprefix("fold_")))
+            plan, configuration = folder.parts[-3:-1]
+            if is_plain_name(plan) and is_plain_name(configuration):
+                found.append(Run(folder, plan, configuration, folder.name.removeprefix("fold_")))
         return found
 
     @classmethod

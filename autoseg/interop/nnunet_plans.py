@@ -24,6 +24,7 @@ from autoseg.planning.decision import Decision, millimetres, times
 from autoseg.planning.mirroring import mirror_axes
 from autoseg.planning.presets import find_preset
 from autoseg.records import FLAT_SPACING_FACTOR, CaseFingerprint, Configuration, Fingerprint, Plan, Preparation, Reason
+from autoseg.workspace import PLAIN_NAMES, is_plain_name
 
 #: nnU-Net's readers, and whether they turn volumes to RAS+ first.
 READERS: Mapping[str, Orientation] = {
@@ -88,6 +89,9 @@ def plan_from_nnunet(
     table = fields.table("configurations")
     if not table.values:
         raise fields.error("configurations", "names none")
+    for entry in table.values:
+        if not is_plain_name(entry):
+            raise table.error(entry, f"a configuration's name may be made of {PLAIN_NAMES}", "Rename it.")
     read = {entry: configuration_from_nnunet(table, entry, common) for entry in table.values}
     configurations = {entry: found.configuration for entry, found in read.items()}
     _require_stages(table, configurations)

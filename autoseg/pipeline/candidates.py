@@ -15,7 +15,7 @@ from autoseg.evaluation.summary import read_summary
 from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.records import Case, CaseScore, Dataset, ModelHeader, Receipt
-from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
+from autoseg.workspace import DEFAULT_PLAN, Run, Workspace, require_plain_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,8 @@ def find_candidates(
     work: Workspace, dataset: Dataset, plans: Sequence[str] = (), configurations: Sequence[str] = ()
 ) -> Found:
     """The configurations with at least one fold that is trained and scored, of the named plans or of all."""
+    for name in plans:
+        require_plain_name(name, "plan")
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in work.all_runs():
         if (not plans or run.plan in plans) and (not configurations or run.configuration in configurations):

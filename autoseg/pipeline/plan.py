@@ -34,7 +34,7 @@ from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
 from autoseg.records import Dataset, Findings, Fingerprint, Plan, Probe, Problem
 from autoseg.workers import WorkerPool, default_workers
-from autoseg.workspace import DEFAULT_PLAN, Workspace
+from autoseg.workspace import DEFAULT_PLAN, Workspace, require_plain_name
 
 #: Findings written out in an error; the rest is counted (`autoseg check` prints all).
 SHOWN = 20
@@ -90,7 +90,7 @@ def plan(
     """
     load_plugins(use)
     request = PlanRequest(preset, name, device, overrides, nnunet_plans, probe, use)
-    require_planned_or_given(request)
+    require_possible_request(request)
     began = time.monotonic()
     found = open_dataset(dataset)
     require_same_dataset(work, found)
@@ -150,7 +150,7 @@ def plan_from_fingerprint(
     """
     load_plugins(use)
     request = PlanRequest(preset, name, device, overrides, nnunet_plans, probe=False, plugins=use)
-    require_planned_or_given(request)
+    require_possible_request(request)
     seconds: dict[str, float] = {}
     fingerprint = read_fingerprint(file)
     require_same_fingerprint(work, fingerprint, name)
@@ -265,8 +265,9 @@ def plan_from_file(file: Path, fingerprint: Fingerprint, name: str) -> Plan:
     return plan_from_nnunet(read_json_object(file), fingerprint, name, source=file.name)
 
 
-def require_planned_or_given(request: PlanRequest) -> None:
-    """Refuse planning options beside a plans file, which leaves nothing to plan."""
+def require_possible_request(request: PlanRequest) -> None:
+    """Refuse a name that no file can have, and planning options beside a plans file, which leaves nothing to plan."""
+    require_plain_name(request.name, "plan")
     if request.nnunet_plans is not None and (request.overrides != NONE_GIVEN or request.preset != "auto"):
         raise UsageError(
             "--nnunet-plans leaves nothing to plan: --preset, --set and --memory-gb would say otherwise",

@@ -11,6 +11,7 @@ from autoseg.planning.decision import times
 from autoseg.planning.divisibility import divisors
 from autoseg.planning.presets import OPTIMIZER_DEFAULTS
 from autoseg.records import Configuration, Plan, Preparation
+from autoseg.workspace import PLAIN_NAMES, is_plain_name
 
 #: Field and what is wrong with it.
 Fault = tuple[str, str]
@@ -26,6 +27,8 @@ def require_possible(plan: Plan, where: object) -> None:
 
 
 def _faults(plan: Plan) -> Iterator[Fault]:
+    if not is_plain_name(plan.name):
+        yield "name", f"{plan.name!r} can be no plan's name: it may be made of {PLAIN_NAMES}"
     if not plan.channels:
         yield "channels", "there are none"
     if not plan.configurations:
@@ -37,6 +40,8 @@ def _faults(plan: Plan) -> Iterator[Fault]:
         yield "training.optimizer", f"{plan.training.optimizer!r} is unknown (known: {known})"
     for key, configuration in plan.configurations.items():
         place = f"configurations.{key}"
+        if not is_plain_name(key):
+            yield place, f"{key!r} can be no configuration's name: it may be made of {PLAIN_NAMES}"
         if configuration.name != key:
             yield f"{place}.name", f"it is {configuration.name!r}, its key {key!r}"
         for field, fault in _configuration_faults(plan, configuration):

@@ -56,6 +56,15 @@ def test_a_configuration_arrives_whole() -> None:
     assert (preparation.image_order, preparation.label_order) == (3, 1)
 
 
+def test_names_of_configurations_are_names_of_folders() -> None:
+    theirs = plans()
+    theirs["configurations"]["3d_fullres_bs4"] = theirs["configurations"]["3d_fullres"]
+    assert "3d_fullres_bs4" in plan_from_nnunet(theirs, fingerprint(), "theirs").configurations
+    theirs["configurations"]["../3d"] = theirs["configurations"]["3d_fullres"]
+    with pytest.raises(PlanError, match=r"configurations\.\.\./3d: a configuration's name may be made of letters"):
+        plan_from_nnunet(theirs, fingerprint(), "theirs")
+
+
 def test_old_plans_say_the_same() -> None:
     new = plan_from_nnunet(plans(), fingerprint(), "plan")
     old = plan_from_nnunet(plans(**{"3d_fullres": old_configuration()}), fingerprint(), "plan")

@@ -98,6 +98,19 @@ def test_fields_of_the_whole_plan(plan: Plan, update: dict[str, Any], field: str
     assert field in str(caught.value)
 
 
+def test_names_that_no_folder_could_have_are_named(plan: Plan) -> None:
+    full = plan.configurations["3d_fullres"]
+    odd = {**plan.configurations, "../x": full.model_copy(update={"name": "../x"})}
+    for update, field in (
+        ({"configurations": odd}, r"field configurations\.\.\./x: '\.\./x' can be no configuration's name"),
+        ({"name": "a/b"}, "field name: 'a/b' can be no plan's name"),
+    ):
+        with pytest.raises(PlanError, match=field):
+            require_possible(plan.model_copy(update=update), "plan.json")
+    theirs = {**plan.configurations, "3d_fullres_bs4": full.model_copy(update={"name": "3d_fullres_bs4"})}
+    require_possible(plan.model_copy(update={"configurations": theirs}), "plan.json")
+
+
 def test_an_unknown_optimizer_is_named(plan: Plan) -> None:
     training = plan.training.model_copy(update={"optimizer": "lion"})
     with pytest.raises(PlanError, match=r"training\.optimizer: 'lion' is unknown \(known: sgd, adamw\)"):
