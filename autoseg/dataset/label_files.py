@@ -189,8 +189,8 @@ def _image(case: Case) -> Path | None:
 
 
 def _as_map(case: Case, combined: Combined, names: Collection[str], labels: Labels) -> LabelMap:
-    largest = max(*labels.values, labels.ignore or 0)
-    table = np.zeros(len(combined.combinations), dtype=smallest_type(0, largest))
+    declared = (*labels.values, labels.ignore or 0)
+    table = np.zeros(len(combined.combinations), dtype=smallest_type(min(declared), max(declared)))
     for code in combined.occurring():
         one = combined.combinations[code]
         value = labels.ignore if IGNORE in one else value_of(one, names, labels)

@@ -136,6 +136,16 @@ def test_an_ignore_file(tmp_path: Path, save_nifti: Save) -> None:
     assert found[0, 0].tolist() == [1, 1, 4, 5, 3, 6]
 
 
+def test_an_ignore_file_whose_declared_value_is_below_0(tmp_path: Path, save_nifti: Save) -> None:
+    root = in_folders(tmp_path, {"a": {**APART, "ignore": box(5, 6)}}, save_nifti)
+    table = {"background": 0, "liver": 1, "spleen": 2, "ignore": -1}
+    (root / "dataset.json").write_text(json.dumps({"channel_names": ["CT"], "labels": table}), encoding="utf-8")
+    dataset = open_dataset(root)
+    found = read_case_labels(dataset.cases[0], dataset.labels).labels
+    assert found[0, 0].tolist() == [1, 1, 0, 2, 2, -1]
+    assert encode(found, dataset.labels)[0, 0].tolist() == [1, 1, 0, 2, 2, 3]
+
+
 def test_files_on_other_grids_are_named(tmp_path: Path, save_nifti: Save) -> None:
     root = in_folders(tmp_path, {"a": APART, "b": APART, "c": APART}, save_nifti)
     save_nifti(root / "labelsTr" / "b" / "spleen.nii.gz", np.ones((4, 5, 7), np.uint8))
