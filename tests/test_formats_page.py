@@ -23,7 +23,7 @@ FAMILIES: dict[tuple[str, ...], tuple[str, str]] = {
     ),
     (".gipl", ".gipl.gz"): ("GIPL (no directions)", "bytes written by hand"),
     (".png", ".bmp", ".jpg", ".jpeg"): ("2D images, grey, palette, RGB(A), 8 and 16 bits", "Pillow"),
-    (".tif", ".tiff"): ("2D images and stacks", "tifffile"),
+    (".tif", ".tiff"): ("2D images and stacks; voxel size from JSON, OME-XML or ImageJ", "tifffile"),
     (".dcm", ".ima"): ("DICOM series (a folder, or any of its files), enhanced objects", "SimpleITK (GDCM)"),
     (".seg.dcm",): ("DICOM-SEG: binary, fractional, label map", "dcmqi and its NRRD files; raw bits; dciodvfy"),
     (".rtstruct.dcm",): ("RTSTRUCT", "scikit-image's rasterizer on raw coordinates; dciodvfy"),

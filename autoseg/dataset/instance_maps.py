@@ -16,7 +16,7 @@ from autoseg.arrays.cores import object_cores
 from autoseg.arrays.objects import labels_of_objects
 from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
 from autoseg.dataset.naming import data_files
-from autoseg.dataset.readers import read_labels, stem_of
+from autoseg.dataset.readers import image_of, read_labels_on, stem_of
 from autoseg.dataset.voxels import smallest_type
 from autoseg.errors import DatasetError
 from autoseg.records import Case, LabelMap, Labels
@@ -48,7 +48,7 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
     """
     if case.instances is None:
         raise DatasetError("has no map of objects", where=case.id, remedy="Add its file to instancesTr.")
-    label_map = read_labels(case.instances)
+    label_map = read_labels_on(case.instances, image_of(case))
     ids = ids_of(label_map, case.instances)
     pairs = labels.core_values
     declared = (*labels.values, labels.ignore or 0)
@@ -56,7 +56,7 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
     if case.labels is None:
         values[ids > 0] = next(iter(pairs))
         return ids, values, label_map
-    kinds = _kinds(case.labels, case.instances, label_map)
+    kinds = _kinds(case, case.labels, label_map)
     rest = [value for value in labels.values if value not in (*pairs, *pairs.values())]
     ignore = [] if labels.ignore is None else [labels.ignore]
     plain = (ids == 0) & np.isin(kinds, [*rest, *ignore])
@@ -114,9 +114,9 @@ def ids_of(label_map: LabelMap, where: Path) -> NDArray[np.integer]:
     return found.astype(np.uint8) if found.dtype == np.bool_ else found  # type: ignore[return-value]
 
 
-def _kinds(path: Path, ids_path: Path, ids: LabelMap) -> NDArray[np.integer]:
-    """The label map that goes with a map of ids."""
-    found = read_labels(path)
+def _kinds(case: Case, path: Path, ids: LabelMap) -> NDArray[np.integer]:
+    """The label map of a case that goes with its map of ids."""
+    found, ids_path = read_labels_on(path, image_of(case)), case.instances or path
     shapes = found.geometry.shape, ids.geometry.shape
     if shapes[0] != shapes[1]:
         what = f"has shape {shapes[0]} (Z, Y, X), but the ids in {ids_path.name} {shapes[1]}"

@@ -17,7 +17,7 @@ from autoseg.dataset.combinations import Combination, Combined, read_combined, v
 from autoseg.dataset.instance_maps import read_objects
 from autoseg.dataset.label_values import with_white_as_label
 from autoseg.dataset.naming import data_files
-from autoseg.dataset.readers import read_labels, stem_of
+from autoseg.dataset.readers import image_of, on_grid, read_labels_on, stem_of, tells_grid
 from autoseg.dataset.voxels import smallest_type
 from autoseg.errors import DatasetError
 from autoseg.machine import available_cores
@@ -136,7 +136,7 @@ def _combinations_in(case: Case, labels: Labels) -> set[Combination] | None:
     if not files:
         return set()
     try:
-        combined = read_combined(files, _image(case))
+        combined = read_combined(files, image_of(case))
     except DatasetError:
         return None
     return {_drawn_part(combined.combinations[code]) for code in combined.occurring()}
@@ -161,31 +161,34 @@ def read_case_labels(case: Case, labels: Labels) -> LabelMap:
     if case.instances is not None:
         return read_objects(case, labels)
     if case.labels is not None:
-        return with_white_as_label(read_labels(case.labels), labels)
+        return with_white_as_label(read_labels_on(case.labels, image_of(case)), labels)
     files = chosen_files(case, labels).label_files
     if not files:
         raise DatasetError("has no file of any label", where=case.id, remedy="Add its label files.")
-    return _as_map(case, read_combined(files, _image(case)), [name for name, _ in files], labels)
+    return _as_map(case, read_combined(files, image_of(case)), [name for name, _ in files], labels)
 
 
 def read_reference(case: Case, labels: Labels) -> tuple[LabelMap, Labels]:
     """The labels of a case to score against, and `labels` with values for what its files share voxels of besides."""
-    if case.instances is not None:
-        return read_objects(case, labels), labels
-    if case.labels is not None:
-        return with_white_as_label(read_labels(case.labels), labels), labels
+    if case.instances is not None or case.labels is not None:
+        return read_case_labels(case, labels), labels
     files = chosen_files(case, labels).label_files
     if not files:
         raise DatasetError("has no file of any label", where=case.id, remedy="Add its label files.")
-    combined, names = read_combined(files, _image(case)), [name for name, _ in files]
+    combined, names = read_combined(files, image_of(case)), [name for name, _ in files]
     occurring = {_drawn_part(combined.combinations[code]) for code in combined.occurring()}
     grown = with_combinations(labels, names, occurring)
     return _as_map(case, combined, names, grown), grown
 
 
-def _image(case: Case) -> Path | None:
-    """What its labels were drawn on; references to score against come without."""
-    return case.images[0] if case.images else None
+def on_one_grid(mask: LabelMap, mask_file: Path, reference: LabelMap, case: Case) -> tuple[LabelMap, LabelMap]:
+    """A mask and the reference of `case`, either on the grid of the other where its own file tells no voxel size."""
+    if not tells_grid(mask_file):
+        return on_grid(mask, reference.geometry), reference
+    file = case.instances or case.labels or next((path for _, path in case.label_files), None)
+    if not case.images and file is not None and not tells_grid(file):
+        return mask, on_grid(reference, mask.geometry)
+    return mask, reference
 
 
 def _as_map(case: Case, combined: Combined, names: Collection[str], labels: Labels) -> LabelMap:

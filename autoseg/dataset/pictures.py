@@ -1,13 +1,11 @@
-"""PNG, JPEG, BMP and TIFF files: images without a place in the body.
+"""PNG, JPEG and BMP files: images without a place in the body.
 
-A picture is a volume with Z = 1 and pixels of 1 mm; rows are Y, columns X, colours channels. A TIFF stack is a volume
-with voxels of 1 mm. Pillow, tifffile and SimpleITK are imported when the first such file is met.
+A picture is a volume with Z = 1 and pixels of 1 mm; rows are Y, columns X, colours channels. Pillow and SimpleITK are
+imported when the first such file is met.
 """
 
 from __future__ import annotations
 
-import math
-import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -16,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.dataset import voxels
-from autoseg.dataset.claims import TIFF_RATIO, refuse_impossible, refuse_too_large
+from autoseg.dataset.claims import refuse_impossible, refuse_too_large
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import ReadError
 from autoseg.files import written_aside
@@ -48,8 +45,6 @@ DECODING_ERRORS = (
 
 ALPHA_NOTE = "parts of the picture are transparent: the colours beneath are read, the transparency is not"
 
-STACK_NOTE = "a TIFF stack tells no voxel size: 1 mm is assumed"
-
 
 # ------------------------------------------------------------------------------------------------ PNG, JPEG, BMP
 
@@ -62,7 +57,7 @@ def read_image(path: Path) -> Volume:
         else:
             image = _in_strips(_decoded(picture, path))
         notes = (ALPHA_NOTE,) if _transparent(picture) else ()
-    return Volume(image, _flat(image.shape[-2], image.shape[-1]), notes)
+    return Volume(image, flat_geometry(image.shape[-2], image.shape[-1]), notes)
 
 
 def read_labels(path: Path) -> LabelMap:
@@ -71,16 +66,16 @@ def read_labels(path: Path) -> LabelMap:
         pixels = _pixels(picture, path)
     notes: tuple[str, ...] = ()
     if pixels.ndim == 3:
-        pixels = _one_of(pixels, path)
+        pixels = one_of(pixels, path)
         notes = ("labels stored as grey colours: one of the equal channels is read",)
-    return LabelMap(small_integers(pixels[None]), _flat(*pixels.shape), notes)
+    return LabelMap(small_integers(pixels[None]), flat_geometry(*pixels.shape), notes)
 
 
 def read_geometry(path: Path) -> tuple[Geometry, int]:
     """Grid and number of channels, from the header alone."""
     with _opened(path) as picture:
         columns, rows = picture.size
-        return _flat(rows, columns), PLAIN_MODES.get(picture.mode, 3)
+        return flat_geometry(rows, columns), PLAIN_MODES.get(picture.mode, 3)
 
 
 def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
@@ -102,7 +97,8 @@ def refuse_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geo
     raise ReadError("this format cannot hold every mask unchanged", where=path, remedy="Name the mask .png.")
 
 
-def _flat(rows: int, columns: int) -> Geometry:
+def flat_geometry(rows: int, columns: int) -> Geometry:
+    """The grid of a picture: one plane of pixels of 1 mm."""
     return Geometry(shape=(1, rows, columns), affine=IDENTITY, flat=True)
 
 
@@ -119,7 +115,7 @@ def _opened(path: Path) -> Any:
     except UnidentifiedImageError as error:
         raise ReadError("is not a picture, whatever its name says", where=path) from error
     except (SyntaxError, Image.DecompressionBombError, *DECODING_ERRORS) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     columns, rows = picture.size
     values = rows * columns * PLAIN_MODES.get(picture.mode, 3)
     try:
@@ -135,7 +131,7 @@ def _decoded(picture: Any, path: Path) -> Any:
     try:
         picture.load()
     except (SyntaxError, *DECODING_ERRORS) as error:  # Pillow calls a broken PNG a syntax error
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return picture
 
 
@@ -178,10 +174,10 @@ def _read_with_itk(path: Path) -> NDArray[np.generic]:
     try:
         return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
     except RuntimeError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _one_of(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
+def one_of(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
     """The single value of pixels whose colours are all equal, without alpha."""
     colours = pixels[..., : {2: 1, 4: 3}.get(pixels.shape[-1], pixels.shape[-1])]
     if not (colours == colours[..., :1]).all():
@@ -193,119 +189,6 @@ def _one_of(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
     return colours[..., 0]
 
 
-def _unreadable(path: Path, error: Exception) -> ReadError:
+def unreadable(path: Path, error: Exception) -> ReadError:
+    """The error for a file that a decoder refuses."""
     return ReadError(f"is damaged or not decodable ({error})", where=path, remedy="Copy or download the file again.")
-
-
-# ------------------------------------------------------------------------------------------------------------ TIFF
-
-
-def read_tiff_image(path: Path) -> Volume:
-    """Image of one TIFF, (C, Z, Y, X) float32; pages are slices, colours channels."""
-    stored, geometry = _load_tiff(path)
-    return Volume(to_float32(stored), geometry, () if geometry.flat else (STACK_NOTE,))
-
-
-def read_tiff_labels(path: Path) -> LabelMap:
-    """Labels of one TIFF, (Z, Y, X)."""
-    stored, geometry = _load_tiff(path)
-    if stored.shape[0] > 1:
-        stored = _one_of(np.moveaxis(stored, 0, -1), path)[None]
-    return LabelMap(small_integers(stored[0]), geometry, () if geometry.flat else (STACK_NOTE,))
-
-
-def read_tiff_geometry(path: Path) -> tuple[Geometry, int]:
-    """Grid and number of channels, from the header alone."""
-    with _tiff(path) as file:
-        shape, axes = _tiff_axes(file, path)
-    sizes = dict(zip(axes, shape, strict=True))
-    return _tiff_geometry(sizes), sizes.get("C", 1)
-
-
-def write_tiff_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001
-    """Write a mask as TIFF, one page per slice, losslessly compressed."""
-    import tifffile
-
-    with written_aside(path) as aside:
-        tifffile.imwrite(
-            aside, labels[0] if geometry.flat else labels, compression="zlib", photometric="minisblack", metadata=None
-        )
-
-
-def replace_not_finite_in_tiff(path: Path, out: Path) -> None:
-    """Write a copy of a TIFF in which each voxel that is NaN or infinite has the smallest value of its channel.
-
-    Every other byte is the same, since only those voxels are written over in the copy. Raises ReadError for a file
-    that cannot be read, is compressed, or has a channel without any number.
-    """
-    import tifffile
-
-    stored = _load_tiff(path)[0]
-    try:
-        values = voxels.replace_not_finite(stored)
-    except ValueError as error:
-        raise ReadError(str(error), where=path) from error
-    with written_aside(out) as aside:
-        shutil.copyfile(path, aside)
-        with _tiff(path) as file:
-            axes = _tiff_axes(file, path)[1]
-        try:
-            held = tifffile.memmap(aside, mode="r+", series=0)
-        except ValueError as error:  # pages that are compressed, or not in one piece
-            raise ReadError("compressed TIFFs are not written again", where=path) from error
-        absent = tuple(place for place, axis in enumerate("CZYX") if axis not in axes)
-        kept = "".join(axis for axis in "CZYX" if axis in axes)
-        changed = np.transpose(values.squeeze(axis=absent), [kept.index(axis) for axis in axes])
-        held[...] = changed.reshape(held.shape)
-        held.flush()
-        del held
-
-
-def _tiff(path: Path) -> Any:
-    import tifffile
-
-    if not path.is_file():
-        raise ReadError("does not exist", where=path)
-    try:
-        return tifffile.TiffFile(path)
-    except (tifffile.TiffFileError, *DECODING_ERRORS) as error:
-        raise _unreadable(path, error) from error
-
-
-def _tiff_axes(file: Any, path: Path) -> tuple[tuple[int, ...], str]:
-    """Shape of the first series and its axes as letters of Z, Y, X and C, each at most once."""
-    try:
-        series = file.series[0]
-    except DECODING_ERRORS as error:
-        raise _unreadable(path, error) from error
-    kept = [(size, axis) for size, axis in zip(series.shape, series.axes, strict=True) if size > 1 or axis in "YX"]
-    # tifffile: S samples, C channels; Q other, I image sequence, T time and Z depth are slices
-    axes = "".join({"S": "C", "Q": "Z", "I": "Z", "T": "Z"}.get(axis, axis) for _, axis in kept)
-    if sorted(axes) not in (sorted("YX"), sorted("YXC"), sorted("YXZ"), sorted("YXZC")):
-        raise ReadError(f"has axes {series.axes} of {series.shape}, which cannot be told apart", where=path)
-    return tuple(int(size) for size, _ in kept), axes
-
-
-def _tiff_geometry(sizes: dict[str, int]) -> Geometry:
-    if "Z" not in sizes:
-        return _flat(sizes["Y"], sizes["X"])
-    return Geometry(shape=(sizes["Z"], sizes["Y"], sizes["X"]), affine=IDENTITY, placed=False)
-
-
-def _load_tiff(path: Path) -> tuple[NDArray[np.generic], Geometry]:
-    """Stored voxels (C, Z, Y, X) and grid."""
-    with _tiff(path) as file:
-        shape, axes = _tiff_axes(file, path)
-        refuse_impossible(path, math.prod(shape) * file.series[0].dtype.itemsize, path.stat().st_size, TIFF_RATIO)
-        refuse_too_large(path, math.prod(shape))
-        try:
-            stored = np.asarray(file.asarray(series=0)).reshape(shape)
-        except DECODING_ERRORS as error:
-            raise _unreadable(path, error) from error
-    if stored.dtype.kind not in "biuf":
-        raise ReadError(f"holds values of type {stored.dtype}, not plain numbers", where=path)
-    geometry = _tiff_geometry(dict(zip(axes, shape, strict=True)))
-    for axis in "ZC":
-        if axis not in axes:
-            stored, axes = stored[None], axis + axes
-    return np.transpose(stored, [axes.index(axis) for axis in "CZYX"]), geometry

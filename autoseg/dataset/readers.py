@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.dataset import dicom, dicom_labels, itk, nifti, pictures
+from autoseg.dataset import dicom, dicom_labels, itk, nifti, pictures, tiff
 from autoseg.dataset.dicom_files import is_dicom
 from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, SAME_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
+from autoseg.dataset.tiff_spacing import UNTOLD_NOTE
 from autoseg.dataset.voxels import smallest_type
 from autoseg.errors import DatasetError, ReadError
-from autoseg.records import Geometry, LabelMap, Volume
+from autoseg.records import Case, Geometry, LabelMap, Volume
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Reader:
     read_named: ReadNamed | None = None  # for files that hold several named labels
     # (file, copy): an image without NaN and infinite voxels, where the format can be written again without loss
     replace_not_finite: Callable[[Path, Path], None] | None = None
+    tells_grid: Callable[[Path], bool] | None = None  # whether a file tells its voxel size; None: all do
+    beside: Callable[[Path], tuple[Path, ...]] | None = None  # other files that tell of one
 
 
 #: (file, names of labels in it, grid of the image or None) -> each name with its binary label map.
@@ -62,11 +65,13 @@ PICTURE = Reader(pictures.read_image, pictures.read_labels, pictures.read_geomet
 # JPEG changes values, BMP has no room for more than 255: their masks are PNG
 LOSSY = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.refuse_labels, ".png")
 TIFF = Reader(
-    pictures.read_tiff_image,
-    pictures.read_tiff_labels,
-    pictures.read_tiff_geometry,
-    pictures.write_tiff_labels,
-    replace_not_finite=pictures.replace_not_finite_in_tiff,
+    tiff.read_image,
+    tiff.read_labels,
+    tiff.read_geometry,
+    tiff.write_labels,
+    replace_not_finite=tiff.replace_not_finite,
+    tells_grid=tiff.tells_grid,
+    beside=tiff.files_beside,
 )
 
 #: A path of this kind is a folder with a series, or any file of a series.
@@ -216,9 +221,34 @@ def is_part_of_image(path: Path) -> bool:
 
 def files_of(path: Path) -> tuple[Path, ...]:
     """The files that the image or labels at a path are made of: all of the folder, for a DICOM series."""
-    if path.is_dir() or reader_of(path).parts_of_images:
+    reader = reader_of(path)
+    if path.is_dir() or reader.parts_of_images:
         return dicom.files_of(path)
-    return (path,)
+    return (path,) if reader.beside is None else (path, *reader.beside(path))
+
+
+def image_of(case: Case) -> Path | None:
+    """What the labels of a case were drawn on; references to score against come without."""
+    return case.images[0] if case.images else None
+
+
+def read_labels_on(path: Path, image: Path | None) -> LabelMap:
+    """The labels of one file; where it tells no voxel size, they lie on the grid of the image, if the shapes agree."""
+    found = read_labels(path)
+    return found if image is None or tells_grid(path) else on_grid(found, read_geometry(image)[0])
+
+
+def tells_grid(path: Path) -> bool:
+    """Whether a file tells its voxel size, as all formats do but TIFF."""
+    told = reader_of(path).tells_grid
+    return told is None or told(path)
+
+
+def on_grid(label_map: LabelMap, geometry: Geometry) -> LabelMap:
+    """The labels of a file that tells no voxel size on the grid of another; as they are where the shapes differ."""
+    if label_map.geometry.shape != geometry.shape:
+        return label_map
+    return replace(label_map, geometry=geometry, notes=tuple(note for note in label_map.notes if note != UNTOLD_NOTE))
 
 
 def read_named_labels(
@@ -231,7 +261,7 @@ def read_named_labels(
     for path, group in itertools.groupby(files, key=lambda entry: entry[1]):
         names, reader = [name for name, _ in group], reader_of(path)
         if reader.read_named is None:
-            yield from ((name, path, reader.read_labels(path)) for name in names)
+            yield from ((name, path, read_labels_on(path, image)) for name in names)
         else:
             grid = None if image is None else read_geometry(image)[0]
             yield from ((name, path, found) for name, found in reader.read_named(path, names, grid))

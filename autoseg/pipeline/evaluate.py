@@ -15,7 +15,7 @@ from autoseg.arrays.components import post_processed
 from autoseg.dataset.checks import labels_place
 from autoseg.dataset.geometry import corner_distance_mm
 from autoseg.dataset.instance_maps import whole_objects
-from autoseg.dataset.label_files import file_names, labels_of_files, read_reference, with_drawn
+from autoseg.dataset.label_files import file_names, labels_of_files, on_one_grid, read_reference, with_drawn
 from autoseg.dataset.label_values import labels_from_files
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.pairing import nothing_paired, pair_up
@@ -147,6 +147,7 @@ def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
     """Read and score one case, so many labels at a time (runs in a worker)."""
     mask = read_labels(task.mask)
     reference, labels = read_reference(task.reference, task.labels)
+    mask, reference = on_one_grid(mask, task.mask, reference, task.reference)
     if labels.things:
         reference, labels = whole_objects(reference, labels), labels.without_cores
     if mask.labels.shape != reference.labels.shape:
