@@ -127,9 +127,8 @@ def _drawn(
 
 
 def _traits(case: CaseFingerprint) -> CaseTraits:
-    z, y, x = case.spacing
     voxels = {name: count for name, count in case.voxels_per_label.items() if name != "background" and count > 0}
-    return CaseTraits(frozenset(voxels), sum(voxels.values()) * z * y * x)
+    return CaseTraits(frozenset(voxels), sum(voxels.values()) * case.voxel_ml)
 
 
 def _units(ids: Sequence[str], groups: PatientGroups | None, images: Sequence[tuple[str, ...]]) -> list[Unit]:

@@ -8,7 +8,7 @@ import pytest
 
 from autoseg.dataset.folds import make_folds
 from autoseg.errors import DatasetError, UsageError
-from autoseg.pipeline.splits import SplitOptions, planned_splits
+from autoseg.pipeline.splits import SplitOptions, _traits, planned_splits
 from autoseg.records import Case, CaseFingerprint, Dataset, Fingerprint, Fold, IntensityStatistics, Labels
 
 LABELS = Labels(names={"background": 0, "organ": 1, "rare": 2})
@@ -117,6 +117,18 @@ def test_all_of_one_image_or_patient(tmp_path: Path) -> None:
     planned = planned_splits(dataset(tmp_path, PLAIN), fingerprint(PLAIN, same=tuple(PLAIN)), SplitOptions())
     assert planned.folds == make_folds(PLAIN)
     assert planned.notes[0].startswith("WARNING: these splits train and validate on the same image")
+
+
+def test_pictures_are_of_the_size_of_their_pixels_not_of_slices_without_thickness() -> None:
+    """A spacing of 999 pixels between slices would make 50 pixels of 1.3 mm more than 100 of 1 mm."""
+
+    def picture(edge: float, pixels: int) -> CaseFingerprint:
+        case = fingerprint(["one"]).cases[0]
+        changed = {"spacing": (999 * edge, edge, edge), "orientation": "flat", "voxels_per_label": {"organ": pixels}}
+        return case.model_copy(update=changed)
+
+    assert _traits(picture(1.0, 100)).volume == pytest.approx(0.1)
+    assert _traits(picture(1.3, 50)).volume < _traits(picture(1.0, 100)).volume
 
 
 def test_asked_for(tmp_path: Path) -> None:
