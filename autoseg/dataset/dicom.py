@@ -18,6 +18,7 @@ from autoseg.dataset.dicom_files import DicomFile, is_dicom, read_file
 from autoseg.dataset.dicom_frames import has_places, slices_of, vector
 from autoseg.dataset.dicom_labels import own_label_map
 from autoseg.dataset.dicom_pixels import stored_frames
+from autoseg.dataset.dicom_settings import own_settings
 from autoseg.dataset.dicom_slices import Slice, Stack, stack
 from autoseg.dataset.listing import visible_files, visible_folders
 from autoseg.dataset.voxels import to_float32
@@ -197,6 +198,7 @@ def _is_flat(series: Series) -> bool:
     return len(series.files) == 1 and not has_places(series.files[0])
 
 
+@own_settings()
 def _stack(series: Series, path: Path) -> Stack:
     return stack([one for file in series.files for one in slices_of(file)], path, _same_pixels)
 

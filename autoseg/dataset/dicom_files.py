@@ -7,9 +7,7 @@ when the first DICOM file is met.
 from __future__ import annotations
 
 import io
-import logging
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.errors import ReadError, UsageError
+from autoseg.dataset.dicom_settings import load_pydicom, own_settings
+from autoseg.errors import ReadError
 
 #: A DICOM file has these four bytes after a preamble of 128.
 MAGIC, MAGIC_OFFSET = b"DICM", 128
@@ -139,23 +138,6 @@ class DicomFile:
         return int(self.fields.get("NumberOfFrames") or 1)
 
 
-def load_pydicom() -> Any:
-    """The pydicom module. Raises UsageError where the extra is not installed."""
-    try:
-        import pydicom
-    except ImportError as error:
-        raise UsageError(
-            "DICOM needs pydicom, which is not installed",
-            remedy="Install it in the clone's folder: pip install -c constraints.txt '.[dicom]'",
-        ) from error
-    # its warnings would quote values of fields, and what matters is checked here; of text that is not in its
-    # encoding it warns all the same
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom(\.|$)")
-    logging.getLogger("pydicom").setLevel(logging.ERROR)
-    return pydicom
-
-
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM, by its content."""
     try:
@@ -165,6 +147,7 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+@own_settings()
 def read_file(path: Path, *, pixels: bool = False, more: Sequence[str] = ()) -> DicomFile:
     """The fields of one file, with its pixels or `more` fields if asked for.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from autoseg.dataset import dicom_seg, rtstruct
 from autoseg.dataset.dicom_files import SEGMENTATIONS, STRUCTURE_SET, DicomFile, parsing, read_file
+from autoseg.dataset.dicom_settings import own_settings
 from autoseg.errors import DatasetError, ReadError
 from autoseg.records import Geometry, LabelMap
 
@@ -27,6 +28,7 @@ _FIELDS = (
 )
 
 
+@own_settings()
 def label_names(path: Path) -> tuple[str, ...]:
     """Names of the labels in a file, each once, in its order. Raises ReadError for another kind of object."""
     file = _read(path)
@@ -35,6 +37,7 @@ def label_names(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.values()))
 
 
+@own_settings()
 def referenced_series(path: Path) -> tuple[str, ...]:
     """UIDs of the image series that a file of labels says it was drawn on."""
     fields = read_file(path, more=_FIELDS).fields
@@ -59,12 +62,17 @@ def read_named(path: Path, names: Sequence[str], grid: Geometry | None) -> Itera
     A name that several segments or regions have means all of them. Raises ReadError where the file lies on another
     grid, and where an RTSTRUCT comes without an image.
     """
+    steps = _named(path, names, grid)
+    while True:
+        with own_settings(), parsing(path):  # not while whoever asked works with a label
+            found = next(steps, None)
+        if found is None:
+            return
+        yield found
+
+
+def _named(path: Path, names: Sequence[str], grid: Geometry | None) -> Iterator[tuple[str, LabelMap]]:
     file = _read(path, pixels=True)
-    with parsing(path):
-        yield from _named(file, names, grid)
-
-
-def _named(file: DicomFile, names: Sequence[str], grid: Geometry | None) -> Iterator[tuple[str, LabelMap]]:
     reader: dicom_seg.SegmentReader | rtstruct.RegionReader
     if file.sop_class in SEGMENTATIONS:
         reader = dicom_seg.SegmentReader(file, grid)
@@ -83,6 +91,7 @@ def _named(file: DicomFile, names: Sequence[str], grid: Geometry | None) -> Iter
         yield name, LabelMap(inside.astype(np.uint8), reader.geometry, notes)
 
 
+@own_settings()
 def own_label_map(path: Path) -> LabelMap:
     """All segments of a DICOM-SEG file on its own grid, with their numbers as values. Raises ReadError."""
     file = _read(path, pixels=True)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.dataset.claims import refuse_impossible
-from autoseg.dataset.dicom_files import PIXEL_FIELDS, DicomFile, damaged, load_pydicom, parsing
+from autoseg.dataset.dicom_files import PIXEL_FIELDS, DicomFile, damaged, parsing
+from autoseg.dataset.dicom_settings import load_pydicom, own_settings
 from autoseg.errors import ReadError
 
 #: Implicit and explicit little endian, deflated, explicit big endian.
@@ -25,6 +26,7 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _SECONDARY_CAPTURE_FRAMES = "1.2.840.10008.5.1.4.1.1.7.3"
 
 
+@own_settings()
 def stored_frames(file: DicomFile) -> NDArray[np.generic]:
     """Stored numbers of all frames, (F, Y, X) or (F, Y, X, C); `file` was read with its pixels.
 

@@ -26,8 +26,8 @@ IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0
 #: tells how a picture is shown, nothing that was measured, and folders mix pictures with it and without.
 PLAIN_MODES = {"1": 1, "L": 1, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
 
-#: Rows of a picture that become numbers together.
-STRIP_ROWS = 256
+#: Pixels of a picture that become numbers together.
+STRIP_PIXELS = 1 << 22
 
 #: What decoders raise on broken files, beside their own kinds.
 DECODING_ERRORS = (
@@ -109,9 +109,8 @@ def _opened(path: Path) -> Any:
         raise ReadError("does not exist", where=path)
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", where=path, remedy="Copy or download the file again.")
-    Image.MAX_IMAGE_PIXELS = None  # its own bound refuses whole slides; ours goes by the file's bytes
     try:
-        picture = Image.open(path)
+        picture = _with_pillow(path)
     except UnidentifiedImageError as error:
         raise ReadError("is not a picture, whatever its name says", where=path) from error
     except (SyntaxError, Image.DecompressionBombError, *DECODING_ERRORS) as error:
@@ -125,6 +124,26 @@ def _opened(path: Path) -> Any:
         picture.close()
         raise
     return picture
+
+
+def _with_pillow(path: Path) -> Any:
+    """The picture, opened by the class of its format.
+
+    `Image.open` bounds the pixels of all formats by a number that belongs to the whole process, and so refuses whole
+    slides; our bound goes by the file's bytes.
+    """
+    from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin
+
+    with open(path, "rb") as file:
+        begins = file.read(8)
+    for magic, kind in (
+        (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+        (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+        (b"BM", BmpImagePlugin.BmpImageFile),
+    ):
+        if begins.startswith(magic):
+            return kind(path)
+    return Image.open(path)
 
 
 def _decoded(picture: Any, path: Path) -> Any:
@@ -142,13 +161,17 @@ def _pixels(picture: Any, path: Path) -> NDArray[np.generic]:
 
 def _in_strips(picture: Any) -> NDArray[np.float32]:
     """A decoded picture as (C, 1, Y, X), made strip by strip: Pillow's own pixels are copied twice for an array."""
+    from PIL import Image
+
     columns, rows = picture.size
     channels = PLAIN_MODES.get(picture.mode, 3)
     image = np.empty((channels, 1, rows, columns), dtype=np.float32)
-    for top in range(0, rows, STRIP_ROWS):
-        strip = picture.crop((0, top, columns, min(top + STRIP_ROWS, rows)))
+    bound = Image.MAX_IMAGE_PIXELS or STRIP_PIXELS  # Pillow's holds for parts too, and a program may have set any
+    height = max(1, min(STRIP_PIXELS, bound) // columns)
+    for top in range(0, rows, height):
+        strip = picture.crop((0, top, columns, min(top + height, rows)))
         pixels = np.asarray(strip if picture.mode in PLAIN_MODES else strip.convert("RGB"))
-        np.copyto(image[:, :, top : top + STRIP_ROWS], _channels_first(pixels)[:channels], casting="unsafe")
+        np.copyto(image[:, :, top : top + height], _channels_first(pixels)[:channels], casting="unsafe")
     return image
 
 

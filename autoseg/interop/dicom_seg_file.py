@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from autoseg import __version__
 from autoseg.arrays.labels import encode
 from autoseg.dataset.colours import colour_of
-from autoseg.dataset.dicom_files import load_pydicom
+from autoseg.dataset.dicom_settings import load_pydicom, own_settings
 from autoseg.errors import UsageError
 from autoseg.files import written_aside
 from autoseg.interop.dicom_source import MAKER, Source, read_source, require_series
@@ -26,6 +26,7 @@ def check_dicom_seg(cases: Sequence[Case], labels: Labels) -> None:
     require_series(cases, labels)
 
 
+@own_settings()
 def write_dicom_seg(path: Path, mask: NDArray[np.integer], geometry: Geometry, case: Case, labels: Labels) -> None:  # noqa: ARG001
     """Write a mask (Z, Y, X) of a DICOM series as DICOM-SEG; regions that overlap stay whole.
 

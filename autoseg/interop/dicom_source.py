@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.dataset.dicom import series_stack
-from autoseg.dataset.dicom_files import load_pydicom
+from autoseg.dataset.dicom_settings import load_pydicom, own_settings
 from autoseg.dataset.dicom_slices import Slice
 from autoseg.dataset.readers import is_series
 from autoseg.errors import DatasetError, UsageError
@@ -34,6 +34,7 @@ class Source:
         return self.headers[self.slices[0].file]
 
 
+@own_settings()
 def read_source(path: Path) -> Source:
     """The series at a path. Raises ReadError; DatasetError where it lacks what a mask has to refer to."""
     pydicom = load_pydicom()

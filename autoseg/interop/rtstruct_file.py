@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from autoseg import __version__
 from autoseg.arrays.labels import encode
 from autoseg.dataset.colours import colour_of
-from autoseg.dataset.dicom_files import STRUCTURE_SET, load_pydicom
+from autoseg.dataset.dicom_files import STRUCTURE_SET
+from autoseg.dataset.dicom_settings import load_pydicom, own_settings
 from autoseg.dataset.dicom_slices import Slice
 from autoseg.files import written_aside
 from autoseg.interop.contours import Polygon, outlines
@@ -42,6 +43,7 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 
 
+@own_settings()
 def write_rtstruct(path: Path, mask: NDArray[np.integer], geometry: Geometry, case: Case, labels: Labels) -> None:  # noqa: ARG001
     """Write a mask (Z, Y, X) of a DICOM series as RTSTRUCT.
 

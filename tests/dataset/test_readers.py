@@ -363,8 +363,9 @@ def test_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
-def test_pictures_are_read_in_strips(mode: str, tmp_path: Path) -> None:
-    rows = 2 * pictures.STRIP_ROWS + 5
+def test_pictures_are_read_in_strips(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "STRIP_PIXELS", 7 * 20)
+    rows = 2 * 20 + 5
     colours = np.random.default_rng(3).integers(0, 256, (rows, 7, 3), dtype=np.uint8)
     picture = Image.fromarray(colours)
     if mode == "I;16":
@@ -413,6 +414,28 @@ def test_palette_labels_are_their_indices_and_colours_are_refused(tmp_path: Path
     Image.fromarray(volume((5, 7, 3), "uint8")).save(tmp_path / "colour.png")
     with pytest.raises(ReadError, match="colour"):
         read_labels(tmp_path / "colour.png")
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp"])
+def test_the_bound_of_a_program_on_its_pictures_neither_binds_nor_changes(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a{ending}"
+    Image.fromarray(volume((50, 60), "uint8")).save(path)
+    expected = np.asarray(Image.open(path))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    np.testing.assert_array_equal(read_image([path]).image[0, 0], expected)
+    np.testing.assert_array_equal(read_labels(path).labels[0], expected)
+    assert read_geometry(path)[0].shape == (1, 50, 60)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_picture_named_for_another_format_is_read_all_the_same(tmp_path: Path) -> None:
+    Image.fromarray(volume((5, 7), "uint8")).save(tmp_path / "a.ppm")
+    (tmp_path / "a.ppm").rename(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png").labels[0], volume((5, 7), "uint8"))
 
 
 def test_tiff_stacks_are_volumes(tmp_path: Path) -> None:
