@@ -49,7 +49,8 @@ RECORDS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
         "The file as a whole.",
         {
             "format": "of the file; another number is refused with what to do",
-            "name": "as in `--name`; `default` is in `plan.json`, another in `plan-NAME.json`; letters a to z, digits, `-`, `_` and `.`",
+            "name": "as in `--name`; `default` is in `plan.json`, another in `plan-NAME.json`; "
+            "letters a to z, digits, `-`, `_` and `.`",
             "dataset": "name of the dataset",
             "preset": "the rules that it was planned by",
             "channels": "names of the image channels, in order",
