@@ -55,7 +55,7 @@ def labels_from_files(paths: Sequence[Path], root: Path, remedy: str = DECLARE) 
     return labels, tuple(notes)
 
 
-def numbered_labels(values: Iterable[int], where: Path | None) -> Labels:
+def numbered_labels(values: Iterable[int], where: Path) -> Labels:
     """Labels called label_<value> of values in label files, 0 being the background. Raises DatasetError."""
     names = {f"label_{value}": value for value in sorted({*values} - {0})}
     try:

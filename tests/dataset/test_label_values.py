@@ -10,7 +10,7 @@ from autoseg.errors import DatasetError
 
 
 def test_values_are_numbered_and_named() -> None:
-    assert numbered_labels([7, 0, 2], None).names == {"background": 0, "label_2": 2, "label_7": 7}
+    assert numbered_labels([7, 0, 2], Path()).names == {"background": 0, "label_2": 2, "label_7": 7}
 
 
 @pytest.mark.parametrize("value", [-3, 2**31])
