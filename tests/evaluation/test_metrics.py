@@ -90,14 +90,13 @@ def test_ignored_voxels_count_for_nothing() -> None:
     assert (entry.dice, entry.nsd, entry.hd95_mm) == (1.0, 1.0, 0.0)
 
 
-def test_large_and_negative_values_are_found() -> None:
-    labels = Labels(names={"background": 0, "a": -3, "b": 70_000})
-    reference = np.array([[[0, -3, 70_000, -3]]])
-    prediction = np.array([[[0, -3, 70_000, 0]]])
+def test_large_values_and_a_negative_ignore_label_are_found() -> None:
+    labels = Labels(names={"background": 0, "a": 7, "b": 70_000}, ignore=-3)
+    reference = np.array([[[0, 7, 70_000, 7, -3]]])
+    prediction = np.array([[[0, 7, 70_000, 0, 7]]])
     scores = score_case("a", reference, prediction, SPACING, labels, 1.0).labels
     assert scores["b"].dice == 1.0
-    assert scores["a"].true_positives == 1
-    assert scores["a"].false_negatives == 1
+    assert (scores["a"].true_positives, scores["a"].false_positives, scores["a"].false_negatives) == (1, 0, 1)
 
 
 def test_mistakes_are_named() -> None:
