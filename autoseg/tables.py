@@ -150,6 +150,8 @@ def _reason_sections(reasons: Sequence[Reason]) -> dict[str, list[tuple[str, str
 
 def show_costs(console: Console, costs: Sequence[ConfigurationCost], probe: Probe | None) -> None:
     """What each configuration takes: time, disk and memory."""
+    from autoseg.planning.costs import busy_note
+
     rows = (
         (
             cost.configuration,
@@ -163,6 +165,8 @@ def show_costs(console: Console, costs: Sequence[ConfigurationCost], probe: Prob
     where = "no step was tried" if probe is None else f"from a step on {probe.device}, {probe.precision}"
     columns = ("configuration", "s per epoch", "hours in all", "disk MB", "peak memory GB")
     show_table(console, f"What it will cost ({where})", columns, rows)
+    if busy := busy_note(probe):
+        say(console, busy, STYLES["warning"])
 
 
 def show_reasons(console: Console, reasons: Sequence[Reason]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 
 import psutil
 
@@ -28,3 +30,22 @@ def suit_the_machine() -> bool:
         return False
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     return True
+
+
+def cores_of_others() -> Callable[[], float]:
+    """Begin to watch the machine; what is given back tells how many cores other programs kept busy since then."""
+    process = psutil.Process()
+
+    def looked() -> tuple[float, float]:
+        times, own = psutil.cpu_times(), process.cpu_times()
+        resting = times.idle + getattr(times, "iowait", 0.0)
+        counted_twice = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # Linux: within user and nice
+        return time.monotonic(), sum(times) - resting - counted_twice - own.user - own.system
+
+    began, before = looked()
+
+    def others() -> float:
+        now, after = looked()
+        return max(0.0, after - before) / max(now - began, 1e-9)
+
+    return others

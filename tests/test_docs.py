@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -31,8 +32,7 @@ SHORTER = {"--budget 2min": "--epochs 1"}
 #: Longest that one command of the documentation may take, in seconds, on a busy machine.
 PATIENCE = 600
 
-#: A program that types commands one after the other until one fails, a form feed between their words: each would spend
-#: seconds on loading what all of them use.
+#: A program that types commands one after the other until one fails, a form feed between their words.
 TYPIST = """
 import shlex
 import sys
@@ -72,19 +72,25 @@ def shell_commands(text: str) -> list[str]:
 
 
 def run_page(page: Path, folder: Path) -> None:
-    """Run the blocks of a page in a folder that holds example_data; a command that another page did is left out."""
+    """Run the blocks of a page in a folder that holds example_data; a command that another page did is left out.
+
+    Commands run in this process, since each would spend seconds on loading what all of them use; Python in its own.
+    """
     done = folder / "commands-done.txt"
     done.touch()
     for language, text in runnable(page):
         if language == "python":
             run([sys.executable, "-W", "error", "-c", text], folder)
             continue
-        before = done.read_text(encoding="utf-8")
-        lines = [line for line in shell_commands(text) if line not in before.splitlines()]
-        for line in lines:
+        for line in shell_commands(text):
             assert line.startswith("autoseg "), f"{page_name(page)}: sh is for commands of autoseg only: {line}"
-        type_commands([line.removeprefix("autoseg ") for line in lines], folder)
-        done.write_text("\n".join([before.rstrip(), *lines]), encoding="utf-8")
+            before = done.read_text(encoding="utf-8").splitlines()
+            if line in before:
+                continue
+            with contextlib.chdir(folder):
+                code = cli.main(shlex.split(line.removeprefix("autoseg ")))
+            assert code == 0, f"{page_name(page)}: {line} ended with {code}"
+            done.write_text("\n".join([*before, line]), encoding="utf-8")
 
 
 def type_commands(lines: Sequence[str], folder: Path) -> list[str]:

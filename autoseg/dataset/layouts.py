@@ -26,6 +26,7 @@ from autoseg.dataset.naming import (
     image_entries,
     pair_labels,
     safe_id,
+    without_label_word,
 )
 from autoseg.dataset.patients import Patients, find_patients
 from autoseg.dataset.readers import stem_of
@@ -41,9 +42,10 @@ TEST_INSTANCE_FOLDERS = ("instancesTs", "instances_test")
 
 DESCRIPTION = """\
 Known are: nnU-Net's (imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json), the Medical Segmentation \
-Decathlon's (a dataset.json with a training list), two folders images/ and labels/, and one folder per patient \
-(CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz). Instead of a label map a case may have a folder with one file per label \
-(labelsTr/CASE/liver.nii.gz, CASE/segmentations/liver.nii.gz). Of BIDS, sub-01/anat/sub-01_T1w.nii.gz and \
+Decathlon's (a dataset.json with a training list), two folders images/ and labels/, one folder with both \
+(CASE.nii.gz, CASE_seg.nii.gz), and one folder per patient (CASE/CASE-t1.nii.gz, CASE/CASE-seg.nii.gz). Instead of a \
+label map a case may have a folder with one file per label (labelsTr/CASE/liver.nii.gz, \
+CASE/segmentations/liver.nii.gz). Of BIDS, sub-01/anat/sub-01_T1w.nii.gz and \
 derivatives/NAME/sub-01/anat/sub-01_dseg.nii.gz. A folder with a DICOM series may stand for an image \
 file, and DICOM-SEG and RTSTRUCT files in a tree of DICOM files are found by what they refer to. \
 Ids of objects that are to be counted lie in instancesTr/CASE.png."""
@@ -67,7 +69,19 @@ def open_dataset(root: Path) -> Dataset:
             return dataset
     seen = [path.name for path in visible_folders(root)][:5]
     inside = f"it holds the folders {', '.join(seen)}" if seen else "it holds no folders"
-    raise DatasetError(f"is not a dataset of a known layout ({inside})", where=root, remedy=DESCRIPTION)
+    remedy = _nearly(root) or DESCRIPTION
+    raise DatasetError(f"is not a dataset of a known layout ({inside})", where=root, remedy=remedy)
+
+
+def _nearly(root: Path) -> str | None:
+    """What to rename where only the name of a folder keeps a dataset from being known; None where more does."""
+    holding = [folder for folder in visible_folders(root) if image_entries(folder)]
+    for names, others, name in ((LABEL_FOLDERS, IMAGE_FOLDERS, "images"), (IMAGE_FOLDERS, LABEL_FOLDERS, "labels")):
+        known = [folder for folder in holding if folder.name in names]
+        unknown = [folder for folder in holding if folder.name not in (*names, *others)]
+        if len(known) == len(unknown) == len(holding) - 1 == 1:
+            return f"If {unknown[0].name} holds the {name}, rename it to {name}."
+    return None
 
 
 # ---------------------------------------------------------------------------------------------------- the layouts
@@ -101,13 +115,27 @@ def nnunet(root: Path) -> Dataset | None:
 
 
 def folders(root: Path) -> Dataset | None:
-    """A folder of images and one of labels, or of instance maps, with equal file names and no JSON."""
+    """A folder of images and one of labels, or of instance maps, with equal names; labels may add a last `_seg`."""
     pair = _pair(root, IMAGE_FOLDERS, LABEL_FOLDERS)
     if pair is None or (pair[1] is None and _folder(root, INSTANCE_FOLDERS) is None):
         return None
     if pair[1] is not None and holds_dicom(pair[1]):
         return None
     return _from_folders("folders", root, Declaration(), *pair)
+
+
+def flat(root: Path) -> Dataset | None:
+    """Images and label files in one folder, these with a last word such as `_seg` or `-mask`."""
+    files = image_entries(root)
+    label_files = [path for path in files if without_label_word(stem_of(path)) != stem_of(path)]
+    declaration = read_declaration(root) or Declaration()
+    images = [path for path in files if path not in label_files]
+    if not images or not label_files:
+        return None
+    cases, grouping = _paired(images, label_files, [], len(declaration.channels) or None, None)
+    if not any(case.labelled for case in cases):
+        return None
+    return assemble("flat", root, declaration, cases, (), () if grouping.note is None else (grouping.note,))
 
 
 def bids(root: Path) -> Dataset | None:
@@ -131,6 +159,7 @@ LAYOUTS: dict[str, Callable[[Path], Dataset | None]] = {
     "folders": folders,
     "bids": bids,
     "patients": patients,
+    "flat": flat,
     "dicom": dicom,
 }
 
@@ -232,10 +261,21 @@ def _cases(
     label_files = [] if labels is None else data_files(labels)
     # a folder named like a case holds one file per label
     class_folders = [] if labels is None else visible_folders(labels)
+    return _paired(image_entries(images), label_files, class_folders, channels, instances)
+
+
+def _paired(
+    images: Sequence[Path],
+    label_files: Sequence[Path],
+    class_folders: Sequence[Path],
+    channels: int | None,
+    instances: Path | None,
+) -> tuple[tuple[Case, ...], Grouping]:
+    """Images with the label files, or folders of them, that have their names."""
     stems = [*(stem_of(path) for path in label_files), *(folder.name for folder in class_folders)]
     if not stems and instances is not None:
         stems = [stem_of(path) for path in data_files(instances)]
-    grouping = group_images(image_entries(images), channels, stems)
+    grouping = group_images(images, channels, stems)
     ids = [case_id for case_id, _ in grouping.cases]
     pairs, folders_of = pair_labels(ids, label_files), {folder.name: folder for folder in class_folders}
     cases = tuple(

@@ -171,6 +171,11 @@ def pair_labels(case_ids: Collection[str], label_files: Sequence[Path]) -> dict[
     return pairs
 
 
+def without_label_word(stem: str) -> str:
+    """The name of a case, without a last word by which people mark labels: "scan_1" of "scan_1_seg"."""
+    return _without(stem, _LABEL_END)
+
+
 def is_label_name(stem: str) -> bool:
     """Whether a word for labels is in a file name: "seg", "t1_mask", "gmseg_manual"."""
     words = re.split(r"[-_. ]+", stem.lower())

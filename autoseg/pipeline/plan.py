@@ -9,22 +9,26 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from autoseg.dataset.checks import MISPLACED
-from autoseg.dataset.folds import read_splits, write_splits
 from autoseg.dataset.layouts import open_dataset
-from autoseg.errors import DatasetError, UsageError, WorkspaceError
-from autoseg.files import read_record, write_record
-from autoseg.fingerprint.merge import merge
+from autoseg.errors import UsageError
+from autoseg.files import write_record
 from autoseg.hardware import device_budget
-from autoseg.pipeline.check import examine
 from autoseg.pipeline.fingerprints import read_fingerprint, read_json_object
 from autoseg.pipeline.fitting import fitting_plan
-from autoseg.pipeline.misplaced import pictured
+from autoseg.pipeline.kept import (
+    DEFAULT_SPLITS,
+    keep_or_write_splits,
+    require_free_name,
+    require_replaceable,
+    require_same_dataset,
+    require_same_fingerprint,
+)
+from autoseg.pipeline.measured import measured_dataset, with_trusted_voxels
 from autoseg.pipeline.plan_receipt import write_plan_receipt
-from autoseg.pipeline.plans import require_replaceable, signed
+from autoseg.pipeline.plans import signed
 from autoseg.pipeline.probe import probed
 from autoseg.pipeline.reports import PlanReport
-from autoseg.pipeline.splits import SplitOptions, planned_splits
+from autoseg.pipeline.splits import SplitOptions
 from autoseg.planning.costs import preview
 from autoseg.planning.evidence import normalization_doubts
 from autoseg.planning.network_doubts import network_doubts
@@ -32,15 +36,8 @@ from autoseg.planning.overrides import Overrides
 from autoseg.planning.planner import NONE_GIVEN, make_plan
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import Dataset, Findings, Fingerprint, Plan, Probe, Problem
-from autoseg.workers import WorkerPool, default_workers
+from autoseg.records import Findings, Fingerprint, Plan, Probe
 from autoseg.workspace import DEFAULT_PLAN, Workspace, require_plain_name
-
-#: Findings written out in an error; the rest is counted (`autoseg check` prints all).
-SHOWN = 20
-
-#: Folds as nnU-Net makes them, unless the data speak against it.
-DEFAULT_SPLITS = SplitOptions()
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,7 @@ def plan(
     began = time.monotonic()
     found = open_dataset(dataset)
     require_same_dataset(work, found)
+    require_free_name(work, found, name)
     for note in found.notes:
         progress.say(note)
     if trust_voxels:
@@ -170,63 +168,6 @@ def plan_from_fingerprint(
     )
 
 
-# ------------------------------------------------------------------------------------------------------- the data
-
-
-@dataclass(frozen=True)
-class MeasuredDataset:
-    """A dataset, read once."""
-
-    usable: Dataset  # without the cases that have errors
-    left_out: tuple[str, ...]  # these cases
-    problems: tuple[Problem, ...]
-    fingerprint: Fingerprint
-
-
-def with_trusted_voxels(found: Dataset) -> Dataset:
-    """The dataset with labels that lie on the voxels of their image, whatever their headers say."""
-    trusted = {
-        part: tuple(case.model_copy(update={"trust_voxels": True}) for case in getattr(found, part))
-        for part in ("cases", "test_cases")
-    }
-    return found.model_copy(update=trusted)
-
-
-def measured_dataset(
-    found: Dataset, pictures: Path, skip_bad: bool, workers: int | None, progress: Progress
-) -> MeasuredDataset:
-    """Read, check and measure every case; labels that lie elsewhere than their image are drawn into `pictures`.
-
-    Raises DatasetError for cases with errors, unless they may be skipped.
-    """
-    with WorkerPool(default_workers(len(found.cases)) if workers is None else workers) as pool:
-        problems, measurements = examine(found, pool, progress)
-    problems = pictured(found, problems, pictures)
-    good = {measurement.fingerprint.case for measurement in measurements}
-    left_out = tuple(case.id for case in found.cases if case.id not in good)
-    if left_out and not skip_bad:
-        raise _refusal(found, problems, left_out)
-    if not measurements:
-        raise DatasetError("no case can be used", where=found.root, remedy="`autoseg check` lists what is wrong.")
-    usable = found.model_copy(update={"cases": tuple(case for case in found.cases if case.id in good)})
-    return MeasuredDataset(usable, left_out, problems, merge(usable, measurements))
-
-
-def _refusal(found: Dataset, problems: tuple[Problem, ...], left_out: tuple[str, ...]) -> DatasetError:
-    errors = [problem for problem in problems if problem.severity == "error"]
-    lines = [f"  {problem.case or found.name}: {problem.what}" for problem in errors[:SHOWN]]
-    if len(errors) > SHOWN:
-        lines.append(f"  … and {len(errors) - SHOWN} more (`autoseg check` lists all)")
-    remedy = "\nMend or remove them, or plan with the good ones only: --skip-bad."
-    if any(problem.kind == MISPLACED for problem in errors):
-        remedy += " Labels that lie on the voxels of their image whatever the headers say: --trust-voxels."
-    return DatasetError(
-        f"{len(left_out)} of {len(found.cases)} cases cannot be used:\n" + "\n".join(lines),
-        where=found.root,
-        remedy=remedy,
-    )
-
-
 # ------------------------------------------------------------------------------------------------------- the plan
 
 
@@ -289,60 +230,3 @@ def write_plan(work: Workspace, fingerprint: Fingerprint, made: Plan, probe: Pro
     if probe is not None:
         write_record(work.probe(made.name), probe)
     return path
-
-
-# ------------------------------------------------------------------------------------------------ the work folder
-
-
-def require_same_dataset(work: Workspace, dataset: Dataset) -> None:
-    """Refuse a work folder that belongs to another dataset."""
-    if not work.dataset.exists():
-        return
-    before = read_record(work.dataset, Dataset)
-    if before.root != dataset.root:
-        raise WorkspaceError(
-            f"this work folder belongs to another dataset ({before.root}) than {dataset.root}",
-            where=work.root,
-            remedy="Name another one with --work.",
-        )
-
-
-def require_same_fingerprint(work: Workspace, fingerprint: Fingerprint, name: str) -> None:
-    """Refuse a work folder with a dataset, or with other plans that were made from another fingerprint."""
-    if work.dataset.exists():
-        raise WorkspaceError(
-            "this work folder belongs to a dataset with images",
-            where=work.root,
-            remedy="Name another one with --work.",
-        )
-    others = [other for other in work.plan_names() if other != name]
-    if others and work.fingerprint.exists() and read_record(work.fingerprint, Fingerprint) != fingerprint:
-        raise WorkspaceError(
-            f"this work folder has plans made from another fingerprint ({', '.join(others)})",
-            where=work.root,
-            remedy="Name another one with --work.",
-        )
-
-
-def keep_or_write_splits(work: Workspace, measured: MeasuredDataset, asked: SplitOptions) -> tuple[str, ...]:
-    """Write the folds; those on disk are kept while the cases are the same and no others are asked for.
-
-    Returns what is to be told of them. Raises WorkspaceError where networks were trained with the folds on disk.
-    """
-    on_disk = read_splits(work.splits) if work.splits.exists() else None
-    if on_disk is not None:
-        split = {case for fold in on_disk for case in (*fold.train, *fold.val)}
-        same_cases = split == {case.id for case in measured.usable.cases}
-        if same_cases and asked == DEFAULT_SPLITS:
-            return ()
-    planned = planned_splits(measured.usable, measured.fingerprint, asked, measured.left_out)
-    if on_disk is not None and on_disk != planned.folds and work.all_runs():
-        raise WorkspaceError(
-            "the folds would change" if same_cases else "the dataset has other cases than when its folds were made",
-            where=work.splits,
-            remedy="Networks were trained with these folds: use a new work folder (--work), so that no held-out case "
-            "becomes a training case unseen.",
-        )
-    if on_disk != planned.folds:
-        write_splits(work.splits, planned.folds)
-    return planned.notes

@@ -79,7 +79,7 @@ def _example(reasons: tuple[Reason, ...]) -> str:
     return next((reason.field for reason in reasons if reason.field.endswith(".patch_size")), "3d_fullres.patch_size")
 
 
-# ---------------------------------------------------------------------------------------------------- kept plans
+# ---------------------------------------------------------------------------------------------------------- edits
 
 
 def signed(plan: Plan) -> Plan:
@@ -87,29 +87,11 @@ def signed(plan: Plan) -> Plan:
     return plan.model_copy(update={"digest": plan_digest(plan)})
 
 
-def require_replaceable(work: Workspace, made: Plan) -> None:
-    """Refuse to replace a plan from which something was trained, or that a person edited."""
-    path = work.plan(made.name)
-    if not path.exists():
-        return
-    before = read_record(path, Plan)
-    if _decided(before) == _decided(made):
-        return
-    trained = any(run.plan == made.name for run in work.all_runs())
-    edited = bool(before.digest) and before.digest != plan_digest(before)
-    if trained or edited:
-        raise PlanError(
-            "a network was trained from this plan" if trained else "this plan was edited by hand",
-            where=path,
-            remedy="It is kept. Give the new plan a name of its own: --name NAME.",
-        )
-
-
-def _decided(plan: Plan) -> Plan:
+def decided(plan: Plan) -> Plan:
     """The plan without the words that explain it."""
     return plan.model_copy(update={"digest": "", "reasons": ()})
 
 
 def plan_digest(plan: Plan) -> str:
     """Hash of what a plan decides: all but the words that explain it."""
-    return text_hash(_decided(plan).model_dump_json(), length=16)
+    return text_hash(decided(plan).model_dump_json(), length=16)

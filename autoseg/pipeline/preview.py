@@ -15,9 +15,9 @@ from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_image
 from autoseg.errors import DatasetError, UsageError
+from autoseg.pipeline.kept import require_same_dataset
 from autoseg.pipeline.looks import turn_of
 from autoseg.pipeline.plan import plan as make_plan
-from autoseg.pipeline.plan import require_same_dataset
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.planning.overrides import require_settable, settings_with
 from autoseg.plugins import load_plugins

@@ -17,6 +17,7 @@ from autoseg.machine import free_memory, usable_memory
 from autoseg.planning.step import network_channels
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Plan, Probe, StepProbe
+from autoseg.threads import BUSY_CORES, cores_of_others, suit_the_machine
 from autoseg.workers import run_apart
 
 #: Seconds after which a step on a CPU is given up; one that is expected to take so long is not begun.
@@ -130,7 +131,10 @@ def _tried_expendable(task: ProbeTask) -> tuple[StepProbe, str]:
     with suppress(OSError):
         if _FIRST_TO_GO.exists():
             _FIRST_TO_GO.write_text("1000", encoding="ascii")
-    return _tried(task)
+    suit_the_machine()
+    cores = cores_of_others()
+    step, precision = _tried(task)
+    return step.model_copy(update={"busy": cores() >= BUSY_CORES}), precision
 
 
 def _accelerator(device: str) -> tuple[str, int]:

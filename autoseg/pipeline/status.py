@@ -9,6 +9,7 @@ from autoseg.errors import WorkspaceError
 from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import in_words
+from autoseg.pipeline.dataset_now import dataset_now, other_cases, other_names
 from autoseg.pipeline.plans import dataset_command, read_dataset, read_plan
 from autoseg.pipeline.reports import StatusReport
 from autoseg.pipeline.selected import trained_since
@@ -28,9 +29,15 @@ def status(work: Workspace) -> StatusReport:
         return StatusReport((*lines, *_plans_without_images(work)), dataset_command(work))
     dataset = read_dataset(work)
     lines.append(("dataset", f"{dataset.name}: {len(dataset.cases)} cases in {dataset.root}"))
+    now = dataset_now(work)
+    cases = "" if now is None else other_cases(work, now)
+    if cases:
+        lines.append(("dataset now", cases))
     plans = {name: read_plan(work, name) for name in work.plan_names()}
     for name, plan in plans.items():
-        lines.append((f"plan {name}", f"preset {plan.preset}: {', '.join(plan.configurations)}"))
+        others = "" if now is None else other_names(plan, now)
+        differs = f"; the dataset is another now: {others}" if others else ""
+        lines.append((f"plan {name}", f"preset {plan.preset}: {', '.join(plan.configurations)}{differs}"))
         lines.extend((f"prepared {entry}", text) for entry, text in _prepared(work, plan, dataset).items())
     runs = work.all_runs()
     lines.extend((f"run {run.plan}/{run.configuration}/fold_{run.fold}", _run_state(run)) for run in runs)

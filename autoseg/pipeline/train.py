@@ -24,6 +24,7 @@ from autoseg.pipeline.cascade import (
     require_cascade,
     with_first_stage,
 )
+from autoseg.pipeline.dataset_now import require_as_planned
 from autoseg.pipeline.epochs import run_epochs
 from autoseg.pipeline.fine_tuning import find_source, plan_for, require_source
 from autoseg.pipeline.fold_scores import scored
@@ -44,6 +45,7 @@ from autoseg.records import (
     Case,
     Configuration,
     Fingerprint,
+    Fold,
     Member,
     ModelHeader,
     Plan,
@@ -115,6 +117,7 @@ def train(
     load_plugins(settings.plugins or ())
     require_source(settings.initial, has_begun(run), source, plan)
     dataset = read_dataset(work)
+    require_as_planned(work, chosen, has_begun(run), progress)
     require_samples(entry, ranks, plan)
     job = Job(
         work,
@@ -146,7 +149,7 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
     prepared = prepare_cases(job.work, [job.configuration], job.dataset.cases, job.workers, job.progress)
     seconds["prepare"] = time.monotonic() - job.began - spent_seconds
     stop.raise_if_set()
-    split = fold_of(read_splits(job.work.splits), run.fold, [case.id for case in job.dataset.cases])
+    split = split_of(job)
     lacking, maps = dict(prepared.failures), None
     if job.configuration.previous_stage is not None:
         began = time.monotonic()
@@ -191,6 +194,15 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
         ended_early=training.ended_early,
         by_patience=training.by_patience,
     )
+
+
+def split_of(job: Job) -> Fold:
+    """The training and the held-out cases of the run's fold."""
+    folds, fold = read_splits(job.work.splits), job.run.fold
+    if fold.isdecimal() and int(fold) >= len(folds):
+        planned = f"the planned ones are 0 to {len(folds) - 1}"
+        job.progress.say(f"Fold {fold} is a random split of 80:20, as nnU-Net draws it: {planned}")
+    return fold_of(folds, fold, [case.id for case in job.dataset.cases])
 
 
 def require_samples(configuration: Configuration, ranks: Ranks, plan: str) -> None:

@@ -77,6 +77,14 @@ def epoch_seconds(configuration: Configuration, step: StepProbe) -> float | None
     return configuration.steps_per_epoch * step.seconds_per_step * (1 + VALIDATION_SHARE)
 
 
+def busy_note(probe: Probe | None) -> str:
+    """That times were measured while other programs kept the machine busy; nothing where they did not."""
+    busy = [] if probe is None else [step.configuration for step in probe.steps if step.busy]
+    if not busy:
+        return ""
+    return f"Other programs kept this machine busy while {', '.join(busy)} was tried: it may take much less time."
+
+
 def _step_in_main_memory(
     plan: Plan, configuration: Configuration, probe: Probe | None, step: StepProbe | None
 ) -> float:

@@ -158,6 +158,7 @@ class StepProbe(Record):
     limit_bytes: int  # what the device could have given
     why: str = ""  # what happened where it did not fit
     samples_at_a_time: int | None = None  # where a whole batch at once did not fit
+    busy: bool = False  # whether other programs kept the machine busy meanwhile: then it takes less time without them
 
 
 class AccelerationTrial(Record):

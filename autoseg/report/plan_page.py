@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoseg.planning.costs import ConfigurationCost
+from autoseg.planning.costs import ConfigurationCost, busy_note
 from autoseg.planning.step import step_bytes
 from autoseg.progress import duration
 from autoseg.records import Configuration, Plan, Probe, StepProbe
@@ -52,7 +52,7 @@ def plan_page(plan: Plan, probe: Probe | None, costs: Sequence[ConfigurationCost
         sections=sections(
             Section("At a glance", (_overview(plan), *_memory(plan, probe, steps))),
             *(Section(entry.name, _configuration(entry)) for entry in entries),
-            Section("What it will cost", _costs(plan, costs)),
+            Section("What it will cost", _costs(plan, costs, busy_note(probe))),
             _reasons(plan, names),
             Section("Training settings", (_settings(plan),)),
         ),
@@ -152,7 +152,7 @@ def _configuration(entry: Configuration) -> tuple[Block, ...]:
     )
 
 
-def _costs(plan: Plan, costs: Sequence[ConfigurationCost]) -> tuple[Block, ...]:
+def _costs(plan: Plan, costs: Sequence[ConfigurationCost], busy: str) -> tuple[Block, ...]:
     if not costs:
         return ()
     rows = [
@@ -169,7 +169,8 @@ def _costs(plan: Plan, costs: Sequence[ConfigurationCost]) -> tuple[Block, ...]:
     lead = "Times follow from the steps that were tried; preparing and scoring come on top."
     budget = plan.training.budget_seconds
     facts = () if budget is None else (Facts((("budget", duration(budget)),)),)
-    return (*facts, table(columns, rows, lead))
+    doubts = (Words(busy, "doubt"),) if busy else ()
+    return (*facts, table(columns, rows, lead), *doubts)
 
 
 def _reasons(plan: Plan, names: Names) -> Section | None:

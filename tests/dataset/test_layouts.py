@@ -172,6 +172,41 @@ def test_two_folders_without_json(images: str, labels: str, tmp_path: Path, save
     assert any("0, 1, 5, 200" in note for note in dataset.notes)
 
 
+def test_images_and_labels_in_one_folder(tmp_path: Path, save_nifti: Callable[..., Path]) -> None:
+    for stem in ("scan_1", "scan_2"):
+        save_nifti(tmp_path / f"{stem}.nii.gz", np.ones((3, 4, 5), np.int16))
+    save_nifti(tmp_path / "scan_1_seg.nii.gz", np.ones((3, 4, 5), np.int16))
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "flat"
+    assert [(case.id, case.labels is not None) for case in dataset.cases] == [("scan_1", True), ("scan_2", False)]
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"})
+    )
+    assert "liver" in open_dataset(tmp_path).labels.names
+    (tmp_path / "scan_1.nii.gz").unlink()
+    with pytest.raises(DatasetError, match="known layout"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "remedy"),
+    [
+        (("scans", "masks"), "If scans holds the images, rename it to images."),
+        (("images", "drawn"), "If drawn holds the labels, rename it to labels."),
+        (("scans", "drawn"), "Known are"),
+        (("scans", "masks", "more"), "Known are"),
+    ],
+)
+def test_a_folder_of_another_name_is_asked_about(
+    folders: tuple[str, ...], remedy: str, tmp_path: Path, save_nifti: Callable[..., Path]
+) -> None:
+    for folder in folders:
+        save_nifti(tmp_path / folder / "a.nii.gz", np.ones((3, 4, 5), np.int16))
+    with pytest.raises(DatasetError, match="known layout") as refused:
+        open_dataset(tmp_path)
+    assert str(refused.value.remedy).startswith(remedy)
+
+
 def test_complete_sets_of_numbers_are_channels_without_json(make_dataset: Build) -> None:
     files = {"images": names("a_0000", "a_0001", "b_0000", "b_0001"), "labels": names("a", "b")}
     dataset = open_dataset(make_dataset(files))
@@ -347,6 +382,7 @@ def test_every_layout_is_reached(shared: Path, tmp_path: Path) -> None:
             tmp_path / "folders" / "images" / f"{case.id}.nii.gz",
             tmp_path / "nnunet" / "imagesTr" / f"{case.id}_0000.nii.gz",
             tmp_path / "patients" / case.id / f"{case.id}-t1.nii.gz",
+            tmp_path / "flat" / f"{case.id}.nii.gz",
         ):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(case.images[0], target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from step_builders import make_configuration, make_plan_of
@@ -12,8 +13,11 @@ from step_builders import make_configuration, make_plan_of
 from autoseg.devices import PRECISIONS
 from autoseg.pipeline import probe
 from autoseg.pipeline.probe import ProbeTask, probed
+from autoseg.planning.costs import busy_note
 from autoseg.progress import SilentProgress
 from autoseg.records import StepProbe
+
+BUSY = "Other programs kept this machine busy while 2d was tried: it may take much less time."
 
 PLAN = make_plan_of(
     make_configuration("2d"),
@@ -45,6 +49,18 @@ def test_every_configuration_has_its_answer_and_equal_steps_are_made_once(monkey
     tried.clear()
     chosen = probed(PLAN, "cpu", SilentProgress(), configurations=("3d_fullres",))
     assert [step.configuration for step in chosen.steps] == tried == ["3d_fullres"]
+
+
+@pytest.mark.parametrize("others", [0.0, 1.5])
+def test_a_busy_machine_is_told(others: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_tried", pretend)
+    monkeypatch.setattr(probe, "suit_the_machine", lambda: False)
+    monkeypatch.setattr(probe, "cores_of_others", lambda: lambda: others)
+    monkeypatch.setattr(probe, "_tried_apart", probe._tried_expendable)
+    monkeypatch.setattr(probe, "_FIRST_TO_GO", Path("not there"))
+    found = probed(PLAN, "cpu", SilentProgress(), configurations=["2d"])
+    assert [step.busy for step in found.steps] == [others > 0]
+    assert busy_note(found) == ("" if not others else BUSY)
 
 
 def test_a_real_step_in_a_process_of_its_own() -> None:
