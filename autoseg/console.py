@@ -86,7 +86,7 @@ def ready_to_compute(*, shown: bool = True, threads: int | None = None) -> Progr
 
     progress: ProgressOfCommand = RichProgress() if shown else SilentProgress()
     if suit_the_machine():
-        progress.say("Other programs keep this machine busy: threads sleep while they wait for one another.")
+        progress.say("Other programs keep this machine busy: this takes longer than it would alone.")
     if threads is not None or under_quota():
         from autoseg.devices import use_threads
 

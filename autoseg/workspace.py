@@ -110,6 +110,11 @@ class Run:
         return self.folder / "next_stage"
 
     @property
+    def costs(self) -> Path:
+        """Time and memory of the mask of each held-out case."""
+        return self.folder / "costs.json"
+
+    @property
     def summary(self) -> Path:
         """Scores of the held-out cases."""
         return self.folder / "summary.json"

@@ -21,7 +21,7 @@ from autoseg.inference.chosen_labels import held_labels
 from autoseg.inference.found_scene import found_scene, write_objects
 from autoseg.inference.maps import CaseMaps, write_maps
 from autoseg.inference.reading import guarded
-from autoseg.records import Case, CaseEvidence, Geometry, LabelEvidence, Labels
+from autoseg.records import Case, CaseCost, CaseEvidence, Geometry, LabelEvidence, Labels
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class CaseOutcome:
     unlike: tuple[Unlike, ...] = ()  # what sets its image apart from those of the training
     seen: CaseEvidence = field(default_factory=CaseEvidence)  # how far its mask can be trusted
     maps: Mapping[str, Path] = field(default_factory=dict)  # kind -> file
+
+    @property
+    def cost(self) -> CaseCost:
+        """What it took, as it is kept."""
+        seconds = {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
+        return CaseCost(seconds=seconds, peak_bytes=dict(self.peak_bytes))
 
     def unwrap(self) -> Path:
         """The mask's path; raises the error if there is one."""

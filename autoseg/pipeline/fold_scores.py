@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 
 from autoseg.evaluation.summary import read_summary
+from autoseg.files import write_record
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import LoadedModel, load_models
 from autoseg.interrupts import StopSwitch
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
 from autoseg.progress import Progress
-from autoseg.records import Case, PredictSettings, Summary
+from autoseg.records import Case, CaseCost, CaseCosts, PredictSettings, Summary
 from autoseg.training.loop import Training
 from autoseg.workspace import Run
 
@@ -51,14 +52,17 @@ def validate(
     """Predict the held-out cases from their files and score the masks; the summary is written into the run."""
     failures: dict[str, str] = {}
     tasks: list[ScoreTask] = []
+    costs: dict[str, CaseCost] = {}
     with progress.stage("Predicting held-out cases", len(held_out)) as advance:
         for outcome in predict_cases(model, held_out, run.validation, settings=PredictSettings(mirror=mirror)):
             if outcome.error is not None:
                 failures[outcome.case.id] = str(outcome.error)
             elif outcome.mask is not None and outcome.case.labelled:
                 tasks.append(ScoreTask(outcome.mask, outcome.case, model.labels, TOLERANCE_MM))
+                costs[outcome.case.id] = outcome.cost
             advance(1)
             stop.raise_if_set()
+    write_record(run.costs, CaseCosts(cases=costs))
     summary = score_cases(tasks, failures, TOLERANCE_MM, workers, progress)
     write_summary(run.summary, summary, model.labels)
     return summary, failures

@@ -199,10 +199,7 @@ def note_mask(
         maps={kind: file_hash(found, 16) for kind, found in outcome.maps.items()},
         receipt=receipt,
         trust=trust,
-        cost=CaseCost(
-            seconds={stage: round(seconds, 3) for stage, seconds in outcome.seconds.items()},
-            peak_bytes=dict(outcome.peak_bytes),
-        ),
+        cost=outcome.cost,
     )
     write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
 

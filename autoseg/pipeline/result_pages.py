@@ -24,6 +24,7 @@ from autoseg.records import (
     Calibration,
     Case,
     CaseCost,
+    CaseCosts,
     Dataset,
     Labels,
     Summary,
@@ -89,7 +90,9 @@ def run_results(work: Workspace, run: Run, *, anonymous: bool = False) -> Path:
     }
     path = page_path(work, run.results, anonymous)
     title = f"Results of {run.configuration}, fold {run.fold}"
-    return _write_results(path, title, summary, found, dataset.labels, _calibration(work), anonymous, list(by_id))
+    costs = read_record(run.costs, CaseCosts).cases if run.costs.exists() else NOTHING_KNOWN
+    known = _calibration(work)
+    return _write_results(path, title, summary, found, dataset.labels, known, anonymous, list(by_id), costs)
 
 
 def results_report(

@@ -100,6 +100,7 @@ from autoseg.records.training_data import ChannelRange, LabelRange, TrainingData
 from autoseg.records.trust import (
     NO_MAPS,
     CaseCost,
+    CaseCosts,
     CaseEvidence,
     CaseTrust,
     DiceRegression,
@@ -128,6 +129,7 @@ __all__ = [
     "Card",
     "Case",
     "CaseCost",
+    "CaseCosts",
     "CaseEvidence",
     "CaseFingerprint",
     "CaseScore",

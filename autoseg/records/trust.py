@@ -100,6 +100,13 @@ class CaseCost(Record):
     peak_bytes: dict[str, int] = Field(default_factory=dict)  # main, device: while it was worked on, its neighbours too
 
 
+class CaseCosts(Record):
+    """costs.json: what it took to make the masks of a run's held-out cases."""
+
+    format: int = 1
+    cases: dict[str, CaseCost]
+
+
 class CaseTrust(Record):
     """How far one mask can be trusted, as it was known when the mask was made."""
 

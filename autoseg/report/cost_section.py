@@ -50,5 +50,7 @@ def cost_section(costs: Mapping[str, CaseCost], names: Names) -> Section | None:
         *(["GPU (GB)"] if device else []),
     ]
     return Section(
-        "Time and memory", (Facts(tuple(facts)), *beginning(columns, rows, "predictions.json has all.")), _LEAD
+        "Time and memory",
+        (Facts(tuple(facts)), *beginning(columns, rows, "of a run in costs.json, of masks in predictions.json.")),
+        _LEAD,
     )

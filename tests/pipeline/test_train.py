@@ -25,7 +25,7 @@ from autoseg.pipeline.predict import predict
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
 from autoseg.progress import SilentProgress
-from autoseg.records import Plan, PredictSettings
+from autoseg.records import CaseCosts, Plan, PredictSettings
 from autoseg.training.loop import Training
 from autoseg.workspace import Workspace
 
@@ -59,6 +59,10 @@ def test_from_folder_to_scored_masks(quick: Workspace, dataset: Path, tmp_path: 
         image = nibabel.load(dataset / "imagesTr" / f"{score.case}_0000.nii.gz")
         assert mask.shape == image.shape
         assert np.array_equal(mask.affine, image.affine)
+    costs = read_record(report.run.costs, CaseCosts).cases
+    assert costs.keys() == {score.case for score in report.summary.cases}
+    assert all(cost.seconds["network"] > 0 for cost in costs.values())
+    assert "Time and memory" in report.run.results.read_text(encoding="utf-8")
 
     predicted = predict(dataset / "imagesTs", tmp_path / "masks", work=quick, device="cpu", progress=QUIET)
     assert sorted(predicted.written) == ["test_00"]
