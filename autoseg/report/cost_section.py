@@ -49,8 +49,5 @@ def cost_section(costs: Mapping[str, CaseCost], names: Names) -> Section | None:
         "peak memory (GB)",
         *(["GPU (GB)"] if device else []),
     ]
-    return Section(
-        "Time and memory",
-        (Facts(tuple(facts)), *beginning(columns, rows, "of a run in costs.json, of masks in predictions.json.")),
-        _LEAD,
-    )
+    table = beginning(columns, rows, "of a run in costs.json, of masks in predictions.json.")
+    return Section("Time and memory", (Facts(tuple(facts)), *table), _LEAD)
