@@ -290,7 +290,7 @@ def test_few_slices_are_padded(here: Path, typed: Typed, model: Path, slices: in
 @fault(
     25,
     "an image with thinner slices than the model was trained with",
-    "scores are interpolated from slice to slice: neighbouring slices of an oblique tube differ",
+    "plans of preset `auto` interpolate scores from slice to slice: neighbouring slices of an oblique tube differ",
 )
 def test_thin_slices_are_no_copies(here: Path, typed: Typed, planned: Planned) -> None:
     data = a_dataset(here / "data", 3)
