@@ -144,8 +144,9 @@ RECORDS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
             "gradient_clip": "largest norm of the gradient",
             "ema_decay": "of averaged weights; 0 is off",
             "seed": "of everything drawn",
-            "sampling": "what those patches are centred on: `foreground` a label of the case, all alike, then any voxel of it "
-            "(nnU-Net); `balanced` labels that patches seldom show more often; `small` every connected component alike",
+            "sampling": "what those patches are centred on: `foreground` a label of the case, all alike, then any "
+            "voxel of it (nnU-Net); `balanced` labels that patches seldom show more often; `small` every connected "
+            "component alike",
             "channel_dropout": "chance of each channel of a sample to be zeros",
             "initial": "hash of the model that it begins with (`--init`)",
             "plugins": "modules given by `--use` to a run",

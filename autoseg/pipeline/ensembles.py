@@ -26,7 +26,8 @@ from autoseg.inference.writing import CaseOutcome
 from autoseg.interrupts import StopSwitch
 from autoseg.pipeline.candidates import Candidate, Configured, joint_name, shared_cases
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases, write_summary
-from autoseg.pipeline.mask_folder import made_before, masks_to_make, note_mask
+from autoseg.pipeline.mask_account import made_before, settle
+from autoseg.pipeline.mask_folder import masks_to_make, note_mask
 from autoseg.progress import Progress
 from autoseg.records import Case, Labels, PredictSettings
 from autoseg.workspace import Workspace
@@ -80,6 +81,7 @@ def predict_ensemble(
     """
     name = joint_name(parts)
     folder = trials.work.ensemble(name.replace(" ", ""))
+    settle(folder)
     masks: dict[str, Path] = {}
     failures: dict[str, str] = {}
     made_new = False
@@ -100,6 +102,7 @@ def predict_ensemble(
                 trials.stop.raise_if_set()
                 if deadline is not None and time.monotonic() > deadline:
                     break
+    settle(folder)
     summary = folder / "summary.json"
     done = set(masks)
     if not made_new and summary.exists() and {score.case for score in read_summary(summary).cases} == done:

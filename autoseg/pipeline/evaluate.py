@@ -73,11 +73,13 @@ def evaluate(
     """Score the masks of a folder (or one mask) against the references that their names go with (`dataset.pairing`).
 
     A reference is a label map, or a folder with one binary file per label. Labels that were not drawn in a case are
-    left out there, as the dataset says of it.
+    left out there, as the dataset says of it. Raises UsageError where there is nothing to score, or where the scores
+    would replace a file that is no summary of ours, such as nnU-Net's.
     """
+    target = output or (masks if masks.is_dir() else masks.parent) / "summary.json"
+    require_own_summary(target)
     tasks, failures = scoring_tasks(masks, references, work, labels_from, tolerance_mm, lesion_iou)
     summary = score_cases(tasks, failures, tolerance_mm, workers, progress)
-    target = output or (masks if masks.is_dir() else masks.parent) / "summary.json"
     write_summary(target, summary, tasks[0].labels, evaluation_receipt(tasks))
     return EvaluateReport(summary, target)
 
@@ -184,6 +186,22 @@ def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
 def _processed(mask: NDArray[np.generic], steps: Sequence[str | None], labels: Labels) -> NDArray[np.generic]:
     """The mask after post-processing; one that does not hold integers is left for scoring to refuse."""
     return post_processed(mask, steps, labels) if np.issubdtype(mask.dtype, np.integer) else mask  # type: ignore[arg-type]
+
+
+def require_own_summary(path: Path) -> None:
+    """Raises UsageError where a file of that name is there that holds no summary of ours."""
+    if not path.exists():
+        return
+    try:
+        ours = "cases" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise UsageError(
+            "is no summary that autoseg wrote, so it is left alone",
+            where=path,
+            remedy="Name another file for the scores: --output FILE.",
+        )
 
 
 def write_summary(path: Path, summary: Summary, labels: Labels, receipt: Receipt | None = None) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pydantic import Field
-
 from autoseg.dataset.colours import write_colour_table
 from autoseg.dataset.instance_maps import INSTANCES
 from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter, mask_path
@@ -22,10 +20,10 @@ from autoseg.inference.maps import map_path, map_paths
 from autoseg.inference.object_masks import OBJECT_MASKS
 from autoseg.inference.writing import CaseOutcome
 from autoseg.locks import HeldByAnother, locked
-from autoseg.records import NO_MAPS, Case, CaseCost, CaseTrust, Labels, MapKinds, Receipt, Record
+from autoseg.pipeline.mask_account import PREDICTIONS, MadeMask, enter
+from autoseg.records import NO_MAPS, Case, CaseTrust, Labels, MapKinds, Receipt, Record
 
-#: Where a folder of masks keeps account of how each was made, and of the cases without a mask.
-PREDICTIONS = "predictions.json"
+#: Where a folder of masks keeps what they were made with, and of the cases without a mask why.
 RECEIPTS = "receipts.json"
 FAILURES = "failures.json"
 
@@ -37,28 +35,6 @@ LABELS = "labels.json"
 
 #: Names and colours of the values, as 3D Slicer reads them.
 COLOURS = "labels.ctbl"
-
-
-class MadeMask(Record):
-    """How one mask was made: equal entries mean equal masks (what it cost apart)."""
-
-    model: str  # hash of the model files
-    options: str  # of what decides the mask beside model and input
-    inputs: str  # hash of the input files
-    mask: str  # hash of the mask file
-    replaces: str = ""  # hash of what had its name before: the entry is written first
-    formats: dict[str, str] = Field(default_factory=dict)  # name -> hash of all its files, in whichever format
-    maps: dict[str, str] = Field(default_factory=dict)  # kind -> hash of the file
-    receipt: str = ""  # name in receipts.json of what it was made with; decides nothing here
-    trust: CaseTrust | None = None  # None: made by a version that did not ask
-    cost: CaseCost | None = None  # the same
-
-
-class Predictions(Record):
-    """predictions.json: the masks of a folder."""
-
-    format: int = 1
-    masks: dict[str, MadeMask]
 
 
 class Receipts(Record):
@@ -89,12 +65,6 @@ def held(masks: Path) -> Iterator[None]:
         if new:
             with suppress(OSError):
                 masks.rmdir()
-
-
-def made_before(masks: Path) -> dict[str, MadeMask]:
-    """How each mask of the folder was made, by case."""
-    path = masks / PREDICTIONS
-    return dict(read_record(path, Predictions).masks) if path.exists() else {}
 
 
 def read_receipts(masks: Path) -> dict[str, Receipt]:
@@ -190,7 +160,7 @@ def note_mask(
     """
     case, mask, own = outcome.case, outcome.mask, file_hash(file, 16)
     formats = made[case.id].formats if case.id in made else {}
-    made[case.id] = MadeMask(
+    entry = MadeMask(
         **way,
         inputs=input_hash(case),
         mask=own,
@@ -201,7 +171,7 @@ def note_mask(
         trust=trust,
         cost=outcome.cost,
     )
-    write_record(masks / PREDICTIONS, Predictions(masks=dict(sorted(made.items()))))
+    enter(masks, made, case.id, entry)
 
 
 def _kinds_of_objects(maps: MapKinds) -> tuple[str, ...]:
@@ -245,13 +215,29 @@ def input_hash(case: Case) -> str:
 
 
 def tell_failures(masks: Path, failures: dict[str, str]) -> None:
-    """Write failures.json (case to reason), or remove it where there is nothing to tell."""
+    """Write failures.json (case to reason), or remove it where there is nothing to tell.
+
+    A file of that name that is of another kind stays: it is not ours.
+    """
     path = masks / FAILURES
+    if read_failures(masks) is None:
+        return
     if failures:
         masks.mkdir(parents=True, exist_ok=True)
         write_json(path, failures)
     else:
         path.unlink(missing_ok=True)
+
+
+def read_failures(masks: Path) -> dict[str, str] | None:
+    """Why cases have no mask, as failures.json tells; None where a file of that name is of another kind."""
+    path = masks / FAILURES
+    try:
+        told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(told, dict) and all(isinstance(why, str) for why in told.values())
+    return told if ours else None
 
 
 def tell_labels(masks: Path, labels: Labels, chosen: Sequence[str] = (), *, colour_table: bool = True) -> None:

@@ -17,7 +17,8 @@ from autoseg.inference.predictor import asked_precision
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import choose_models
 from autoseg.pipeline.evaluate import evaluated_hashes
-from autoseg.pipeline.mask_folder import PREDICTIONS, MadeMask, input_hash, made_before, read_receipts
+from autoseg.pipeline.mask_account import PREDICTIONS, MadeMask, made_before
+from autoseg.pipeline.mask_folder import input_hash, read_receipts
 from autoseg.pipeline.origin import Given, Origin, no_receipt
 from autoseg.pipeline.work_origins import of_model, of_plan, of_prepared, of_run, run_of
 from autoseg.records import ModelHeader, Receipt

@@ -36,10 +36,9 @@ from autoseg.pipeline.choosing_speed import (
     mode_line,
     mode_precision,
 )
+from autoseg.pipeline.mask_account import MadeMask, made_before, settle
 from autoseg.pipeline.mask_folder import (
-    MadeMask,
     held,
-    made_before,
     masks_to_make,
     note_mask,
     note_receipt,
@@ -116,6 +115,7 @@ def predict(
     model_hash = text_hash("".join(file_hash(file) for file in files), 16)
     ways = {mode.name: _way(mode, headers, target, model_hash) for mode in modes}
     with held(masks):
+        settle(masks)
         made = made_before(masks)
         require_own_tables(masks)
         *others, wanted = ways.values()
@@ -147,6 +147,7 @@ def predict(
                 if mask is not None:
                     written[outcome.case.id] = mask
                     tables.write(_trusts(made))
+        settle(masks)
         tell_failures(masks, failures)
         tell_labels(masks, headers[0].labels, modes[-1].settings.labels, colour_table=writer.colour_table)
         review = tables.write(_trusts(made), last=True) if written or skipped else ()

@@ -14,7 +14,8 @@ from autoseg.files import read_record, write_text
 from autoseg.model_file import read_header
 from autoseg.pipeline.epoch_log import read_epochs
 from autoseg.pipeline.looks import Scored, compared_all, confusion_of
-from autoseg.pipeline.mask_folder import FAILURES, MadeMask, input_hash, made_before
+from autoseg.pipeline.mask_account import MadeMask, made_before
+from autoseg.pipeline.mask_folder import input_hash, read_failures
 from autoseg.pipeline.pages import page_path
 from autoseg.pipeline.receipts import read_receipt
 from autoseg.pipeline.training_samples import training_samples
@@ -203,7 +204,7 @@ def masks_report(masks: Path, images: Mapping[str, tuple[Path, ...]], labels: La
     names = names_for(list(trusts), anonymous=False)
     found = {case: scored for case in ordered if (scored := _mask_of(masks, case, images.get(case, ()))) is not None}
     shown = dict.fromkeys(list(found)[:_LOOKS], "")
-    failures = json.loads((masks / FAILURES).read_text(encoding="utf-8")) if (masks / FAILURES).exists() else {}
+    failures = read_failures(masks) or {}
     pictures = compared_all(found, shown, labels, names)
     known = tuple(labels.classes)
     page = predictions_page(f"Masks in {masks.name}", ordered, failures, pictures, known, costs_of(masks), names)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from autoseg.cli import main
 from autoseg.files import file_hash, read_record, write_record
-from autoseg.pipeline.mask_folder import PREDICTIONS, RECEIPTS
+from autoseg.pipeline.mask_account import PREDICTIONS
+from autoseg.pipeline.mask_folder import RECEIPTS
 from autoseg.records import Plan, Receipt, TrainSettings
 from autoseg.workspace import Workspace
 

@@ -17,7 +17,7 @@ from autoseg.dataset.readers import read_labels
 from autoseg.inference.engines import ENGINES
 from autoseg.model_file import write_model
 from autoseg.networks.catalog import build_network
-from autoseg.pipeline.mask_folder import PREDICTIONS
+from autoseg.pipeline.mask_account import PREDICTIONS
 from autoseg.records import Labels, Member, ModelHeader
 
 LABELS = Labels(names={"background": 0, "organ": 3})

@@ -21,7 +21,7 @@ from autoseg.interop.nnunet_model import read_nnunet_model
 from autoseg.model_file import read_header, read_model, write_model
 from autoseg.networks.catalog import build_network
 from autoseg.pipeline.exchange import export_nnunet, import_nnunet
-from autoseg.pipeline.mask_folder import PREDICTIONS
+from autoseg.pipeline.mask_account import PREDICTIONS
 from autoseg.pipeline.predict import predict
 from autoseg.predictor import Predictor
 from autoseg.preprocessing.case import probabilities_to_image_space

@@ -8,7 +8,7 @@ import pytest
 
 from autoseg.errors import PredictionError
 from autoseg.locks import locked
-from autoseg.pipeline.mask_folder import LOCK, held
+from autoseg.pipeline.mask_folder import FAILURES, LOCK, held, read_failures, tell_failures
 
 
 def test_one_command_at_a_time_writes_masks_in_a_folder(tmp_path: Path) -> None:
@@ -41,3 +41,20 @@ def test_a_refusal_names_whose_the_folder_is(tmp_path: Path) -> None:
         (tmp_path / LOCK).write_text("4711")
         with pytest.raises(PredictionError, match="process 4711"), held(tmp_path):
             raise AssertionError("held by another")
+
+
+@pytest.mark.parametrize("held_before", ["[1]", '{"mine": [2]}', "notes"])
+def test_a_file_of_failures_that_is_not_ours_stays(tmp_path: Path, held_before: str) -> None:
+    (tmp_path / FAILURES).write_text(held_before)
+    for failures in ({"a": "cut off"}, {}):
+        tell_failures(tmp_path, failures)
+        assert (tmp_path / FAILURES).read_text() == held_before
+    assert read_failures(tmp_path) is None
+
+
+def test_failures_are_told_and_taken_back(tmp_path: Path) -> None:
+    tell_failures(tmp_path, {"a": "cut off"})
+    tell_failures(tmp_path, {"b": "empty"})
+    assert read_failures(tmp_path) == {"b": "empty"}
+    tell_failures(tmp_path, {})
+    assert not (tmp_path / FAILURES).exists()

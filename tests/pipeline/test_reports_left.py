@@ -12,7 +12,7 @@ import pytest
 
 from autoseg import cli
 from autoseg.dataset.readers import read_labels, write_labels
-from autoseg.errors import WorkspaceError
+from autoseg.errors import UsageError, WorkspaceError
 from autoseg.files import read_record, write_record
 from autoseg.pipeline.evaluate import evaluate
 from autoseg.pipeline.mask_folder import MadeMask, Predictions, input_hash
@@ -99,6 +99,19 @@ def test_a_table_of_another_is_left_alone(planned: Workspace, tmp_path: Path) ->
     assert (tmp_path / "scores.csv").read_text(encoding="utf-8") == "mine\n"
     assert not (tmp_path / "scores.html").exists()
     assert "scores.csv: is not a table of autoseg's scores" in listening.warnings[0]
+
+
+@pytest.mark.parametrize("held", ['{"metric_per_case": [], "mean": {}}', "[1]", "not JSON"])
+def test_a_summary_of_another_program_is_left_alone(planned: Workspace, tmp_path: Path, held: str) -> None:
+    masks, references = only_run(planned).validation, planned.root.parent / "data" / "labelsTr"
+    theirs = tmp_path / "summary.json"
+    theirs.write_text(held, encoding="utf-8")
+    with pytest.raises(UsageError, match="is no summary that autoseg wrote"):
+        evaluate(masks, references, work=planned, output=theirs, workers=0, progress=SILENT)
+    assert theirs.read_text(encoding="utf-8") == held
+    ours = tmp_path / "ours.json"
+    for _ in range(2):  # our own is written anew
+        evaluate(masks, references, work=planned, output=ours, workers=0, progress=SILENT)
 
 
 def test_evaluate_without_a_work_folder_shows_masks_without_images(planned: Workspace, tmp_path: Path) -> None:
