@@ -9,7 +9,7 @@ from autoseg.dataset.declaration import FILE_NAME
 from autoseg.dataset.layouts import open_dataset
 from autoseg.errors import AutosegError, UsageError
 from autoseg.files import read_record
-from autoseg.pipeline.plans import DEFAULT_WORK, read_dataset
+from autoseg.pipeline.plans import quoted, read_dataset, run_options
 from autoseg.progress import Progress
 from autoseg.records import Dataset, Findings, Labels, Plan
 from autoseg.workspace import DEFAULT_PLAN, Workspace
@@ -101,9 +101,4 @@ def plan_command(work: Workspace, root: Path, plan: str) -> str:
     name = "" if plan == DEFAULT_PLAN else f" --name {plan}"
     if trained:
         name = " --name NAME, then train with --plan NAME"
-    where = "" if work.root == DEFAULT_WORK else f" --work {_quoted(work.root)}"
-    return f"autoseg plan {_quoted(root)}{where}{name}"
-
-
-def _quoted(path: Path) -> str:
-    return f'"{path}"' if " " in str(path) else str(path)
+    return f"autoseg plan {quoted(root)}{run_options(work, DEFAULT_PLAN)}{name}"

@@ -44,16 +44,18 @@ def read_dataset(work: Workspace) -> Dataset:
 
 def dataset_command(work: Workspace) -> str:
     """The command that plans with images in this work folder."""
-    folder = f'"{work.root}"' if " " in str(work.root) else str(work.root)
-    return "autoseg plan DATASET" if work.root == DEFAULT_WORK else f"autoseg plan DATASET --work {folder}"
+    return f"autoseg plan DATASET{run_options(work, DEFAULT_PLAN)}"
 
 
 def run_options(work: Workspace, plan: str) -> str:
     """The options, with a space before, that name plan and work folder in a command; nothing for the default ones."""
-    folder = f'"{work.root}"' if " " in str(work.root) else str(work.root)
-    return ("" if plan == DEFAULT_PLAN else f" --plan {plan}") + (
-        "" if work.root == DEFAULT_WORK else f" --work {folder}"
-    )
+    named = "" if plan == DEFAULT_PLAN else f" --plan {plan}"
+    return named if work.root == DEFAULT_WORK else f"{named} --work {quoted(work.root)}"
+
+
+def quoted(path: Path) -> str:
+    """The path as it is typed in a command."""
+    return f'"{path}"' if " " in str(path) else str(path)
 
 
 def explain(work: Workspace, name: str, field: str) -> tuple[Reason, ...]:

@@ -10,7 +10,7 @@ from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import in_words
 from autoseg.pipeline.dataset_now import dataset_now, other_cases, other_names
-from autoseg.pipeline.plans import dataset_command, read_dataset, read_plan
+from autoseg.pipeline.plans import dataset_command, read_dataset, read_plan, run_options
 from autoseg.pipeline.reports import StatusReport
 from autoseg.pipeline.selected import trained_since
 from autoseg.preprocessing.store import is_current
@@ -103,17 +103,12 @@ def _next(work: Workspace, plans: dict[str, Plan], runs: list[Run]) -> str:
     unfinished = [run for run in runs if not run.summary.exists() and run.fold != "all"]
     if unfinished:
         run = unfinished[0]
-        return f"autoseg train --fold {run.fold} --configuration {run.configuration}{_option(work, run.plan)}"
+        return f"autoseg train --fold {run.fold} --configuration {run.configuration}{run_options(work, run.plan)}"
     if not runs:
-        return f"autoseg train --fold 0{_option(work, next(iter(plans)))}"
+        return f"autoseg train --fold 0{run_options(work, next(iter(plans)))}"
     if len(runs) > 1 and (not work.model.exists() or trained_since(work)):
-        return f"autoseg select{_option(work, DEFAULT_PLAN)}"
-    return f"autoseg predict IMAGES MASKS{_option(work, DEFAULT_PLAN)}"
-
-
-def _option(work: Workspace, plan: str) -> str:
-    told = "" if plan == "default" else f" --plan {plan}"
-    return told if work.root == Path("autoseg-work") else f"{told} --work {work.root}"
+        return f"autoseg select{run_options(work, DEFAULT_PLAN)}"
+    return f"autoseg predict IMAGES MASKS{run_options(work, DEFAULT_PLAN)}"
 
 
 def _size(folder: Path) -> int:
