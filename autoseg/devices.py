@@ -125,7 +125,10 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def choose_precision(name: str, device: torch.device, networks: Iterable[str] = ()) -> Precision:
-    """`auto` gives the best precision of the device for these networks; a name is taken at its word."""
+    """`auto` gives the best precision of the device for these networks; a name is taken at its word.
+
+    Raises UsageError for a name that is none.
+    """
     if name == "auto":
         if device.type == "cpu" and not all(half_on_cpu(network) for network in networks):
             return "float32"

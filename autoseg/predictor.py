@@ -88,6 +88,8 @@ class Predictor:
 
         Returns:
             Label values (i, j, k).
+
+        Raises PredictionError for an array or affine of another shape, or an image without the model's channels.
         """
         image = np.asarray(array)
         if image.ndim == 3:

@@ -44,7 +44,8 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
     """Ids of objects and values of labels (Z, Y, X) of a case, as a user has them, and the map of ids as it was read.
 
     An object has the value that most of its voxels have in the label map; a voxel of a counted label without an id is
-    ignored where the labels have an ignore value, else background.
+    ignored where the labels have an ignore value, else background. Raises DatasetError where the case has no map of
+    objects, ReadError for a file that cannot be read.
     """
     if case.instances is None:
         raise DatasetError("has no map of objects", where=case.id, remedy="Add its file to instancesTr.")

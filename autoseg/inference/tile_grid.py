@@ -41,7 +41,7 @@ def tile_grid(shape: Sequence[int], patch_size: Sequence[int], step: float = 0.5
 
     `patch_size` has three numbers, or two for a network that sees slices; `step` is the distance of tiles as a share of
     the patch. A volume smaller than the patch is padded with zeros around its centre. A 2D network does not see along
-    `flat_axis`.
+    `flat_axis`. Raises ValueError for a patch of other than two or three axes.
     """
     z, y, x = shape
     patch = tuple(patch_size)

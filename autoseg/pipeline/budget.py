@@ -39,7 +39,8 @@ def limit_to_budget(
     """Let the schedule end when just the time for scoring is left of the budget.
 
     What scoring takes is measured on one held-out case with the network as it is; mirroring is kept where it takes at
-    most MIRRORING_SHARE of the budget. `first_stage` are the tensors of a cascade's first stage.
+    most MIRRORING_SHARE of the budget. `first_stage` are the tensors of a cascade's first stage; `budget` and `began`
+    (on the monotonic clock) are seconds. Raises UsageError where the budget is too short to train at all.
     """
     plain, mirrored = scoring_seconds(training, header, first_stage, run, held_out) if held_out else (0.0, 0.0)
     if training.setup.configuration.next_stage is not None:  # they are predicted once more, for the second stage

@@ -23,7 +23,7 @@ def choose_models(models: tuple[Path, ...], work: Workspace | None) -> tuple[lis
     """The model files to use, and what they are in words.
 
     A named file is taken as it is, a named folder gives the finished runs in it; without a name the bundle of the work
-    folder, else the finished folds of its best configuration.
+    folder, else the finished folds of its best configuration. Raises UsageError or WorkspaceError where there is none.
     """
     if models:
         files = [file for entry in models for file in _expand(entry)]

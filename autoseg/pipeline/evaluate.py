@@ -20,7 +20,7 @@ from autoseg.dataset.label_values import labels_from_files
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.pairing import nothing_paired, pair_up
 from autoseg.dataset.readers import read_labels
-from autoseg.errors import DatasetError
+from autoseg.errors import DatasetError, UsageError
 from autoseg.evaluation.metrics import score_case
 from autoseg.evaluation.summary import RECEIPT, as_nnunet_summary, summarize
 from autoseg.files import read_record, write_json
@@ -146,7 +146,10 @@ def _scoring_workers(tasks: int) -> int:
 
 
 def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
-    """Read and score one case, so many labels at a time (runs in a worker)."""
+    """Read and score one case, so many labels at a time (runs in a worker).
+
+    Raises ReadError for a file that cannot be read, DatasetError where mask and reference are not on one grid.
+    """
     mask = read_labels(task.mask)
     reference, labels = read_reference(task.reference, task.labels)
     mask, reference = on_one_grid(mask, task.mask, reference, task.reference)

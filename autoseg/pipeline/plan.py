@@ -83,7 +83,9 @@ def plan(
 ) -> PlanReport:
     """Check the dataset, measure it on all cores, plan, and write what was found into the work folder.
 
-    With `trust_voxels` labels lie on the voxels of their image, wherever their headers put them.
+    With `trust_voxels` labels lie on the voxels of their image, wherever their headers put them. Raises DatasetError
+    for a dataset that cannot be used, PlanError where no plan fits or one that is kept would be replaced,
+    WorkspaceError where the work folder belongs to another dataset or to other folds.
     """
     load_plugins(use)
     request = PlanRequest(preset, name, device, overrides, nnunet_plans, probe, use)

@@ -91,6 +91,8 @@ def train(
     auto, and of a batch `samples_at_a_time` are computed at once, by default as many as fit into memory.
     `spent_seconds` were spent on the command before this call (a program takes seconds to start) and count towards the
     budget.
+    Raises UsageError for what cannot be done as asked, PlanError or WorkspaceError where plan or data are missing or
+    broken, TrainingError where training fails, DiskFullError; the state saved last stays.
     """
     began = time.monotonic() - spent_seconds
     load_plugins(use)

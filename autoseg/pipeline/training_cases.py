@@ -16,7 +16,10 @@ from autoseg.workspace import Workspace
 
 
 def without(split: Fold, failures: Mapping[str, str], fold: str) -> Fold:
-    """The split without the cases that could not be prepared; fold `all` holds nothing out."""
+    """The split without the cases that could not be prepared; fold `all` holds nothing out.
+
+    Raises TrainingError where no training case is left.
+    """
     usable = Fold(
         train=tuple(case for case in split.train if case not in failures),
         val=() if fold == "all" else tuple(case for case in split.val if case not in failures),
