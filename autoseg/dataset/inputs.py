@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from autoseg.dataset.listing import visible_files, visible_folders
 from autoseg.dataset.naming import CHANNEL_NUMBER, data_files, group_images, image_entries, is_label_name, safe_id
 from autoseg.dataset.patients import kind_of
 from autoseg.dataset.readers import ending_of, is_part_of_image, read_geometry, stem_of
-from autoseg.errors import DatasetError, ReadError
-from autoseg.records import Case, Problem
+from autoseg.errors import AutosegError, DatasetError, ReadError
+from autoseg.records import Case, Geometry, Problem
 
 LISTS = (".csv", ".json")
 
@@ -212,6 +213,18 @@ def _lacking(paths: tuple[Path, ...], channels: int, explicit: bool) -> tuple[in
     except ReadError:
         return ()  # its fault stands
     return ()
+
+
+def grids_of(cases: Iterable[Case]) -> dict[str, Geometry]:
+    """The grid of each case by id, from the header of its first image; without those that cannot be read.
+
+    Of a DICOM series every file is opened for it.
+    """
+    found = {}
+    for case in cases:
+        with suppress(AutosegError):  # it will fail by name
+            found[case.id] = read_geometry(case.images[0])[0]
+    return found
 
 
 def _fault(case_id: str, paths: tuple[Path, ...], channels: int, names: tuple[str, ...]) -> Problem | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +19,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from autoseg.dataset.inputs import grids_of
 from autoseg.dataset.mask_writers import LIKE_IMAGE, MaskWriter
-from autoseg.dataset.readers import read_geometry
 from autoseg.errors import AutosegError, WorkerDied
 from autoseg.fingerprint.likeness import Unlike
 from autoseg.inference.maps import open_maps
@@ -43,6 +43,7 @@ from autoseg.records import (
     NO_LIMITS,
     NO_MAPS,
     Case,
+    Geometry,
     MapKinds,
     PredictLimits,
     PredictSettings,
@@ -72,6 +73,7 @@ def predict_cases(
     cases: Sequence[Case],
     masks_folder: Path,
     *,
+    grids: Mapping[str, Geometry] | None = None,
     settings: PredictSettings = BEST_PREDICTION,
     limits: PredictLimits = NO_LIMITS,
     maps: MapKinds = NO_MAPS,
@@ -89,6 +91,7 @@ def predict_cases(
     masks being written.
 
     Args:
+        grids: of the cases by id, where they are known (`dataset.inputs.grids_of`).
         limits: memory and processes; they decide no mask (but for rounding).
         maps: written in folders beside the masks.
         writer: format of the masks.
@@ -102,7 +105,7 @@ def predict_cases(
     model = narrowed(model, settings)
     listeners = (on_tile or _nothing, on_unlike or _nothing, before_naming or _nothing, check or _nothing)
     asked = _Asked(masks_folder, settings, maps, writer, *listeners)
-    lanes = _Lanes(model, cases, asked, limits, tell or _nothing)
+    lanes = _Lanes(model, cases, grids_of(cases) if grids is None else grids, asked, limits, tell or _nothing)
     try:
         for index in range(len(cases)):
             if not lanes.read_ahead(index):
@@ -141,12 +144,13 @@ class _Lanes:
         self,
         model: LoadedModel,
         cases: Sequence[Case],
+        grids: Mapping[str, Geometry],
         asked: _Asked,
         limits: PredictLimits,
         tell: Callable[[str], None],
     ) -> None:
         self.model, self.cases, self.asked = model, cases, asked
-        self._memory = [_expected(model, case, asked.settings) for case in cases]
+        self._memory = [_expected(model, grids.get(case.id), asked.settings) for case in cases]
         readers = _readers(self._memory, model.device, limits)
         self._budget = budget(limits, own_memory(), free_memory(), readers)
         self._spill = SpillFolder(asked.folder)
@@ -296,12 +300,9 @@ class _Lanes:
         return future.result()
 
 
-def _expected(model: LoadedModel, case: Case, settings: PredictSettings) -> CaseMemory:
+def _expected(model: LoadedModel, grid: Geometry | None, settings: PredictSettings) -> CaseMemory:
     """What a case takes; nothing is known of one whose header cannot be read, and it will fail by name."""
-    try:
-        return case_memory(model, read_geometry(case.images[0])[0], settings)
-    except AutosegError:
-        return UNKNOWN
+    return UNKNOWN if grid is None else case_memory(model, grid, settings)
 
 
 def _readers(cases: Sequence[CaseMemory], device: torch.device, limits: PredictLimits) -> int:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from autoseg import devices
-from autoseg.dataset.readers import read_geometry
-from autoseg.errors import AutosegError, UsageError
+from autoseg.errors import UsageError
 from autoseg.inference.engines import engine_precision
 from autoseg.inference.forecast import CaseForecast, forecast, measured_on, time_passes, together
 from autoseg.inference.predictor import LoadedModel, asked_precision, networks_of
@@ -79,6 +78,7 @@ def mode_precision(mode: SpeedMode, headers: Sequence[ModelHeader], device: torc
 def foretold(
     model: LoadedModel,
     cases: Sequence[Case],
+    grids: Mapping[str, Geometry],
     modes: Sequence[SpeedMode],
     every: Sequence[SpeedMode],
     deadline: float | None,
@@ -88,11 +88,12 @@ def foretold(
 ) -> list[CasePlan]:
     """How each case is predicted, told before it begins; `every` are the modes that could have been asked for.
 
-    Where memory is `scarce` no more than one patch at a time is tried.
+    `grids` are those of the cases by id; of one without a grid the header cannot be read. Where memory is `scarce` no
+    more than one patch at a time is tried.
     """
     seconds = pass_seconds(model, modes, deadline, 1 if scarce else None)
-    plans = plan_cases(model, cases, modes, deadline, seconds)
-    quicker = "" if deadline is not None else quicker_line(model, plans, every, seconds)
+    plans = plan_cases(model, cases, grids, modes, deadline, seconds)
+    quicker = "" if deadline is not None else quicker_line(model, plans, grids, every, seconds)
     for line in (preview(plans), *deadline_lines(plans), quicker):
         if line:
             progress.say(line)
@@ -112,6 +113,7 @@ def pass_seconds(
 def plan_cases(
     model: LoadedModel,
     cases: Sequence[Case],
+    grids: Mapping[str, Geometry],
     modes: Sequence[SpeedMode],
     deadline: float | None,
     seconds: Mapping[str, float] | None,
@@ -119,7 +121,7 @@ def plan_cases(
     """For each case its mode, and what it will take; `seconds` are those of `pass_seconds`."""
     plans = []
     for case in cases:
-        geometry = _geometry(case)
+        geometry = grids.get(case.id)
         if geometry is None:
             plans.append(CasePlan(case, modes[-1], None))
             continue
@@ -129,13 +131,6 @@ def plan_cases(
         else:
             plans.append(_keeping(case, expected, deadline))
     return plans
-
-
-def _geometry(case: Case) -> Geometry | None:
-    try:
-        return read_geometry(case.images[0])[0]
-    except AutosegError:
-        return None
 
 
 def _keeping(case: Case, expected: Sequence[tuple[SpeedMode, CaseForecast]], deadline: float) -> CasePlan:
@@ -178,7 +173,11 @@ def preview(plans: Sequence[CasePlan]) -> str:
 
 
 def quicker_line(
-    model: LoadedModel, plans: Sequence[CasePlan], modes: Sequence[SpeedMode], seconds: Mapping[str, float] | None
+    model: LoadedModel,
+    plans: Sequence[CasePlan],
+    grids: Mapping[str, Geometry],
+    modes: Sequence[SpeedMode],
+    seconds: Mapping[str, float] | None,
 ) -> str:
     """What the quicker modes would take together; nothing where it is soon done anyway.
 
@@ -191,7 +190,7 @@ def quicker_line(
     cases = [plan.case for plan in plans]
     told, least = [], _together(plans)
     for mode in reversed(known):
-        takes = _together(plan_cases(model, cases, [mode], None, seconds))
+        takes = _together(plan_cases(model, cases, grids, [mode], None, seconds))
         if takes < least:  # with one tile to a case the modes are one
             told.append(f"--speed {mode.name} in about {duration(takes)}")
             least = takes

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from autoseg import devices
-from autoseg.dataset.inputs import find_inputs
+from autoseg.dataset.inputs import find_inputs, grids_of
 from autoseg.dataset.mask_writers import MaskWriter, mask_path, require_writable
 from autoseg.errors import UsageError
 from autoseg.files import file_hash, text_hash
@@ -59,6 +59,7 @@ from autoseg.records import (
     NO_MAPS,
     Case,
     CaseTrust,
+    Geometry,
     MapKinds,
     ModelHeader,
     PredictLimits,
@@ -125,12 +126,14 @@ def predict(
         written: dict[str, Path] = {}
         tables = TrustFiles(masks)
         if todo:
-            warn_of_grids(headers, todo, progress)
+            grids = grids_of(todo)
+            warn_of_grids(headers, grids, progress)
             model = _loaded(files, target, modes[-1], headers, progress)
             if deadline is None:
                 model = narrowed(model, modes[-1].settings)
             every = all_modes(headers, settings, precision) if speed is None else modes
-            plans = foretold(model, todo, modes, every, deadline, progress, scarce=limits.max_ram_bytes is not None)
+            scarce = limits.max_ram_bytes is not None
+            plans = foretold(model, todo, grids, modes, every, deadline, progress, scarce=scarce)
             knowledge = knowledge_of(model.header, modes[-1].settings)
             mode_of = {plan.case.id: plan.mode.name for plan in plans}
             receipts = {mode.name: _receipt(mode, headers, target, device, model_hash) for mode in modes}
@@ -142,7 +145,7 @@ def predict(
                 name = note_receipt(masks, made, receipts[mode_of[case]])
                 note_mask(masks, made, ways[mode_of[case]], outcome, file, trust, name)
 
-            for outcome in _predicted(model, headers, plans, masks, maps, writer, limits, account, progress):
+            for outcome in _predicted(model, headers, plans, grids, masks, maps, writer, limits, account, progress):
                 mask = _told_outcome(outcome, failures, progress)
                 if mask is not None:
                     written[outcome.case.id] = mask
@@ -251,6 +254,7 @@ def _predicted(
     model: LoadedModel,
     headers: Sequence[ModelHeader],
     plans: Sequence[CasePlan],
+    grids: Mapping[str, Geometry],
     masks: Path,
     maps: MapKinds,
     writer: MaskWriter,
@@ -275,6 +279,7 @@ def _predicted(
                 ready,
                 [plan.case for plan in group],
                 masks,
+                grids=grids,
                 settings=mode.settings,
                 limits=limits,
                 maps=maps,

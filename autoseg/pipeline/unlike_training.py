@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from autoseg.dataset.geometry import axis_codes
-from autoseg.dataset.readers import read_geometry
-from autoseg.errors import AutosegError
 from autoseg.fingerprint.likeness import Unlike, unlike_grid
 from autoseg.progress import Progress
 from autoseg.records import Case, Geometry, ModelHeader
@@ -19,13 +17,12 @@ _OF_THE_GRID = ("spacing", "field of view", "orientation")
 _MOST_LINES = 10
 
 
-def warn_of_grids(headers: Sequence[ModelHeader], cases: Sequence[Case], progress: Progress) -> None:
-    """Warn of images whose grid is unlike those of the training; reads their headers only."""
+def warn_of_grids(headers: Sequence[ModelHeader], grids: Mapping[str, Geometry], progress: Progress) -> None:
+    """Warn of images whose grid is unlike those of the training; `grids` are those of the cases by id."""
     known = headers[0].fingerprint
     stored = any(
         member.configuration.preparation.orientation == "stored" for header in headers for member in header.members
     )
-    grids = {case.id: grid for case in cases if (grid := _geometry(case)) is not None}
     told = [(case, found) for case, grid in grids.items() if (found := unlike_grid(known, grid, stored_axes=stored))]
     for case, found in told[:_MOST_LINES]:
         progress.warn(f"{case}: {'; '.join(map(str, found))}")
@@ -40,13 +37,6 @@ def warn_of_intensities(case: Case, found: Sequence[Unlike], progress: Progress)
     rest = [entry for entry in found if entry.kind not in _OF_THE_GRID]
     if rest:
         progress.warn(f"{case.id}: {'; '.join(map(str, rest))}")
-
-
-def _geometry(case: Case) -> Geometry | None:
-    try:
-        return read_geometry(case.images[0])[0]
-    except AutosegError:
-        return None  # it will fail by name
 
 
 def _note_orientations(grids: Sequence[Geometry], progress: Progress) -> None:
