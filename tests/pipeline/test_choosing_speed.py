@@ -12,6 +12,7 @@ import pytest
 import torch
 from step_builders import LABELS, make_configuration
 
+from autoseg.dataset import inputs
 from autoseg.errors import UsageError
 from autoseg.inference.speeds import speed_modes
 from autoseg.model_file import write_model
@@ -21,7 +22,7 @@ from autoseg.pipeline.case_meter import CaseMeter
 from autoseg.pipeline.choosing_speed import CasePlan, asked_modes, deadline_lines, mode_line, preview
 from autoseg.pipeline.predict import predict
 from autoseg.progress import SilentProgress
-from autoseg.records import BEST_PREDICTION, Case, Member, ModelHeader, PredictSettings, SpeedMode
+from autoseg.records import BEST_PREDICTION, Case, Geometry, Member, ModelHeader, PredictSettings, SpeedMode
 
 HEADER = ModelHeader(
     channels=("MR",),
@@ -99,6 +100,22 @@ def test_a_speed_and_a_deadline_contradict_each_other() -> None:
         asked_modes([HEADER], speed="fast", deadline=3.0, settings=BEST_PREDICTION)
     with pytest.raises(UsageError, match="Known are: organ, tumor"):
         asked_modes([HEADER], settings=PredictSettings(labels=("lung",)))
+
+
+def test_headers_are_read_twice_to_find_the_cases_and_to_know_their_grids(
+    model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a DICOM series each reading opens every file."""
+    read: list[str] = []
+    real = inputs.read_geometry
+
+    def counted(path: Path) -> tuple[Geometry, int]:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(inputs, "read_geometry", counted)
+    predict(images, tmp_path / "masks", models=(model,), speed="fast", device="cpu", progress=Heard())
+    assert sorted(read) == ["large.nii.gz"] * 2 + ["small.nii.gz"] * 2
 
 
 def test_a_deadline_chooses_case_by_case(
