@@ -20,6 +20,9 @@ Verdict = Literal["gain", "none", "loss", "unclear"]
 #: A gain below half a point of Dice is none to collect cases for.
 NEGLIGIBLE = 0.005
 
+#: An interval narrower than so many points is told to a hundredth of a point: to a tenth both ends would be the same.
+NARROW_POINTS = 0.2
+
 #: One training at each size shows nothing of what chance does in training.
 FEWEST_SEEDS = 2
 
@@ -82,12 +85,14 @@ def _figures(gain: Interval) -> str:
         return ""
     if gain.low is None or gain.high is None:
         return f"{points(gain.value)} points: "
-    return f"{points(gain.value)} points (95 % interval {points(gain.low)} to {points(gain.high)}): "
+    digits = 1 if 100 * (gain.high - gain.low) >= NARROW_POINTS else 2
+    low, high = points(gain.low, digits), points(gain.high, digits)
+    return f"{points(gain.value, digits)} points (95 % interval {low} to {high}): "
 
 
-def points(dice: float) -> str:
+def points(dice: float, digits: int = 1) -> str:
     """A difference of Dice in points, which are hundredths, with its sign."""
-    return f"{round(100 * dice, 1) + 0.0:+.1f}"
+    return f"{round(100 * dice, digits) + 0.0:+.{digits}f}"
 
 
 # --------------------------------------------------------------------------------------------------- the questions

@@ -21,7 +21,7 @@ LISTED = 5
 def dataset_now(work: Workspace) -> Dataset | None:
     """The dataset of a work folder, read anew; None where that would open images, or where it cannot be read.
 
-    With a dataset.json no image is opened. A folder that is gone is no fault here: what was prepared can be trained.
+    With a dataset.json no image is opened. A folder that is gone or broken is told of by what needs it.
     """
     planned = read_dataset(work)
     if planned.layout == "dicom" or not (planned.root / FILE_NAME).exists():

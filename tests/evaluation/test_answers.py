@@ -49,6 +49,8 @@ def test_sentences_give_the_figures() -> None:
     assert answer("larger network", Interval(-0.001, -0.004, 0.002), NETWORKS, 20, 3).words.endswith("no gain seen")
     few = answer("larger network", Interval(0.1, 0.05, 0.2), NETWORKS, 4, 3)
     assert few.words.endswith("cannot tell from 4 of at least 6 held-out cases")
+    narrow = answer("20 more cases (208 to 228)", Interval(0.00015, -0.00005, 0.00035), MORE_CASES, 20, 3)
+    assert narrow.words.startswith("20 more cases (208 to 228): +0.01 points (95 % interval -0.01 to +0.03): ")
     one = answer("larger network", Interval(0.1), NETWORKS, 20, 1)
     assert one.words == "larger network: +10.0 points: cannot tell from 1 of at least 2 trainings of each kind"
 

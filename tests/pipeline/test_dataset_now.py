@@ -10,6 +10,7 @@ from volume_builders import Told, quicken
 
 from autoseg.errors import PlanError, UsageError
 from autoseg.pipeline import measured
+from autoseg.pipeline.dataset_now import dataset_now
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
@@ -85,14 +86,15 @@ def test_cases_that_came_and_went_are_told_but_not_those_left_out(dataset: Path,
     assert dict(status(planned).lines)["dataset now"] == "not in the plan: new"
 
 
-def test_a_dataset_that_is_gone_or_broken_stops_nothing(dataset: Path, planned: Workspace) -> None:
+def test_a_dataset_that_cannot_be_read_is_no_other_one(dataset: Path, planned: Workspace) -> None:
     quicken(planned, 2)
     trained(planned)
     (dataset / "dataset.json").write_text("{")
     told = Told()
     trained(planned, told)
+    assert dataset_now(planned) is None
     dataset.rename(dataset.with_name("elsewhere"))
-    trained(planned, told)
+    assert dataset_now(planned) is None
     assert "not as it was planned" not in told.text
 
 
