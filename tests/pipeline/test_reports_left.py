@@ -15,7 +15,8 @@ from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import UsageError, WorkspaceError
 from autoseg.files import read_record, write_record
 from autoseg.pipeline.evaluate import evaluate
-from autoseg.pipeline.mask_folder import MadeMask, Predictions, input_hash
+from autoseg.pipeline.mask_account import MadeMask, Predictions
+from autoseg.pipeline.mask_folder import input_hash
 from autoseg.pipeline.pages import left
 from autoseg.pipeline.report import report
 from autoseg.pipeline.result_pages import results_report, run_results, training_report
