@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.errors import DatasetError, RecordError
-from autoseg.files import write_json
+from autoseg.files import write_text
 from autoseg.records import Fold
 
 SEED = 12345  # nnU-Net's
@@ -87,7 +87,12 @@ def fold_of(folds: Sequence[Fold], number: int | str, case_ids: Sequence[str]) -
 
 def write_splits(path: Path, folds: Sequence[Fold]) -> None:
     """Write folds as nnU-Net does: a JSON list of {"train": [ids], "val": [ids]}."""
-    write_json(path, [{"train": list(fold.train), "val": list(fold.val)} for fold in folds])
+    write_text(path, splits_text(folds))
+
+
+def splits_text(folds: Sequence[Fold]) -> str:
+    """What `write_splits` writes."""
+    return json.dumps([{"train": list(fold.train), "val": list(fold.val)} for fold in folds], indent=2) + "\n"
 
 
 def read_splits(path: Path) -> tuple[Fold, ...]:

@@ -24,7 +24,7 @@ from autoseg.pipeline.kept import (
     require_same_fingerprint,
 )
 from autoseg.pipeline.measured import measured_dataset, with_trusted_voxels
-from autoseg.pipeline.plan_receipt import write_plan_receipt
+from autoseg.pipeline.plan_receipt import FOLDS_BY_HAND, write_plan_receipt
 from autoseg.pipeline.plans import signed
 from autoseg.pipeline.probe import probed
 from autoseg.pipeline.reports import PlanReport
@@ -102,7 +102,7 @@ def plan(
     seconds = {"check and measure": time.monotonic() - began}
     made, probe_record = made_plan(measured.fingerprint, request, seconds, progress)
     require_replaceable(work, made)
-    notes = keep_or_write_splits(work, measured, splits)
+    kept = keep_or_write_splits(work, measured, splits)
     write_record(work.dataset, measured.usable)
     problems = (*measured.problems, *normalization_doubts(measured.fingerprint))
     write_record(work.findings, Findings(problems=problems))
@@ -113,6 +113,8 @@ def plan(
         "trust_voxels": trust_voxels,
         "splits": splits.told(),
     }
+    if kept.by_hand:
+        data[FOLDS_BY_HAND] = True
     write_plan_receipt(work, made, request.told() | data, request.nnunet_plans, measured.usable.cases)
     return PlanReport(
         dataset=measured.usable,
@@ -124,7 +126,7 @@ def plan(
         seconds=seconds,
         probe=probe_record,
         costs=preview(made, measured.fingerprint, probe_record),
-        notes=notes,
+        notes=kept.notes,
     )
 
 

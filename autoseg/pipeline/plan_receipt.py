@@ -13,6 +13,9 @@ from autoseg.pipeline.receipts import data_hash, short_hash, versions
 from autoseg.records import Case, Plan, Receipt
 from autoseg.workspace import Workspace
 
+#: Option that is set where a plan found folds that a person had made, and kept them.
+FOLDS_BY_HAND = "folds_by_hand"
+
 
 def write_plan_receipt(
     work: Workspace,

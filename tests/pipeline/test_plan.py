@@ -3,7 +3,9 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -13,8 +15,10 @@ from autoseg.dataset.folds import read_splits
 from autoseg.errors import DatasetError, PlanError, UsageError, WorkspaceError
 from autoseg.files import read_record, write_record
 from autoseg.pipeline.check import check
+from autoseg.pipeline.kept import DEFAULT_SPLITS
 from autoseg.pipeline.plan import plan
 from autoseg.pipeline.prepare import prepare
+from autoseg.pipeline.reports import PlanReport
 from autoseg.pipeline.splits import SplitOptions
 from autoseg.planning.overrides import Overrides
 from autoseg.progress import SilentProgress
@@ -169,19 +173,60 @@ def test_folds_on_disk_are_kept_until_others_are_asked_for(planned: Workspace, d
     nnunets = read_splits(planned.splits)
     assert len(nnunets) == 5
 
-    def again(splits: SplitOptions) -> None:
-        plan(dataset, planned, device="cpu", probe=False, splits=splits, workers=0, progress=QUIET)
-
-    again(SplitOptions(folds=3))
+    again(planned, dataset, SplitOptions(folds=3))
     three = read_splits(planned.splits)
     assert len(three) == 3
-    again(SplitOptions())
+    again(planned, dataset)
     assert read_splits(planned.splits) == three
     run = planned.run("default", "2d", 0)
     write_record(run.settings, read_record(planned.plan(), Plan).training)
     with pytest.raises(WorkspaceError, match="the folds would change"):
-        again(SplitOptions(folds=5))
+        again(planned, dataset, SplitOptions(folds=5))
     assert read_splits(planned.splits) == three
+
+
+def by_hand(work: Workspace) -> bytes:
+    """Let a person swap two cases of the first fold; gives the file's bytes."""
+    folds = json.loads(work.splits.read_text())
+    moved = folds[0]["val"][0]
+    folds[0]["val"][0], folds[0]["train"][0] = folds[0]["train"][0], moved
+    work.splits.write_text(json.dumps(folds))
+    return work.splits.read_bytes()
+
+
+def again(work: Workspace, dataset: Path, splits: SplitOptions = DEFAULT_SPLITS, **options: Any) -> PlanReport:
+    return plan(dataset, work, device="cpu", probe=False, splits=splits, workers=0, progress=QUIET, **options)
+
+
+def test_folds_made_by_hand_are_never_replaced(
+    planned: Workspace, dataset: Path, tmp_path: Path, make_dataset: Callable[..., Path]
+) -> None:
+    own = by_hand(planned)
+    assert "splits.json is made by hand, and kept" in again(planned, dataset).notes
+    again(planned, dataset, name="second")  # neither plan takes them for its own
+    make_dataset(dataset, 7)
+    assert set(planned.plan_names()) == {"default", "second"}
+    for asked in (SplitOptions(), SplitOptions(folds=3)):
+        with pytest.raises(WorkspaceError, match=r"made by hand.*rename the file.*--splits FILE"):
+            again(planned, dataset, asked)
+        assert planned.splits.read_bytes() == own
+    planned.splits.rename(tmp_path / "own.json")
+    again(planned, dataset)
+    assert sum(len(fold.val) for fold in read_splits(planned.splits)) == 7
+
+
+def test_folds_that_a_plan_wrote_follow_the_cases(
+    planned: Workspace, dataset: Path, tmp_path: Path, make_dataset: Callable[..., Path]
+) -> None:
+    planned.splits.write_text(json.dumps(json.loads(planned.splits.read_text())))  # the same folds in other bytes
+    make_dataset(dataset, 7)
+    again(planned, dataset)
+    assert sum(len(fold.val) for fold in read_splits(planned.splits)) == 7
+    (tmp_path / "own.json").write_bytes(by_hand(planned))
+    again(planned, dataset, SplitOptions(splits=tmp_path / "own.json"))  # what lies there is what is asked for
+    make_dataset(dataset, 8)
+    again(planned, dataset)
+    assert sum(len(fold.val) for fold in read_splits(planned.splits)) == 8
 
 
 def test_planning_again_with_values_given_replaces_a_plan_that_nobody_used(planned: Workspace, dataset: Path) -> None:
