@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autoseg.errors import WorkerDied
 from autoseg.hardware import device_budget
-from autoseg.machine import free_memory, usable_memory
+from autoseg.machine import free_memory, under_quota, usable_memory
 from autoseg.planning.step import network_channels
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Plan, Probe, StepProbe
@@ -132,6 +132,10 @@ def _tried_expendable(task: ProbeTask) -> tuple[StepProbe, str]:
         if _FIRST_TO_GO.exists():
             _FIRST_TO_GO.write_text("1000", encoding="ascii")
     suit_the_machine()
+    if under_quota():
+        from autoseg.devices import use_threads  # loads torch
+
+        use_threads(None)  # as the training will
     cores = cores_of_others()
     step, precision = _tried(task)
     return step.model_copy(update={"busy": cores() >= BUSY_CORES}), precision
