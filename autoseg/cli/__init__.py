@@ -13,7 +13,8 @@ from autoseg.cli.learning import train
 from autoseg.cli.looking import preview, view
 from autoseg.cli.overview import demo, report, status
 from autoseg.cli.reproducing import reproduce
-from autoseg.cli.segmenting import evaluate, predict
+from autoseg.cli.scoring import evaluate
+from autoseg.cli.segmenting import predict
 from autoseg.cli.suggesting import suggest
 
 __all__ = ["COMMANDS", "main"]
