@@ -16,7 +16,10 @@ from autoseg.records import Case, ModelHeader, PredictSettings
 from autoseg.training.loop import Training
 from autoseg.workspace import Run
 
-#: What is added to the scoring time measured on one case, for what it cannot tell of the others.
+#: Seconds that the trial of scoring may take, each way, where cases are small.
+TRIAL_SECONDS = 2.0
+
+#: What is added to the scoring time measured on some cases, for what they cannot tell of the others.
 SCORING_MARGIN = 1.2
 
 #: Seconds of a budget kept for the last state, the curves, the model file and the end of the program.
@@ -38,7 +41,7 @@ def limit_to_budget(
 ) -> None:
     """Let the schedule end when just the time for scoring is left of the budget.
 
-    What scoring takes is measured on one held-out case with the network as it is; mirroring is kept where it takes at
+    What scoring takes is measured on some held-out cases with the network as it is; mirroring is kept where it takes at
     most MIRRORING_SHARE of the budget. `first_stage` are the tensors of a cascade's first stage; `budget` and `began`
     (on the monotonic clock) are seconds. Raises UsageError where the budget is too short to train at all.
     """
@@ -67,22 +70,39 @@ def scoring_seconds(
 ) -> tuple[float, float]:
     """Estimated seconds to predict and score all held-out cases, without and with mirroring.
 
-    One case of middling size is predicted with the network as it is; the others take longer or shorter by their tiles.
+    Cases of middling size are predicted with the network as it is, as many as take TRIAL_SECONDS: while one is in the
+    network others are read and written, so that one alone would tell too much. The others take longer or shorter by
+    their tiles.
     """
     setup = training.setup
     patch = setup.configuration.patch_size
     tiles = {case.case: tile_grid(case.shape, patch).tiles for case in setup.validation_cases}
-    trial_case = sorted(held_out, key=lambda case: tiles[case.id])[len(held_out) // 2]
-    share = sum(tiles.values()) / tiles[trial_case.id] * SCORING_MARGIN
+    by_size = sorted(held_out, key=lambda case: tiles[case.id])
     tensors = {header.members[0].name: training.weights(), **first_stage}
     model = build_model(header, tensors, setup.device, setup.precision)
     trial = run.folder / "trial"
-    measured = []
-    for mirror in (False, False, True):  # the first also pays for what happens once
+
+    def took(cases: Sequence[Case], mirror: bool) -> float:
         started = time.monotonic()
-        for outcome in predict_cases(model, [trial_case], trial, settings=PredictSettings(mirror=mirror)):
-            if trial_case.labelled:
-                score_files(ScoreTask(outcome.unwrap(), trial_case, model.labels, TOLERANCE_MM))
-        measured.append(time.monotonic() - started)
+        for outcome in predict_cases(model, cases, trial, settings=PredictSettings(mirror=mirror)):
+            if outcome.case.labelled:
+                score_files(ScoreTask(outcome.unwrap(), outcome.case, model.labels, TOLERANCE_MM))
+        return time.monotonic() - started
+
+    one = middle(by_size, 1)
+    took(one, mirror=False)  # pays for what happens once
+    plain = took(one, mirror=False)
+    several = middle(by_size, max(1, int(TRIAL_SECONDS / plain)))
+    if len(several) > 1:
+        plain = took(several, mirror=False)
+    mirrored = took(several, mirror=True)
     shutil.rmtree(trial)
-    return measured[1] * share, measured[2] * share
+    share = sum(tiles.values()) / sum(tiles[case.id] for case in several) * SCORING_MARGIN
+    return plain * share, mirrored * share
+
+
+def middle(ordered: Sequence[Case], count: int) -> Sequence[Case]:
+    """So many cases in the middle of an order."""
+    count = min(count, len(ordered))
+    start = (len(ordered) - count) // 2
+    return ordered[start : start + count]
