@@ -55,7 +55,7 @@ def open_dataset(root: Path) -> Dataset:
     """The dataset in a folder: its layout, channels, labels and cases, with notes on how it was read.
 
     Raises DatasetError where the folder is absent, of no known layout, or its dataset.json is broken. Faults of single
-    cases are not errors here: `checks.check_layout` reports them.
+    cases are not errors here: `layout_checks.check_layout` reports them.
     """
     if not root.exists():
         raise DatasetError("does not exist", where=root, remedy="Give the folder that holds the dataset.")

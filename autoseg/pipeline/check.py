@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.dataset.checks import check_case, check_layout
+from autoseg.dataset.checks import check_case
 from autoseg.dataset.groups import patient_groups
 from autoseg.dataset.label_files import read_case_labels
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.leaks import patient_problems, same_image_problems, same_label_problems
 from autoseg.dataset.ranking import ranked

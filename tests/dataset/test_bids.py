@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from autoseg.dataset.checks import check_layout
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
 from autoseg.errors import DatasetError
 

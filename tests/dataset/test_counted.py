@@ -8,10 +8,10 @@ from instance_builders import IDS, KINDS, NAMES, dataset, found_in, save
 from numpy.typing import NDArray
 
 from autoseg.arrays.components import pieces_of
-from autoseg.dataset.checks import check_layout
 from autoseg.dataset.counted import counted_dataset, with_cores
 from autoseg.dataset.instance_maps import read_scene
 from autoseg.dataset.label_files import read_case_labels, read_reference
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import DatasetError

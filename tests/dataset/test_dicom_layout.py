@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from autoseg.dataset.checks import check_case, check_layout
+from autoseg.dataset.checks import check_case
 from autoseg.dataset.dicom import read_image
 from autoseg.dataset.dicom_labels import label_names, read_named
 from autoseg.dataset.inputs import find_inputs
 from autoseg.dataset.label_files import read_case_labels
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import files_of, read_labels, write_labels
 from autoseg.errors import DatasetError, ReadError

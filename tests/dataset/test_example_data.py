@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.dataset.checks import check_case, check_layout
+from autoseg.dataset.checks import check_case
 from autoseg.dataset.geometry import axis_codes
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_image, read_labels
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from autoseg.arrays.labels import encode, region_round_trip
-from autoseg.dataset.checks import check_case, check_layout
+from autoseg.dataset.checks import check_case
 from autoseg.dataset.label_files import read_case_labels, read_reference
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_image
 from autoseg.errors import DatasetError

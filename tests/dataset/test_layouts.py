@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from autoseg.dataset.checks import check_layout
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import LAYOUTS, open_dataset
 from autoseg.dataset.readers import read_image
 from autoseg.errors import DatasetError

@@ -12,8 +12,8 @@ from PIL import Image
 from test_label_kinds import QUIET, SHAPE, image_of, save, trained
 
 from autoseg.cli import main
-from autoseg.dataset.checks import check_layout
 from autoseg.dataset.label_files import read_case_labels
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import PredictionError, UsageError

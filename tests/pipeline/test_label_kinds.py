@@ -13,8 +13,8 @@ import pytest
 import torch
 from step_builders import make_configuration, make_preparation
 
-from autoseg.dataset.checks import check_layout
 from autoseg.dataset.label_files import read_case_labels
+from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_image, read_labels
 from autoseg.model_file import write_model
