@@ -24,16 +24,24 @@ def quality(ids: NDArray[np.uint32], spacing: tuple[float, float, float], margin
     return score.panoptic_quality, score.recognition_quality
 
 
-# In a crowd where objects cut one another to any shape one of them may be lost: with a margin of 3 pixels nine of 771
-# scenes of discs lost one of thirty or had less than 0.95 (the least 0.92). Of 200 of ellipsoids the least had 0.95.
-# The mean is what benchmarks/instances.py tells.
+@pytest.mark.parametrize(("margin", "least", "mean"), [(1.0, 0.985, 0.998), (2.0, 0.98, 0.995), (3.0, 0.95, 0.985)])
+def test_crowded_discs_come_back_every_one(margin: float, least: float, mean: float) -> None:
+    found = [quality(touching(seed, (1, 200, 220), 30, (10, 20), smallest=80), SQUARE, margin) for seed in range(60)]
+    assert {recognition for _, recognition in found} == {1.0}
+    assert min(panoptic for panoptic, _ in found) >= least
+    assert np.mean([panoptic for panoptic, _ in found]) >= mean
+
+
+# Objects that cut one another to any shape may be lost: of 6,597 scenes of discs 2, 6 and 32 (margins of 1, 2 and 3
+# pixels) lost one of thirty, or had less than 0.95; the least had 0.906, with two lost. Of 200 of ellipsoids the least
+# had 0.95. So of scenes drawn at random only a floor can be asked.
 
 
 @given(seed=st.integers(0, 10_000), margin=st.sampled_from([1.0, 2.0, 3.0]))
 @settings(max_examples=25, deadline=None)
 def test_discs_that_touch_come_back(seed: int, margin: float) -> None:
     panoptic, recognition = quality(touching(seed, (1, 200, 220), 30, (10, 20), smallest=80), SQUARE, margin)
-    assert panoptic >= 0.88
+    assert panoptic >= 0.9
     assert recognition >= 0.93
 
 
