@@ -1,6 +1,6 @@
 """Seconds and peak memory of `autoseg predict` on one large colour picture.
 
-    python benchmarks/predict_picture.py [--size 10000] [--classes 3] [--features 16] [--format png] [--objects]
+    python benchmarks/predict_picture.py [--size 10000] [--classes 3] [--features 16] [--format png] [--objects] [--max-ram 3GB]
 
 The picture is made up: smooth colours of 8 bits. The network is a 2D U-Net of four stages with random weights and a
 patch of 512x512, so that seconds are those of a small network; memory is that of any, but for its patches. The command
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=16)
     parser.add_argument("--format", default="png", choices=["png", "tif", "jpg"])
     parser.add_argument("--objects", action="store_true")
+    parser.add_argument("--max-ram", help="given to the command")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -88,6 +89,7 @@ def main() -> None:
         picture(file, options.size)
         words = ["predict", str(file), str(folder / "masks"), "--model", str(folder / "model.safetensors")]
         command = [sys.executable, "-m", "autoseg", *words, "--no-mirror", "--overwrite"]
+        command += [] if options.max_ram is None else ["--max-ram", options.max_ram]
         seconds = measured(command, sample_memory=False).seconds
         cost = measured(command, sample_memory=True)
         (found,) = (path for path in (folder / "masks").glob("picture.*"))

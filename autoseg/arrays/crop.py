@@ -12,6 +12,12 @@ from autoseg.records import Shape
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
+#: Share of an array from which its crop stays in the array's own memory, which then is not given back.
+IN_PLACE_SHARE = 0.5
+
+#: Voxels that move together where a crop stays in place.
+_MOVED_VOXELS = 1 << 18
+
 #: Half-open interval per axis (Z, Y, X).
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -78,6 +84,27 @@ def crop(array: NDArray[ScalarT], box: Box) -> NDArray[ScalarT]:
     """A view of the part of the last three axes that lies in the box."""
     z, y, x = (slice(start, stop) for start, stop in box)
     return array[..., z, y, x]
+
+
+def cropped_in_place(array: NDArray[ScalarT], box: Box) -> NDArray[ScalarT]:
+    """The part in the box as an array in C order, for who needs the whole array no more and lets it be written over.
+
+    Where the box holds most of an array in C order, its voxels move to the front of the same memory, so that no second
+    array is made; otherwise the part is copied, so that the memory of the rest can go.
+    """
+    part = crop(array, box)
+    if part.flags.c_contiguous:
+        return part
+    if not array.flags.c_contiguous or part.size < IN_PLACE_SHARE * array.size:
+        return np.array(part, order="C")
+    front = array.reshape(-1)[: part.size].reshape(part.shape)
+    rows = max(1, _MOVED_VOXELS // part.shape[-1])
+    # no voxel moves back, and they move in the order in which they lie: none is written over before it has moved
+    for plane in np.ndindex(*part.shape[:-2]):
+        for row in range(0, part.shape[-2], rows):
+            block = (*plane, slice(row, row + rows))
+            front[block] = part[block].copy()
+    return front
 
 
 def uncrop(array: NDArray[ScalarT], box: Box, shape: Shape, fill: float) -> NDArray[ScalarT]:

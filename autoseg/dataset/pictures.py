@@ -26,6 +26,9 @@ IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0
 #: tells how a picture is shown, nothing that was measured, and folders mix pictures with it and without.
 PLAIN_MODES = {"1": 1, "L": 1, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
 
+#: Bytes of a pixel in Pillow's memory; the modes that are not named take four.
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+
 #: Pixels of a picture that become numbers together.
 STRIP_PIXELS = 1 << 22
 
@@ -53,7 +56,7 @@ def read_image(path: Path) -> Volume:
     """Image of one picture, (C, 1, Y, X) float32; palettes become their colours, alpha is not read."""
     with _opened(path) as picture:
         if _sixteen_bit_colour(picture):  # Pillow would cut each colour to eight bits
-            image = to_float32(_channels_first(_read_with_itk(path)))[:3]
+            image = to_float32(_channels_first(_read_with_itk(path))[:3])
         else:
             image = _in_strips(_decoded(picture, path))
         notes = (ALPHA_NOTE,) if _transparent(picture) else ()
@@ -76,6 +79,18 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
     with _opened(path) as picture:
         columns, rows = picture.size
         return flat_geometry(rows, columns), PLAIN_MODES.get(picture.mode, 3)
+
+
+def decoded_bytes(path: Path) -> int:
+    """Bytes that the pixels of a picture take until they are numbers of an image, from the header alone."""
+    with _opened(path) as picture:
+        columns, rows = picture.size
+        a_pixel = _PIXEL_BYTES.get(picture.mode, 4)
+        if _sixteen_bit_colour(picture):
+            a_pixel = 2 * 2 * 4  # SimpleITK's and a copy, at most four colours of two bytes
+        if picture.info.get("progressive"):
+            a_pixel += 2 * 3  # JPEG in several passes: two bytes for each coefficient of a colour
+        return int(rows * columns * a_pixel)
 
 
 def write_labels(path: Path, labels: NDArray[np.unsignedinteger], geometry: Geometry, like: Path | None) -> None:  # noqa: ARG001

@@ -40,6 +40,8 @@ class Reader:
     replace_not_finite: Callable[[Path, Path], None] | None = None
     tells_grid: Callable[[Path], bool] | None = None  # whether a file tells its voxel size; None: all do
     beside: Callable[[Path], tuple[Path, ...]] | None = None  # other files that tell of one
+    # bytes that a file's numbers take until they are an image's, from the header; None: eight a number
+    decoded_bytes: Callable[[Path], int] | None = None
 
 
 #: (file, names of labels in it, grid of the image or None) -> each name with its binary label map.
@@ -61,9 +63,15 @@ ITK = Reader(
 )
 # a header whose voxels lie in another file: two files cannot be put in place at once
 ITK_HEADER = replace(ITK, write_labels=itk.refuse_labels, replace_not_finite=None)
-PICTURE = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.write_labels)
+PICTURE = Reader(
+    pictures.read_image,
+    pictures.read_labels,
+    pictures.read_geometry,
+    pictures.write_labels,
+    decoded_bytes=pictures.decoded_bytes,
+)
 # JPEG changes values, BMP has no room for more than 255: their masks are PNG
-LOSSY = Reader(pictures.read_image, pictures.read_labels, pictures.read_geometry, pictures.refuse_labels, ".png")
+LOSSY = replace(PICTURE, write_labels=pictures.refuse_labels, mask_ending=".png")
 TIFF = Reader(
     tiff.read_image,
     tiff.read_labels,
@@ -72,6 +80,7 @@ TIFF = Reader(
     replace_not_finite=tiff.replace_not_finite,
     tells_grid=tiff.tells_grid,
     beside=tiff.files_beside,
+    decoded_bytes=tiff.decoded_bytes,
 )
 
 #: A path of this kind is a folder with a series, or any file of a series.
@@ -158,6 +167,17 @@ def read_labels(path: Path) -> LabelMap:
 def read_geometry(path: Path) -> tuple[Geometry, int]:
     """The grid of a file and its number of channels, from the header alone. Raises ReadError."""
     return reader_of(path).read_geometry(path)
+
+
+def decoded_bytes(paths: Sequence[Path]) -> int | None:
+    """Bytes that an image's numbers take beside the image while it is read; None where its header does not tell.
+
+    Raises ReadError.
+    """
+    if len(paths) != 1:  # images of one channel each, which are joined
+        return None
+    tell = reader_of(paths[0]).decoded_bytes
+    return None if tell is None else tell(paths[0])
 
 
 def write_labels(path: Path, labels: NDArray[np.generic], geometry: Geometry, like: Path | None = None) -> None:

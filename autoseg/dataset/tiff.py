@@ -48,6 +48,17 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
         return _grid(sizes, path, file)[0], sizes.get("C", 1)
 
 
+def decoded_bytes(path: Path) -> int:
+    """Bytes that the numbers of a TIFF take until they are numbers of an image, from the header alone.
+
+    Of a float, which can be NaN, the image is copied where one has to be replaced.
+    """
+    with _opened(path) as file:
+        shape, _ = _axes(file, path)
+        stored: np.dtype[np.generic] = np.dtype(file.series[0].dtype)
+        return math.prod(shape) * max(stored.itemsize, 4 if stored.kind == "f" else 1)
+
+
 def tells_grid(path: Path) -> bool:
     """Whether a TIFF tells its voxel size; a picture is no volume, and has pixels of 1 mm whatever it tells."""
     with _opened(path) as file:

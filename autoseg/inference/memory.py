@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autoseg.arrays.crop import IN_PLACE_SHARE
 from autoseg.arrays.resample_scores_torch import CHUNK_BYTES, CHUNK_VOXELS
 from autoseg.errors import PredictionError
 from autoseg.inference.predictor import LoadedModel
-from autoseg.inference.preparing import expected_shape
+from autoseg.inference.preparing import ExpectedGrid, expected_grid, expected_shape
 from autoseg.inference.rows import by_rows, swapped
 from autoseg.inference.scores import batch_size, summed_channels
 from autoseg.inference.tile_grid import tile_grid
@@ -126,8 +127,13 @@ def budget(limits: PredictLimits, own: int, free: int, workers: int) -> Budget:
     return Budget(own + int(FREE_SHARE * free), program, strict=False)
 
 
-def case_memory(model: LoadedModel, geometry: Geometry, settings: PredictSettings) -> CaseMemory:
-    """What a case of this geometry takes; the model is `narrowed` to the settings."""
+def case_memory(
+    model: LoadedModel, geometry: Geometry, settings: PredictSettings, decoded: int | None = None
+) -> CaseMemory:
+    """What a case of this geometry takes; the model is `narrowed` to the settings.
+
+    `decoded` are the bytes that its numbers take while it is read (`dataset.readers.decoded_bytes`).
+    """
     shape_of = {id(group): expected_shape(geometry, group.configuration.preparation) for group in model.preparing}
     own = _different([group.configuration.preparation for group in model.preparing])
     shapes = [expected_shape(geometry, preparation) for preparation in own]
@@ -153,7 +159,7 @@ def case_memory(model: LoadedModel, geometry: Geometry, settings: PredictSetting
     steps = 7 * stored if settings.post_process and model.header.post_processing else 0
     return CaseMemory(
         grids=_grids(geometry, first.configuration, shape_of[id(first)]),
-        reading=sum(reading_bytes(stored, math.prod(shape), one) for one, shape in zip(own, shapes, strict=True)),
+        reading=sum(reading_bytes(expected_grid(geometry, one), one, decoded) for one in own),
         images=images,
         sums=sums,
         patch=patch,
@@ -164,19 +170,27 @@ def case_memory(model: LoadedModel, geometry: Geometry, settings: PredictSetting
     )
 
 
-def reading_bytes(stored: int, prepared: int, preparation: Preparation) -> int:
-    """Until an image of so many voxels has become one of `prepared` voxels.
+def reading_bytes(grid: ExpectedGrid, preparation: Preparation, decoded: int | None) -> int:
+    """Until an image of this grid is prepared.
 
-    First the file's bytes beside its numbers, then the image, its normalized copy, masks where the normalization asks
-    for them, and what one channel needs more while it is normalized or resampled.
+    First the file's numbers beside the image's, then the image, its crop (which stays where it is, if it is most of
+    an image that is not turned), masks where the normalization asks for them, and what one channel needs more while it
+    is normalized, or all while they are resampled.
     """
+    stored, prepared = math.prod(grid.own), math.prod(grid.prepared)
     channels = len(preparation.normalization)
     masked = any(preparation.use_mask_for_normalization)
+    image = 4 * channels * stored
+    crop = image if grid.turned else math.floor(IN_PLACE_SHARE * image)
+    mask = stored * (2 if masked else 1)
+    finding_the_box = stored * (7 if masked else 2)
     normalizing = stored * (12 if masked else 4)
-    resampling = 4 * max(stored, prepared) + 4 * channels * prepared
-    finding_the_box = stored * (7 if masked else 1)
-    copied = stored * (4 * channels + (2 if masked else 0)) + max(normalizing, resampling)
-    return max(12 * channels * stored, 4 * channels * stored + max(finding_the_box, copied))
+    resampling = 4 * max(stored, prepared) + 4 * channels * prepared if grid.resampled else 0
+    return image + max(
+        8 * channels * stored if decoded is None else decoded,
+        finding_the_box,
+        crop + mask + max(normalizing, resampling),
+    )
 
 
 def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int], *, rows: bool) -> int:

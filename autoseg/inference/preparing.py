@@ -86,18 +86,41 @@ def _with_gaps(volume: Volume, missing: Sequence[int]) -> Volume:
     return Volume(image, volume.geometry, volume.notes)
 
 
-def expected_shape(geometry: Geometry, preparation: Preparation) -> Shape:
-    """Voxels (Z, Y, X) of a prepared volume, from its header alone.
+@dataclass(frozen=True)
+class ExpectedGrid:
+    """How a volume becomes a prepared one, from its header alone.
 
-    An upper bound: the crop to what is not zero is known only once the image is read.
+    Upper bounds: the crop to what is not zero is known only once the image is read.
     """
+
+    turned: bool  # whether its axes change places or direction
+    own: Shape  # voxels (Z, Y, X) in the network's axes, before resampling
+    prepared: Shape
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the whole of it is; a part, which is smaller, is then at most so far from its own size."""
+        return self.prepared != self.own
+
+
+def expected_shape(geometry: Geometry, preparation: Preparation) -> Shape:
+    """Voxels (Z, Y, X) of a prepared volume (`ExpectedGrid`)."""
+    return expected_grid(geometry, preparation).prepared
+
+
+def expected_grid(geometry: Geometry, preparation: Preparation) -> ExpectedGrid:
+    """The grids of a volume on its way into network space."""
     orientation = closest_canonical(geometry) if preparation.orientation == "ras" else STORED
     oriented = oriented_spacing(geometry, orientation)
     order = preparation.axis_order
-    shape = [geometry.shape[orientation.axes[axis]] for axis in order]
+    z, y, x = (geometry.shape[orientation.axes[axis]] for axis in order)
     spacing = [oriented[axis] for axis in order]
     wanted = [own if new is None else new for own, new in zip(spacing, preparation.spacing, strict=True)]
-    return resampled_shape(shape, spacing, wanted)
+    return ExpectedGrid(
+        turned=orientation != STORED or order != (0, 1, 2),
+        own=(z, y, x),
+        prepared=resampled_shape((z, y, x), spacing, wanted),
+    )
 
 
 def _plural(count: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.arrays.crop import Box, any_nonzero, bounding_box, crop, nonzero_mask, uncrop
+from autoseg.arrays.crop import Box, any_nonzero, bounding_box, crop, cropped_in_place, nonzero_mask, uncrop
 from autoseg.arrays.labels import decode, encode
 from autoseg.arrays.normalize import NORMALIZATIONS
 from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, orient, oriented_spacing, unorient
@@ -54,8 +54,8 @@ def to_network_space(
 
     The same arrays come out whatever the axis order in which the file stores the volume. Voxels that are zero in all
     channels and carry no label get OUTSIDE in the label map. `nonzero` is `nonzero_mask(volume.image)`, for who has it
-    already. With `owned` the volume's image may be written over, which spares a copy of one that is neither turned nor
-    cropped. Raises DatasetError where image, labels and preparation do not fit together or a label value is not
+    already. With `owned` the volume's image may be written over, which spares a copy of one that is not turned and
+    hardly cropped. Raises DatasetError where image, labels and preparation do not fit together or a label value is not
     declared.
     """
     _check_fit(volume, label_map, preparation)
@@ -72,9 +72,9 @@ def to_network_space(
     placement = _place(volume, preparation, orientation, bounding_box(mask))
     if most_bytes is not None:
         _require_room(placement, volume.image.shape[0], most_bytes)
-    image = crop(turned(volume.image), placement.box)
+    image = turned(volume.image)
     # it is normalized in place: a copy, where the volume's own array may not be
-    image = np.ascontiguousarray(image) if owned else np.array(image, order="C")
+    image = cropped_in_place(image, placement.box) if owned else np.array(crop(image, placement.box), order="C")
     inside = np.ascontiguousarray(crop(mask, placement.box)) if needs_inside else None
     del mask, nonzero  # large images: what is not needed makes room
     labels = None

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from scipy import ndimage
 
-from autoseg.arrays.crop import bounding_box, crop, fill_holes, full_box, nonzero_mask, uncrop
+from autoseg.arrays import crop as cropping
+from autoseg.arrays.crop import bounding_box, crop, cropped_in_place, fill_holes, full_box, nonzero_mask, uncrop
 
 shapes = array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=9)
 seeds = st.integers(0, 2**32 - 1)
@@ -82,3 +83,27 @@ def test_no_hole_is_filled_in_a_single_slice():
 def test_crop_is_a_view(lead):
     array = np.zeros((*lead, 4, 5, 6))
     assert np.shares_memory(crop(array, ((1, 3), (0, 5), (2, 4))), array)
+
+
+@settings(deadline=None, max_examples=150)
+@given(shape=shapes, channels=st.integers(1, 3), moved=st.integers(1, 40), data=st.data())
+def test_a_crop_in_place_holds_what_a_copy_holds(shape, channels, moved, data):
+    box = tuple(
+        (low, data.draw(st.integers(low + 1, size)))
+        for size, low in ((size, data.draw(st.integers(0, size - 1))) for size in shape)
+    )
+    array = np.arange(channels * np.prod(shape), dtype=np.float32).reshape(channels, *shape)
+    wanted = crop(array, box).copy()
+    whole = array.copy()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cropping, "_MOVED_VOXELS", moved)
+        found = cropped_in_place(array, box)
+        turned = cropped_in_place(np.asfortranarray(whole), box)
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(turned, wanted)
+    assert found.flags.c_contiguous
+    assert turned.flags.c_contiguous
+    if 2 * found.size >= array.size:
+        assert np.shares_memory(found, array)
+    elif not crop(whole, box).flags.c_contiguous:
+        assert not np.shares_memory(found, array)  # the rest of the memory can go

@@ -29,13 +29,14 @@ from inference_builders import (
 
 from autoseg.dataset.readers import NIFTI, READERS
 from autoseg.errors import PredictionError, WorkerDied
-from autoseg.inference import memory, predict_files, reading
+from autoseg.inference import memory, reading
 from autoseg.inference.memory import MODES, Mode, budget, case_memory
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.inference.reading import CaseReader, LoadedCase
 from autoseg.inference.spill import SpillFolder
 from autoseg.inference.volume import preparing_of
+from autoseg.machine import own_memory
 from autoseg.model_file import write_model
 from autoseg.records import BEST_PREDICTION, Case, Geometry, PredictLimits, PredictSettings
 
@@ -209,7 +210,7 @@ def test_a_case_that_fits_in_no_mode_fails_before_it_is_read(
     small, large = write_image("small.nii.gz"), write_image("large.nii.gz", np.zeros((300, 300, 300), np.int16))
     large.write_bytes(large.read_bytes()[:2000])  # the header alone can be read
     cases = [Case(id="small", images=(small,)), Case(id="large", images=(large,))]
-    least = predict_files.own_memory() + memory.SLACK_BYTES + 60_000_000
+    least = own_memory() + memory.SLACK_BYTES + 60_000_000
     limits = PredictLimits(max_ram_bytes=least, workers=0)
     first, second = predict_cases(model, cases, tmp_path / "masks", settings=QUICK, limits=limits)
     assert first.error is None

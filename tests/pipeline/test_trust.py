@@ -219,16 +219,16 @@ def test_warnings_come_before_the_network_runs(
     values = (stored.get_fdata() > 100).astype(np.float32) * np.float32(7)
     nibabel.save(nibabel.Nifti1Image(values, np.diag([3.0, 1.0, 1.5, 1.0])), strange)
     progress = Listening()
-    from autoseg.inference import predict_files
+    from autoseg.inference import lanes
 
-    network = predict_files.mask_of_prepared
+    network = lanes.mask_of_prepared
     before: list[int] = []
 
     def listened(*args: object, **options: object) -> object:
         before.append(len(progress.warnings))
         return network(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(predict_files, "mask_of_prepared", listened)
+    monkeypatch.setattr(lanes, "mask_of_prepared", listened)
     report = predict(strange, tmp_path / "masks", work=trained, device="cpu", progress=progress)
     told = progress.warnings
     assert before == [2]
