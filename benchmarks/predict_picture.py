@@ -1,6 +1,6 @@
 """Seconds and peak memory of `autoseg predict` on one large colour picture.
 
-    python benchmarks/predict_picture.py [--size 10000] [--classes 3] [--features 16] [--format png] [--objects] [--max-ram 3GB]
+    python benchmarks/predict_picture.py [--size 10000] [--classes 3] [--features 16] [--objects] [--max-ram 3GB]
 
 The picture is made up: smooth colours of 8 bits. The network is a 2D U-Net of four stages with random weights and a
 patch of 512x512, so that seconds are those of a small network; memory is that of any, but for its patches. The command
