@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ def preparation(kind: Kind) -> Preparation:
 def test_no_more_is_taken_than_is_told(kind: Kind, tmp_path: Path) -> None:
     path, prepares = written(kind, tmp_path), preparation(kind)
     geometry, channels = read_geometry(path)
-    told = reading_bytes(expected_grid(geometry, prepares), prepares, decoded_bytes((path,)))
+    grid = expected_grid(geometry, prepares)
+    told = reading_bytes(grid, prepares, decoded_bytes((path,)))
     preparing = Preparing(tuple("abc"[:channels]), may_lack=False, preparations=(prepares,), training=TrainingData())
     task = ReadTask(Case(id="a", images=(path,)), preparing, tmp_path)
     read_case(task)  # what a first reading imports is the program's
@@ -99,7 +101,9 @@ def test_no_more_is_taken_than_is_told(kind: Kind, tmp_path: Path) -> None:
     read_case(task)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most <= told + BESIDE
+    # the last channel's place among the resampled ones counts here, though it takes no memory before it is written to
+    untouched = 4 * math.prod(grid.prepared) if grid.resampled else 0
+    assert most <= told + BESIDE + untouched
     assert told <= 2 * most  # a bound that refuses what would fit is of no use
 
 
