@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -96,7 +97,12 @@ def unpack_state(
     _fill_optimizer(optimizer, _part(tensors, "optimizer/"))
     scale = {name: value.item() for name, value in _part(tensors, "scaler/").items()}
     if scale:
-        scaler.load_state_dict(scale)
+        scaler.load_state_dict(scaler_state(scaler, scale))
+
+
+def scaler_state(scaler: torch.amp.GradScaler, kept: Mapping[str, float]) -> dict[str, Any]:
+    """What the scaler's `load_state_dict` takes, from kept numbers: torch wants its counts as whole ones."""
+    return {name: type(own)(kept.get(name, own)) for name, own in scaler.state_dict().items()}
 
 
 def read_state(path: Path) -> RunState:

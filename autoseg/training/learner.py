@@ -16,7 +16,7 @@ from autoseg.networks.acceleration import compiled_at_first_call, in_short
 from autoseg.networks.catalog import build_network, prepare_for_device
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.training.augmentation import find_augmentation, initial_patch_size
-from autoseg.training.checkpoint import RunState, load_state, packed_state, save_state, unpack_state
+from autoseg.training.checkpoint import RunState, load_state, packed_state, save_state, scaler_state, unpack_state
 from autoseg.training.intensity import drop_channels
 from autoseg.training.losses import find_loss, of_totals
 from autoseg.training.online import PatchDice
@@ -191,7 +191,7 @@ class Learner:
         """Take over a saved state; gives its counters."""
         state = load_state(path, self.network, self.optimizer, self.average)
         if state.scaler and self.scaler.is_enabled():
-            self.scaler.load_state_dict(dict(state.scaler))
+            self.scaler.load_state_dict(scaler_state(self.scaler, state.scaler))
         if self.setup.ranks.several:
             packed = packed_state(self.network, self.optimizer, self.scaler)
             self.setup.ranks.tell(Order.STATE, content=packed)

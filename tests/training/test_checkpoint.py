@@ -6,15 +6,18 @@ import errno
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from training_builders import tiny_training
 
 from autoseg.errors import DiskFullError, TrainingError
 from autoseg.files import ASIDE_PREFIX, remove_leftovers
-from autoseg.training.checkpoint import read_state
+from autoseg.training.checkpoint import packed_state, read_state
 from autoseg.training.loop import Training
+from autoseg.training.patches import make_batch
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -61,6 +64,30 @@ def test_a_full_disk_is_told_with_sizes_and_spares_the_state(
     assert {path.name for path in trained.state_path.parent.iterdir()} == {"kept.safetensors", "state.safetensors"}
     trained.save()
     assert read_state(trained.state_path).step == 5
+
+
+def scaling(training: Training) -> torch.amp.GradScaler:
+    """Have the loss scaled as in float16; the scale doubles after every seven steps."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=7)
+    training.learner.scaler = scaler
+    training.learner._backward = replace(training.learner._backward, scale=scaler.scale)
+    return scaler
+
+
+def test_the_scale_of_float16_goes_on_and_so_does_the_training(tmp_path: Path) -> None:
+    first = tiny_training(tmp_path, epochs=2)
+    kept = scaling(first)
+    list(first.epochs())
+    assert (kept.get_scale(), kept.state_dict()["_growth_tracker"]) == (8.0, 3)
+    resumed, follower = (tiny_training(tmp_path / name, epochs=2) for name in ("resumed", "follower"))
+    scalers = [scaling(resumed), scaling(follower)]
+    resumed.learner.load(first.state_path)
+    follower.learner.take_over(packed_state(resumed.learner.network, resumed.learner.optimizer, scalers[0]))
+    for training, scaler in zip((resumed, follower), scalers, strict=True):
+        assert scaler.state_dict() == kept.state_dict()
+        batch = make_batch(training.setup.train_cases, training.learner.sampling, 10)
+        assert training.learner.step(batch, 10, 1e-3) is not None
+        assert scaler.state_dict()["_growth_tracker"] == 4
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
