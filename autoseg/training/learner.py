@@ -12,6 +12,7 @@ from torch import nn
 
 from autoseg import devices
 from autoseg.devices import autocast
+from autoseg.errors import is_out_of_memory
 from autoseg.networks.acceleration import compiled_at_first_call, in_short
 from autoseg.networks.catalog import build_network, prepare_for_device
 from autoseg.networks.second_stage import with_one_hot
@@ -89,20 +90,28 @@ class Learner:
             try:
                 in_parts = self._at_a_time < self.setup.largest_share
                 value = self._backward(parts_of(images, labels, drawn, self._at_a_time), in_parts)
-            except torch.OutOfMemoryError:
-                if self._at_a_time == 1 or self.setup.ranks.several:
-                    raise
-                self._at_a_time = -(-self._at_a_time // 2)
-                self.say(f"Memory ran out: {self._at_a_time} samples are computed at a time, to the same gradient")
             except Exception as error:
-                if not self._compiled or self.setup.ranks.several:
-                    raise
-                self.say(f"torch.compile does not work here ({in_short(error)}): computing without it")
-                self._backward = self._built(compiled=False)
+                if self.setup.ranks.several:
+                    raise  # the others would not do the same
+                self._do_without(error)
             else:
                 self._compiled = False  # it has worked once
                 return value
             devices.release_memory(self.setup.device)
+
+    def _do_without(self, error: Exception) -> None:
+        """Change how the next try computes: smaller parts where memory ran out, not compiled where that fails.
+
+        Raises the error where it is of another kind, or there is nothing to do without.
+        """
+        if is_out_of_memory(error) and self._at_a_time > 1:
+            self._at_a_time = -(-self._at_a_time // 2)
+            self.say(f"Memory ran out: {self._at_a_time} samples are computed at a time, to the same gradient")
+        elif self._compiled and not is_out_of_memory(error):
+            self.say(f"torch.compile does not work here ({in_short(error)}): computing without it")
+            self._backward = self._built(compiled=False)
+        else:
+            raise error
 
     def _augmented(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.as_tensor(batch.images).to(self.setup.device, non_blocking=True)

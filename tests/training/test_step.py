@@ -15,6 +15,12 @@ from autoseg.training.learner import Learner
 from autoseg.training.patches import make_batch
 from autoseg.training.step import samples_at_a_time
 
+#: Only CUDA has a type for it.
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+)
+
 
 def stepped(setup: Any, spoil: Callable[[Learner], None] = lambda _: None) -> tuple[list[float], Learner, list[str]]:
     learner = Learner(setup)
@@ -35,13 +41,14 @@ def same_weights(one: Learner, other: Learner) -> None:
 
 
 @pytest.mark.parametrize("batch_dice", [False, True])
-def test_memory_that_runs_out_makes_parts_smaller(batch_dice: bool) -> None:
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_memory_that_runs_out_makes_parts_smaller(batch_dice: bool, error: Exception) -> None:
     setup = scenario_setup(Scenario(batch_size=5, batch_dice=batch_dice))
 
     def small(learner: Learner) -> None:
         def refuse(_: object, images: tuple[torch.Tensor, ...]) -> None:
             if len(images[0]) > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise error
 
         learner.network.register_forward_pre_hook(refuse)
 
@@ -52,15 +59,21 @@ def test_memory_that_runs_out_makes_parts_smaller(batch_dice: bool) -> None:
     same_weights(whole, parts)
 
 
-def test_a_single_sample_that_does_not_fit_is_an_error() -> None:
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+@pytest.mark.parametrize("acceleration", ["eager", "compile"])
+def test_a_single_sample_that_does_not_fit_is_an_error(
+    error: Exception, acceleration: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda network: network)
+
     def full(learner: Learner) -> None:
         def refuse(*_: object) -> None:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
 
         learner.network.register_forward_pre_hook(refuse)
 
-    with pytest.raises(torch.OutOfMemoryError):
-        stepped(scenario_setup(Scenario()), full)
+    with pytest.raises(type(error), match="out of memory"):
+        stepped(replace(scenario_setup(Scenario()), acceleration=ACCELERATIONS[acceleration]), full)
 
 
 @pytest.mark.parametrize("moment", ["when asked for", "in the first step"])
