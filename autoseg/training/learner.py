@@ -30,6 +30,9 @@ from autoseg.training.step import Backward, BatchTotals, distributed, parts_of
 #: Patches of held-out cases for the online Dice, as a share of the training steps of an epoch.
 ONLINE_SHARE = 0.1
 
+#: Parts that networks from outside may have: in training they would learn from the held-out patches, or draw.
+LEARNING_OR_RANDOM = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+
 #: Steps whose samples are drawn for the online Dice count from here, so that they never meet training's.
 ONLINE_FIRST_STEP = 1 << 40
 
@@ -174,6 +177,9 @@ class Learner:
         sampling = replace(self.sampling, initial_size=self.sampling.patch_size, focus=None)
         batches = max(1, round(setup.configuration.steps_per_epoch * ONLINE_SHARE))
         self.network.train()  # instance norm has no other mode; deep supervision stays as it is
+        for module in self.network.modules():
+            if isinstance(module, LEARNING_OR_RANDOM):
+                module.eval()
         for number in range(batches):
             batch = make_batch(setup.validation_cases, sampling, ONLINE_FIRST_STEP + number)
             images = self._seen(torch.as_tensor(batch.images).to(setup.device))
