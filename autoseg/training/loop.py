@@ -18,7 +18,7 @@ from autoseg.training.ending import FEWEST_STEPS, CoolDown, cool_down_steps, out
 from autoseg.training.learner import Learner
 from autoseg.training.patches import batch_cases
 from autoseg.training.ranks import Order
-from autoseg.training.recovery import BadSpell, gone_back, require_hope
+from autoseg.training.recovery import BadSpell, gone_back, is_worth_a_line, require_hope
 from autoseg.training.schedule import find_schedule, learning_rate
 from autoseg.training.setup import TrainingSetup
 from autoseg.training.stream import BatchStream
@@ -258,6 +258,8 @@ class Training:
                 self._roll_back()
                 batches.restart(self.state.step)
                 return
+            if is_worth_a_line(skipped := self.state.skipped_steps + 1):
+                self.say(self._spell.skipped(self.state.step, skipped))
         else:
             self._spell = BadSpell()
             self.last_loss = loss

@@ -36,12 +36,26 @@ class BadSpell:
         """Whether it is time to go back."""
         return self.steps >= MOST_SKIPPED
 
+    def skipped(self, step: int, so_far: int) -> str:
+        """That the step of that number, counted from 0, changed nothing, in words; so many did in the run so far."""
+        steps = "step" if so_far == 1 else "steps"
+        batches = "its batch" if self.steps == 1 else "the last batches"
+        return (
+            f"Step {step + 1} is passed over: its loss or gradient was not finite ({so_far} such {steps} so far); "
+            f"cases in {batches}: {', '.join(self.cases)}"
+        )
+
     def told(self, step: int) -> str:
         """What happened before the step of that number, counted from 0, in words."""
         return (
             f"the loss was not finite for {self.steps} steps in a row (before step {step + 1}); "
             f"cases in these batches: {', '.join(self.cases)}"
         )
+
+
+def is_worth_a_line(skipped: int) -> bool:
+    """Whether the skipped step of that number is told of: the 1st, 10th, 100th. One bad case may spoil thousands."""
+    return str(skipped).rstrip("0") == "1"
 
 
 def require_hope(what: str, state: RunState, state_path: Path) -> None:

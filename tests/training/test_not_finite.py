@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from training_builders import tiny_training
 from autoseg.errors import TrainingError
 from autoseg.training.checkpoint import read_state
 from autoseg.training.loop import Training
-from autoseg.training.recovery import LEAST_RATE_FACTOR, MOST_SKIPPED
+from autoseg.training.recovery import LEAST_RATE_FACTOR, MOST_SKIPPED, is_worth_a_line
 
 
 def spoil(training: Training, bad: Callable[[int], bool], *, gradient: bool = False) -> None:
@@ -46,6 +47,8 @@ def weights(training: Training) -> list[torch.Tensor]:
 @pytest.mark.parametrize("gradient", [False, True])
 def test_a_bad_step_changes_nothing(tmp_path: Path, gradient: bool) -> None:
     training = tiny_training(tmp_path, epochs=2)
+    said: list[str] = []
+    training.say = said.append
     spoil(training, lambda step: step == 3, gradient=gradient)
     seen: list[list[torch.Tensor]] = []
     records = list(training.epochs(after_step=lambda: seen.append(weights(training))))
@@ -53,7 +56,20 @@ def test_a_bad_step_changes_nothing(tmp_path: Path, gradient: bool) -> None:
     assert not all(torch.equal(left, right) for left, right in zip(seen[3], seen[4], strict=True))
     assert training.state.skipped_steps == 1
     assert training.state.step == 10
+    assert len(said) == 1
+    assert re.match(r"Step 4 is passed over: .* \(1 such step so far\); cases in its batch: case_\d", said[0])
     assert all(abs(record.train_loss) < 100 for record in records)
+
+
+def test_a_case_that_spoils_many_steps_is_told_of_now_and_then(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, epochs=10)
+    said: list[str] = []
+    training.say = said.append
+    spoil(training, lambda step: step % 4 == 0)
+    list(training.epochs())
+    assert (training.state.skipped_steps, training.state.rollbacks) == (13, 0)
+    assert [line.split(":")[0] for line in said] == ["Step 1 is passed over", "Step 37 is passed over"]
+    assert [number for number in range(2000) if is_worth_a_line(number)] == [1, 10, 100, 1000]
 
 
 def test_several_in_a_row_go_back_with_half_the_rate(tmp_path: Path) -> None:
@@ -66,8 +82,10 @@ def test_several_in_a_row_go_back_with_half_the_rate(tmp_path: Path) -> None:
     assert (training.state.rollbacks, training.state.rate_factor) == (1, 0.5)
     assert training.state.skipped_steps == MOST_SKIPPED
     assert [record.epoch for record in records] == [0, 1, 2, *range(2, 10)]  # the third epoch was made twice
-    assert "case_" in said[0]
-    assert "step 10" in said[0]
+    first, back = said
+    assert first.startswith("Step 13 is passed over")
+    assert "case_" in back
+    assert "step 10" in back
     straight = tiny_training(tmp_path / "straight", epochs=10)
     wanted = [record.learning_rate for record in straight.epochs()]
     assert [record.learning_rate for record in records] == wanted[:3] + [rate / 2 for rate in wanted[2:]]
