@@ -48,6 +48,15 @@ def read_fixed_folds(
     return kept, notes + _completeness(kept, case_ids, path)
 
 
+def require_sound(fold: Fold, number: int, case_ids: Collection[str], path: Path) -> None:
+    """Raise DatasetError where a fold of a file names an unknown case, has one in both parts or twice, or lacks a part.
+
+    A person may have edited it: a held-out case that is trained on as well would be scored far too well.
+    """
+    _require_known((fold,), case_ids, path)
+    _require_sound(fold, number, path)
+
+
 def _from_json(path: Path) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     try:
         record = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from autoseg.dataset.folds import fold_of, read_splits
+from autoseg.dataset.split_files import require_sound
 from autoseg.errors import UsageError
 from autoseg.files import read_record, write_record
 from autoseg.fingerprint.training_data import training_data
@@ -199,12 +200,16 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
 
 
 def split_of(job: Job) -> Fold:
-    """The training and the held-out cases of the run's fold."""
+    """The training and the held-out cases of the run's fold. Raises DatasetError where it is none, or is not sound."""
     folds, fold = read_splits(job.work.splits), job.run.fold
-    if fold.isdecimal() and int(fold) >= len(folds):
+    case_ids = [case.id for case in job.dataset.cases]
+    split = fold_of(folds, fold, case_ids)
+    if fold.isdecimal() and int(fold) < len(folds):
+        require_sound(split, int(fold), case_ids, job.work.splits)
+    elif fold.isdecimal():
         planned = f"the planned ones are 0 to {len(folds) - 1}"
         job.progress.say(f"Fold {fold} is a random split of 80:20, as nnU-Net draws it: {planned}")
-    return fold_of(folds, fold, [case.id for case in job.dataset.cases])
+    return split
 
 
 def require_samples(configuration: Configuration, ranks: Ranks, plan: str) -> None:

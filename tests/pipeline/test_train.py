@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from volume_builders import quicken
 
-from autoseg.errors import ModelError, PredictionError, UsageError, WorkspaceError
+from autoseg.errors import DatasetError, ModelError, PredictionError, UsageError, WorkspaceError
 from autoseg.files import read_record
 from autoseg.locks import locked
 from autoseg.pipeline import train as train_module
@@ -123,6 +124,28 @@ def test_other_settings_for_a_run_that_has_begun_are_refused(quick: Workspace) -
         run(quick, epochs=2, budget_seconds=60.0)
     with pytest.raises(UsageError, match="unknown setting"):
         run(quick, overrides={"speed": "10"})
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda fold: fold["train"].append(fold["val"][0]), "fold 0 has 1 case in both train and val: case_"),
+        (lambda fold: fold["train"].append("case_99"), "1 case that the dataset does not have: case_99"),
+        (lambda fold: fold["val"].append(fold["val"][0]), "fold 0 lists cases twice in val"),
+        (lambda fold: fold["val"].clear(), "fold 0 has no case in val"),
+    ],
+)
+def test_folds_that_a_person_edited_are_looked_at(
+    quick: Workspace, edit: Callable[[dict[str, list[str]]], object], told: str
+) -> None:
+    folds = json.loads(quick.splits.read_text())
+    edit(folds[0])
+    quick.splits.write_text(json.dumps(folds))
+    with pytest.raises(DatasetError, match=told) as raised:
+        run(quick, epochs=1)
+    assert str(quick.splits) in str(raised.value)
+    assert not quick.run("default", "3d_fullres", "0").model.exists()
+    assert run(quick, fold="1", epochs=1).summary is not None  # the others are sound
 
 
 def test_a_second_process_is_kept_out(quick: Workspace) -> None:
