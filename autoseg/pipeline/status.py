@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from autoseg.errors import WorkspaceError
+from autoseg.errors import RecordError, WorkspaceError
 from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import in_words
 from autoseg.pipeline.dataset_now import dataset_now, other_cases, other_names
+from autoseg.pipeline.epoch_log import read_epochs
 from autoseg.pipeline.plans import dataset_command, read_dataset, read_plan, run_options
 from autoseg.pipeline.reports import StatusReport
 from autoseg.pipeline.selected import trained_since
@@ -67,12 +68,16 @@ def _prepared(work: Workspace, plan: Plan, dataset: Dataset) -> dict[str, str]:
 
 
 def _run_state(run: Run) -> str:
+    early = read_header(run.model).ended_early if run.model.exists() else ""
+    ended = f", {early}" if early else ""
     if run.summary.exists():
-        early = read_header(run.model).ended_early if run.model.exists() else ""
-        return f"trained and scored, {early}" if early else "trained and scored"
+        return f"trained and scored{ended}"
     if run.model.exists():
-        return "trained, not scored yet"
-    epochs = len(run.metrics.read_text(encoding="utf-8").splitlines()) if run.metrics.exists() else 0
+        return f"trained on all cases{ended}" if run.fold == "all" else f"trained{ended}, not scored yet"
+    try:
+        epochs = len(read_epochs(run.metrics))
+    except RecordError as error:  # a person's edit; training will name it as well
+        return f"under way: {run.metrics.name}: {error.what}"
     return f"under way: {epochs} epochs"
 
 
@@ -100,7 +105,7 @@ def _examined(work: Workspace) -> Iterator[tuple[str, str]]:
 def _next(work: Workspace, plans: dict[str, Plan], runs: list[Run]) -> str:
     if not plans:
         return "autoseg plan DATASET"
-    unfinished = [run for run in runs if not run.summary.exists() and run.fold != "all"]
+    unfinished = [run for run in runs if not (run.model if run.fold == "all" else run.summary).exists()]
     if unfinished:
         run = unfinished[0]
         return f"autoseg train --fold {run.fold} --configuration {run.configuration}{run_options(work, run.plan)}"
