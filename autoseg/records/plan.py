@@ -115,7 +115,7 @@ class TrainSettings(Record):
     augmentation: str = "nnunet"  # name in training.augmentation.AUGMENTATIONS
     gradient_clip: float = 12.0
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 is off
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     sampling: Literal["foreground", "balanced", "small"] = "foreground"  # see training.focus
     channel_dropout: float = Field(default=0.0, ge=0, lt=1)  # chance of each channel of a sample to be zeros
     initial: str | None = None  # hash of the model file whose weights it begins with (--init)

@@ -213,7 +213,13 @@ def test_another_optimizer_brings_its_own_settings(make_fingerprint: Make) -> No
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"), [({"optimizer": "lion"}, "sgd, adamw"), ({"learning_rate": "-1"}, "learning_rate")]
+    ("settings", "told"),
+    [
+        ({"optimizer": "lion"}, "sgd, adamw"),
+        ({"learning_rate": "-1"}, "learning_rate"),
+        ({"seed": "-1"}, "setting seed"),
+        ({"seed": "9223372036854775808"}, "setting seed"),
+    ],
 )
 def test_impossible_training_settings_are_refused(make_fingerprint: Make, settings: dict[str, str], told: str) -> None:
     with pytest.raises(UsageError, match=told):
