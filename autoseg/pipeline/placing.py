@@ -27,7 +27,7 @@ def placed(
     """The cases, as many on a CUDA device as fit there beside a training step."""
     if device.type != "cuda" or not cases:
         return list(cases)
-    room = room_on_device(devices.free_memory(device), measured_step_bytes(work, plan, configuration))
+    room = room_on_device(devices.free_memory(device), measured_step_bytes(work, plan, configuration, device))
     held = hold_on_device(cases, device, room)
     count = sum(isinstance(case, CaseOnDevice) for case in held)
     if count:
@@ -35,13 +35,15 @@ def placed(
     return held
 
 
-def measured_step_bytes(work: Workspace, plan: str, configuration: str) -> int | None:
-    """What one step of a configuration took on the device when it was tried; None where it was not."""
+def measured_step_bytes(work: Workspace, plan: str, configuration: str, device: torch.device) -> int | None:
+    """What one step of a configuration took on such a device when it was tried; None where it was not tried there."""
     path = work.probe(plan)
     if not path.exists():
         return None
     try:
-        steps = read_record(path, Probe).steps
+        probe = read_record(path, Probe)
     except RecordError:  # it belongs to the moment: nothing but the place of the cases depends on it
         return None
-    return next((step.peak_bytes for step in steps if step.configuration == configuration), None)
+    if probe.device != devices.describe(device):
+        return None
+    return next((step.peak_bytes for step in probe.steps if step.configuration == configuration), None)
