@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,13 @@ from autoseg.planning.memory import feature_map_elements
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
 from autoseg.planning.topology import stages_of
-from autoseg.records import Configuration, Fingerprint
+from autoseg.records import Configuration
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "plans.json"
 RECORDS: list[dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8")) if RECORDED.is_file() else []
 PRESET_OF = {"default": "nnunet", "resenc_m": "resenc-m", "resenc_l": "resenc-l", "resenc_xl": "resenc-xl"}
+#: Patch sizes that are worked out for all configurations of a plan at most: 451 for the costliest of the records.
+MOST_SIZES = 1000
 NETWORKS = {"PlainConvUNet": "unet", "ResidualEncoderUNet": "resenc"}
 
 
@@ -95,19 +96,13 @@ def test_plans_of_the_real_datasets(shared: Path, recorded: str, channel: str, l
 
 
 @pytest.mark.skipif(not RECORDS, reason="recorded plans (../shared/golden/plans.json) are not on this machine")
-def test_planning_takes_milliseconds() -> None:
-    device = DeviceBudget("cpu", 2, 16)
+@pytest.mark.parametrize("preset", ["auto", *PRESET_OF.values()])
+def test_few_sizes_are_tried_for_a_plan(preset: str) -> None:
+    """What planning spends its milliseconds on is counted: no clock tells the same on every machine."""
     for record in RECORDS:
         fingerprint = fingerprint_from_nnunet(record)
-        for preset in ("auto", *PRESET_OF.values()):
-            seconds = min(seconds_to_plan(fingerprint, preset, device) for _ in range(2))
-            assert seconds < 0.1, (record["name"], preset)
-
-
-def seconds_to_plan(fingerprint: Fingerprint, preset: str, device: DeviceBudget) -> float:
-    """Processor time for all configurations, nothing remembered from plans before."""
-    stages_of.cache_clear()
-    feature_map_elements.cache_clear()
-    began = time.process_time()
-    make_plan(fingerprint, preset, device)
-    return time.process_time() - began
+        stages_of.cache_clear()
+        feature_map_elements.cache_clear()
+        make_plan(fingerprint, preset, DeviceBudget("cpu", 2, 16))
+        tried = (stages_of.cache_info().misses, feature_map_elements.cache_info().misses)
+        assert 0 < min(tried) <= max(tried) < MOST_SIZES, record["name"]
