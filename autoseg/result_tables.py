@@ -54,7 +54,7 @@ def show_every(console: Console, report: EveryReport) -> None:
         rows.append((configuration, f"{trained} of {len(runs)}", _score(mean), folds))
     show_table(console, "Every fold", ("configuration", "trained", "mean Dice", "of each fold's held-out cases"), rows)
     if report.ended_early:
-        say(console, f"{report.ended_early}, and the series with it; the same command goes on.")
+        say(console, f"The series has ended: {report.ended_early}. The same command goes on.")
 
 
 def show_predict(console: Console, report: PredictReport, masks: Path) -> None:

@@ -77,17 +77,24 @@ def process_seconds() -> float:
 
 
 def run_apart(
-    function: Callable[[Item], Value], item: Item, *, seconds: float, resident_bytes: float
+    function: Callable[[Item], Value],
+    item: Item,
+    *,
+    seconds: float,
+    resident_bytes: float,
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> Outcome[Item, Value]:
     """Call the function in a process of its own, which is ended when it takes too long or too much memory.
 
-    Its death is an outcome (WorkerDied) and harms nobody; the call is not repeated. An interrupt ends it at once.
+    Its death is an outcome (WorkerDied) and harms nobody; the call is not repeated. An interrupt ends it at once, and
+    so does what `while_waiting`, called again and again, raises.
     """
     worker = _Worker()
     try:
         worker.send(function, item)
         deadline = time.monotonic() + seconds
         while not wait([worker.pipe, worker.process.sentinel], timeout=_LOOK_EVERY):
+            while_waiting()
             if time.monotonic() > deadline:
                 return Outcome(0, item, error=WorkerDied(f"it took more than {seconds:.0f} s and was ended"))
             if _resident_bytes(worker) > resident_bytes:

@@ -155,6 +155,15 @@ def test_an_interrupt_ends_a_call_apart() -> None:
     assert not spawned()
 
 
+def test_what_is_called_while_waiting_may_end_a_call_apart() -> None:
+    def impatient() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_apart(sleep_long, 30.0, seconds=60.0, resident_bytes=1e12, while_waiting=impatient)
+    assert not spawned()
+
+
 def test_a_helper_gives_values_errors_and_deaths() -> None:
     helper = Helper()
     assert helper.call(square, 7).unwrap() == 49

@@ -140,7 +140,7 @@ def hand_on(stages: Stages, fold: str) -> dict[str, str]:
     todo = [case for case in held_out if not _is_made(labels_path(run.next_stage, case.id), made_by)]
     if not todo:
         return {}
-    prepared = prepare_cases(stages.work, [stages.first], todo, stages.workers, stages.progress)
+    prepared = prepare_cases(stages.work, [stages.first], todo, stages.workers, stages.progress, stages.stop)
     failures = dict(prepared.failures)
     model = load_models([run.model], stages.device, stages.precision)
     with stages.progress.stage(f"Predicting for {stages.second.name}, fold {fold}", len(todo)) as advance:

@@ -24,6 +24,7 @@ from autoseg.errors import DatasetError, UsageError
 from autoseg.evaluation.metrics import score_case
 from autoseg.evaluation.summary import RECEIPT, as_nnunet_summary, summarize
 from autoseg.files import read_record, write_json
+from autoseg.interrupts import StopSwitch
 from autoseg.machine import available_cores
 from autoseg.model_file import read_header
 from autoseg.pipeline.receipts import GONE, files_hash, joint_hash, plain, short_hash, versions
@@ -115,8 +116,12 @@ def score_cases(
     tolerance_mm: float,
     workers: int | None,
     progress: Progress,
+    stop: StopSwitch | None = None,
 ) -> Summary:
-    """Score all; a case that cannot be scored becomes a failure in the summary, not an end."""
+    """Score all; a case that cannot be scored becomes a failure in the summary, not an end.
+
+    After each case `stop` is asked, where one is given, and raises where a person wants to leave off.
+    """
     scores: list[CaseScore] = []
     failed = dict(failures)
     processes = _scoring_workers(len(tasks)) if workers is None else workers
@@ -129,6 +134,8 @@ def score_cases(
             elif outcome.value is not None:
                 scores.append(outcome.value)
             advance(1)
+            if stop is not None:
+                stop.raise_if_set()
     names, things = (list(tasks[0].labels.classes), tasks[0].labels.things) if tasks else ([], {})
     lesion_iou = tasks[0].lesion_iou if tasks else None
     ordered = sorted(scores, key=lambda score: score.case)

@@ -15,9 +15,11 @@ from autoseg.dataset.folds import read_splits
 from autoseg.errors import AutosegError, RecordError, UsageError
 from autoseg.evaluation.summary import read_summary
 from autoseg.files import read_record
+from autoseg.interrupts import StopSwitch
 from autoseg.pipeline.cascade import is_handed_on, next_configuration
 from autoseg.pipeline.plans import read_plan
 from autoseg.pipeline.reports import EveryReport, RunScore
+from autoseg.pipeline.runs import has_lost_its_state
 from autoseg.pipeline.train import train
 from autoseg.planning.costs import epoch_seconds
 from autoseg.plugins import load_plugins
@@ -55,7 +57,7 @@ def train_every(
     """Train each fold of the named configurations, or of all that the plan has, and tell the cost first.
 
     `options` are what `train` takes beside plan, configuration and fold; a budget is that of each run. A second stage
-    brings its first with it. When a person ends a run early, the series ends with it.
+    brings its first with it. When a person ends a run early, or makes a file STOP in the work folder, the series ends.
     """
     chosen_options = dict(options or {})
     if chosen_options.get("init") is not None:
@@ -73,10 +75,13 @@ def train_every(
         progress.say(line)
     failures: dict[str, str] = {}
     ended_early = ""
+    asked = StopSwitch((work.stop,))  # a run heeds the file while it trains, the series also while it is scored
     for number, run in enumerate(waiting, start=1):
         progress.say(f"Run {number} of {len(waiting)}: {_name(run)}")
         failed, ended_early = _trained(work, run, chosen_options, progress)
         failures |= failed
+        if not ended_early and number < len(waiting) and asked.ending():
+            ended_early = f"{asked.ending()} was made before {_name(waiting[number])}"
         if ended_early:
             break
         chosen_options["spent_seconds"] = 0.0  # only the first run paid for the start of the program
@@ -113,10 +118,10 @@ def in_order(plan: Plan, names: Sequence[str]) -> list[Configuration]:
 
 def is_finished(run: Run, plan: Plan, folds: Sequence[Fold], options: Mapping[str, Any]) -> bool:
     """Whether a run has come to its end, is scored and handed on, and was not asked to be longer or other."""
-    if not (run.model.exists() and run.summary.exists() and run.state_tensors.exists()):
+    if not (run.model.exists() and run.summary.exists()):
         return False
     try:
-        if not read_state(run.state_tensors).finished_by:
+        if not has_lost_its_state(run) and not read_state(run.state_tensors).finished_by:
             return False
         settings = read_record(run.settings, TrainSettings)
     except AutosegError:

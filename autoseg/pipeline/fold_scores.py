@@ -63,6 +63,6 @@ def validate(
             advance(1)
             stop.raise_if_set()
     write_record(run.costs, CaseCosts(cases=costs))
-    summary = score_cases(tasks, failures, TOLERANCE_MM, workers, progress)
+    summary = score_cases(tasks, failures, TOLERANCE_MM, workers, progress, stop)
     write_summary(run.summary, summary, model.labels)
     return summary, failures

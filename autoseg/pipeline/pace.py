@@ -10,6 +10,7 @@ import torch
 from autoseg import devices
 from autoseg.errors import RecordError, UsageError, WorkerDied
 from autoseg.files import read_record, write_record
+from autoseg.interrupts import StopSwitch
 from autoseg.networks.acceleration import ACCELERATIONS
 from autoseg.pipeline.job import Job
 from autoseg.pipeline.runs import has_begun
@@ -29,10 +30,10 @@ GAIN = 0.95
 PATIENCE_SECONDS = 300.0
 
 
-def suited(job: Job) -> Job:
+def suited(job: Job, stop: StopSwitch) -> Job:
     """The job with what it left open decided: samples at a time, and acceleration.
 
-    Raises UsageError for an unknown acceleration.
+    Raises UsageError for an unknown acceleration, and what `stop` raises while ways are tried.
     """
     if job.acceleration != "auto" and job.acceleration not in ACCELERATIONS:
         raise UsageError(f"unknown acceleration {job.acceleration!r}", remedy=f"Use auto, {', '.join(ACCELERATIONS)}.")
@@ -40,7 +41,7 @@ def suited(job: Job) -> Job:
     if job.samples_at_a_time is None:
         job = replace(job, samples_at_a_time=_samples_that_fit(job, tried))
     if job.acceleration == "auto":
-        job = replace(job, acceleration=_fastest(job, tried))
+        job = replace(job, acceleration=_fastest(job, tried, stop))
     return job
 
 
@@ -106,7 +107,7 @@ def _precision(job: Job) -> devices.Precision:
 # ---------------------------------------------------------------------------------------------------- acceleration
 
 
-def _fastest(job: Job, tried: StepProbe | None) -> str:
+def _fastest(job: Job, tried: StepProbe | None, stop: StopSwitch) -> str:
     """The fastest way: as it was tried for this run before, or tried now where the training is long enough."""
     target = devices.choose_device(job.device)
     about = {"device": devices.describe(target), "torch": str(torch.__version__), "precision": _precision(job)}
@@ -116,7 +117,7 @@ def _fastest(job: Job, tried: StepProbe | None) -> str:
             return before.chosen
     if has_begun(job.run) or _seconds_left(job, tried) < WORTH_SECONDS:
         return "eager"
-    trial = _trial(job, target, about)
+    trial = _trial(job, target, about, stop)
     write_record(job.run.acceleration, trial)
     for name, why in trial.failed.items():
         job.progress.say(f"{name} does not work here: {why}")
@@ -133,7 +134,7 @@ def _seconds_left(job: Job, tried: StepProbe | None) -> float:
     return job.settings.epochs * job.configuration.steps_per_epoch * tried.seconds_per_step / job.ranks.place.world
 
 
-def _trial(job: Job, device: torch.device, about: dict[str, str]) -> AccelerationTrial:
+def _trial(job: Job, device: torch.device, about: dict[str, str], stop: StopSwitch) -> AccelerationTrial:
     """Seconds of a step by each way, in a process of its own: what fails or hangs there harms nothing."""
     names = [name for name, way in ACCELERATIONS.items() if device.type != "cpu" or way.compiled or name == "eager"]
     seconds: dict[str, float] = {}
@@ -141,7 +142,13 @@ def _trial(job: Job, device: torch.device, about: dict[str, str]) -> Acceleratio
     memory = float(devices.memory_limit(device)) + 2**30 if device.type == "cpu" else math.inf
     with job.progress.stage("Trying ways to compute a step", len(names)) as advance:
         for name in names:
-            outcome = run_apart(timed_steps, step_task(job, name), seconds=PATIENCE_SECONDS, resident_bytes=memory)
+            outcome = run_apart(
+                timed_steps,
+                step_task(job, name),
+                seconds=PATIENCE_SECONDS,
+                resident_bytes=memory,
+                while_waiting=stop.raise_if_set,
+            )
             if outcome.value is not None:
                 seconds[name] = outcome.value
             elif isinstance(outcome.error, WorkerDied) or outcome.error is not None:

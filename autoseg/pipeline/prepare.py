@@ -11,6 +11,7 @@ from autoseg.arrays.crop import nonzero_mask
 from autoseg.dataset.label_files import read_case_labels
 from autoseg.dataset.readers import read_image
 from autoseg.files import read_record, write_record
+from autoseg.interrupts import StopSwitch
 from autoseg.machine import total_memory
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.receipts import data_hash, plain, prepared_hash, read_receipt, versions
@@ -55,22 +56,26 @@ def prepare_cases(
     cases: Sequence[Case],
     workers: int | None,
     progress: Progress,
+    stop: StopSwitch | None = None,
 ) -> PrepareReport:
-    """Prepare what is missing or stale; configurations with the same preparation share one copy."""
+    """Prepare what is missing or stale; configurations with the same preparation share one copy.
+
+    After each case `stop` is asked, where one is given, and raises where a person wants to leave off.
+    """
     began = time.monotonic()
     wanted = {work.prepared_folder(entry.preparation): entry for entry in configurations}
     for folder in wanted:
         remove_abandoned(folder)
-    groups, reused = [], 0
-    for case in cases:
-        tasks = tuple(
+    tasks = [
+        tuple(
             PrepareTask(case, configuration.preparation, folder, full_patch(configuration))
             for folder, configuration in wanted.items()
             if not is_current(folder, case)
         )
-        reused += len(wanted) - len(tasks)
-        if tasks:
-            groups.append(tasks)
+        for case in cases
+    ]
+    groups = [group for group in tasks if group]
+    reused = len(wanted) * len(cases) - sum(map(len, groups))
     failures: dict[str, str] = {}
     prepared = 0
     if groups:
@@ -82,6 +87,8 @@ def prepare_cases(
                 else:
                     failures[outcome.item[0].case.id] = str(outcome.error)
                 advance(1)
+                if stop is not None:
+                    stop.raise_if_set()
     _keep_receipts(work, configurations, anew=prepared > 0)
     return PrepareReport(prepared, reused, failures, time.monotonic() - began)
 

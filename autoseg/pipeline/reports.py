@@ -87,7 +87,7 @@ class EveryReport:
 
     runs: tuple[RunScore, ...]
     failures: Mapping[str, str]  # run, or run and case -> why
-    ended_early: str = ""  # the run that a person ended, and the series with it
+    ended_early: str = ""  # why the series ended before its last run: a person ended one, or asked for it
 
 
 @dataclass(frozen=True)

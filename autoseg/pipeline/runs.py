@@ -64,7 +64,18 @@ def run_settings(
             remedy="Leave the option out to go on with it (it can be made longer, not shorter), or rename its folder "
             "to begin anew.",
         )
+    if differing and has_lost_its_state(run):
+        raise WorkspaceError(
+            f"this run has a model, but the state is gone from which it could go on ({run.state_tensors.name})",
+            where=run.folder,
+            remedy="Restore the file, or rename the folder to begin anew.",
+        )
     return settings
+
+
+def has_lost_its_state(run: Run) -> bool:
+    """Whether a model was trained here and its state removed, as people do to save space."""
+    return run.model.exists() and not run.state_tensors.exists()
 
 
 def has_begun(run: Run) -> bool:

@@ -38,7 +38,7 @@ from autoseg.pipeline.receipts import versions
 from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.result_pages import run_results, training_report
 from autoseg.pipeline.run_receipt import finished_receipt, run_receipt
-from autoseg.pipeline.runs import has_begun, lengthen, run_settings, running
+from autoseg.pipeline.runs import has_begun, has_lost_its_state, lengthen, run_settings, running
 from autoseg.pipeline.training_cases import without
 from autoseg.plugins import imported_plugins, load_plugins
 from autoseg.progress import Progress
@@ -117,6 +117,8 @@ def train(
         overrides=overrides,
         plugins=[name for name in use if name not in chosen.plugins],
     )
+    if has_lost_its_state(run):
+        progress.warn(f"{run.state_tensors} is gone: the model of this run stays as it is")
     load_plugins(settings.plugins or ())
     require_source(settings.initial, has_begun(run), source, plan)
     dataset = read_dataset(work)
@@ -149,7 +151,7 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
     run, seconds = job.run, dict[str, float]()
     shorter = lengthen(run, job.settings)
     write_record(run.settings, job.settings)
-    prepared = prepare_cases(job.work, [job.configuration], job.dataset.cases, job.workers, job.progress)
+    prepared = prepare_cases(job.work, [job.configuration], job.dataset.cases, job.workers, job.progress, stop)
     seconds["prepare"] = time.monotonic() - job.began - spent_seconds
     stop.raise_if_set()
     split = split_of(job)
@@ -163,7 +165,7 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
         job.progress.warn(f"{case} is left out: {why}")
     usable = without(split, lacking, run.fold)
     held_out = [case for case in job.dataset.cases if case.id in set(usable.val)]
-    job = suited(job)
+    job = suited(job, stop)
     setup = training_setup(job, usable, maps)
     told = shared(job, usable, maps, imported_plugins())
     job.ranks.tell(Order.TRAIN, content=told.model_dump_json().encode("utf-8"))
@@ -187,6 +189,7 @@ def carried_out(job: Job, spent_seconds: float, stop: StopSwitch) -> TrainReport
         left(lambda: training_report(job.work, run), job.progress)
         if summary is not None:
             left(lambda: run_results(job.work, run), job.progress)
+    stop.raise_if_set()
     return TrainReport(
         run,
         training.state.epoch,
@@ -225,7 +228,12 @@ def require_samples(configuration: Configuration, ranks: Ranks, plan: str) -> No
 
 
 def is_complete(training: Training, run: Run) -> bool:
-    """Whether the model of the whole run is written; that of a run that a person ended early is not."""
+    """Whether the model of the whole run is written; that of a run that a person ended early is not.
+
+    Where the state is gone beside a model, the model stays: there is nothing to go on from.
+    """
+    if has_lost_its_state(run):
+        return True
     by = training.state.finished_by
     if by == "schedule" and training.setup.settings.budget_seconds is None and training.done < 1.0:
         return False  # it was made longer, and nothing was kept from before its end

@@ -26,7 +26,7 @@ from autoseg.seals import sealed, unsealed, why_not_intact
 
 _HEADER = "autoseg"
 
-_REMEDY = "Remove it to begin this run anew, or restore the file."
+_REMEDY = "Restore the file, or rename the folder of the run to begin anew."
 
 
 class RunState(Record):

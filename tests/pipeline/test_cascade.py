@@ -432,6 +432,37 @@ def test_a_person_who_ends_a_run_ends_the_series(copied: Workspace, monkeypatch:
     assert report.ended_early == "3d_fullres, fold 0 ended early at step 2 by --patience/STOP"
 
 
+def test_a_stop_file_ends_the_series_also_while_a_run_is_scored(
+    copied: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+    copied.stop.touch()  # one that was there before is not meant
+
+    def trained_and_scored(work: Workspace, **options: object) -> TrainReport:
+        asked.append(options["fold"])
+        if options["configuration"] == "3d_fullres":
+            work.stop.unlink()
+            work.stop.touch()
+        return TrainReport(work.run("default", "3d_fullres", "0"), 1, 2, {}, None)
+
+    monkeypatch.setattr("autoseg.pipeline.every.train", trained_and_scored)
+    words = ["train", "--work", str(copied.root), "--fold", "every", "--configuration", "3d_fullres", "--epochs", "9"]
+    assert main(words) == 0
+    assert asked == ["0"]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "The series has ended: a file STOP was made before 3d_fullres, fold 1. The same command goes on." in shown
+
+
+def test_a_finished_run_whose_state_was_removed_stays_finished(copied: Workspace) -> None:
+    for entry in copied.all_runs():
+        entry.state_tensors.unlink()
+        entry.kept_state.unlink(missing_ok=True)
+    before = {path: path.stat().st_mtime_ns for path in copied.runs.rglob("*")}
+    _, lines = run_every(copied, SECOND)
+    assert lines == ["0 of 4 runs are to be trained, 4 are finished"]
+    assert {path: path.stat().st_mtime_ns for path in copied.runs.rglob("*")} == before
+
+
 def test_a_run_that_patience_ends_does_not_end_the_series(copied: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 

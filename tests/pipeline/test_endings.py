@@ -14,15 +14,19 @@ from safetensors.torch import load_file
 from volume_builders import quicken
 
 from autoseg import interrupts
+from autoseg.errors import WorkspaceError
 from autoseg.files import read_record
+from autoseg.interrupts import Terminated
 from autoseg.model_file import read_header
 from autoseg.pipeline import epochs as epochs_module
 from autoseg.pipeline.epochs import Curves, Lines, epoch_line
+from autoseg.pipeline.evaluate import ScoreTask, score_files
+from autoseg.pipeline.prepare import prepare_together
 from autoseg.pipeline.reports import TrainReport
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
 from autoseg.progress import SilentProgress
-from autoseg.records import EpochRecord, Receipt
+from autoseg.records import EpochRecord, Receipt, TrainSettings
 from autoseg.training.checkpoint import read_state
 from autoseg.training.loop import Training
 from autoseg.workspace import Run, Workspace
@@ -137,6 +141,62 @@ def test_a_second_interrupt_stops_with_the_state_from_before(work: Workspace, mo
     assert read_state(entry.state_tensors).step == 31
 
 
+def test_an_interrupt_while_cases_are_prepared_stops_after_the_case(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+
+    def interrupted(tasks: object) -> None:
+        prepare_together(tasks)  # type: ignore[arg-type]
+        made.append(tasks)
+        if len(made) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("autoseg.pipeline.prepare.prepare_together", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(work, epochs=1)
+    assert len(made) == 2
+    assert run(work, epochs=1).summary is not None
+    assert len(made) == 6  # what was prepared is not prepared again
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_an_interrupt_while_cases_are_scored_stops_and_nothing_is_trained_again(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, raised: type[BaseException]
+) -> None:
+    scored: list[object] = []
+
+    def interrupted(task: ScoreTask, threads: int = 1) -> object:
+        scored.append(task)
+        if len(scored) == 1:
+            signal.raise_signal(number)
+        return score_files(task, threads)
+
+    monkeypatch.setattr("autoseg.pipeline.evaluate.score_files", interrupted)
+    with pytest.raises(raised):
+        run(work, epochs=1)
+    entry = work.run("default", "3d_fullres", "0")
+    assert len(scored) == 1
+    assert not entry.summary.exists()
+    before = entry.model.read_bytes()
+    assert run(work).summary is not None
+    assert entry.model.read_bytes() == before
+
+
+def test_a_model_whose_state_was_removed_stays_as_it_is(work: Workspace) -> None:
+    first = run(work, epochs=1)
+    before = first.run.model.read_bytes()
+    first.run.state_tensors.unlink()
+    first.run.kept_state.unlink()
+    told = Told()
+    assert run(work, told).summary == first.summary
+    assert any(line.startswith("warning: ") and "is gone" in line for line in told.lines)
+    with pytest.raises(WorkspaceError, match="the state is gone from which it could go on"):
+        run(work, epochs=2)
+    assert first.run.model.read_bytes() == before
+    assert read_record(first.run.settings, TrainSettings).epochs == 1
+
+
 def test_a_finished_run_is_made_longer_from_before_its_final_decay(work: Workspace) -> None:
     first = run(work, epochs=2)
     before = weights(first.run)
@@ -179,6 +239,9 @@ def test_all_cases_train_without_any_dice(work: Workspace) -> None:
     record = EpochRecord(**lines(report.run)[0])  # type: ignore[arg-type]
     assert "Dice" not in epoch_line(record)
     assert not any("Dice" in line for line in told.lines)
+    shown = status(work)
+    assert ("run default/3d_fullres/fold_all", "trained on all cases") in shown.lines
+    assert shown.next_command.startswith("autoseg predict")
 
 
 # ----------------------------------------------------------------------------------------------- records and curves

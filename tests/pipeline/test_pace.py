@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from autoseg import devices
 from autoseg.errors import UsageError, WorkerDied
 from autoseg.files import read_record, write_record
+from autoseg.interrupts import StopSwitch
 from autoseg.pipeline import pace
 from autoseg.pipeline.job import Job
-from autoseg.pipeline.pace import best, step_task, suited
+from autoseg.pipeline.pace import best, step_task
 from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.planning.step import step_bytes
 from autoseg.progress import SilentProgress
@@ -59,6 +61,10 @@ def write_probe(job: Job, **step: Any) -> None:
     )
 
 
+def suited(job: Job, stop: StopSwitch | None = None) -> Job:
+    return pace.suited(job, stop or StopSwitch())
+
+
 def needed(job: Job, samples: int) -> int:
     part = job.configuration.model_copy(update={"batch_size": samples})
     return step_bytes(part, 1, job.plan.labels, job.settings, half_precision=False)
@@ -80,8 +86,11 @@ def test_as_many_samples_at_a_time_as_fit(job: Job, monkeypatch: pytest.MonkeyPa
 
 
 def timed(outcomes: dict[str, float | Exception], asked: list[str]) -> Any:
-    def run_apart(_: Any, task: StepTask, *, seconds: float, resident_bytes: float) -> Outcome[StepTask, float]:
+    def run_apart(
+        _: Any, task: StepTask, *, seconds: float, resident_bytes: float, while_waiting: Callable[[], None]
+    ) -> Outcome[StepTask, float]:
         asked.append(task.acceleration)
+        while_waiting()
         found = outcomes[task.acceleration]
         if isinstance(found, WorkerDied):
             return Outcome(0, task, error=found)
@@ -114,6 +123,18 @@ def test_the_fastest_way_is_tried_out_once_for_a_long_training(job: Job, monkeyp
     assert suited(replace(job, acceleration="compile")).acceleration == "compile"
     with pytest.raises(UsageError, match="unknown acceleration 'warp'"):
         suited(replace(job, acceleration="warp"))
+
+
+def test_who_wants_to_stop_does_not_wait_for_the_trial(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(pace, "run_apart", timed({"eager": 1.0, "compile": 1.0}, asked))
+    write_probe(job, seconds_per_step=10.0)
+    stop = StopSwitch()
+    stop.stop()
+    with pytest.raises(KeyboardInterrupt):
+        suited(job, stop)
+    assert asked == ["eager"]
+    assert not job.run.acceleration.exists()
 
 
 def test_small_gains_are_not_taken() -> None:
