@@ -11,6 +11,7 @@ from typing import Any
 from autoseg.dataset.folds import fold_of, read_splits
 from autoseg.errors import UsageError
 from autoseg.files import write_record, write_text
+from autoseg.interrupts import StopSwitch
 from autoseg.pipeline.every import is_finished, measured_epoch_seconds, why_it_failed
 from autoseg.pipeline.pages import diagnosis_report, left
 from autoseg.pipeline.plans import read_dataset, read_plan
@@ -210,6 +211,7 @@ def _train_all(
 ) -> tuple[dict[str, str], str]:
     """Train what waits: what failed, and which training a person ended, with it the others."""
     failures: dict[str, str] = {}
+    asked_to_end = StopSwitch((asked.folder.stop,))  # also while a training is scored
     for number, (trial, run) in enumerate(waiting, start=1):
         name = f"{trial.part}, seed {trial.seed}"
         progress.say(f"Training {number} of {len(waiting)}: {name}")
@@ -231,4 +233,6 @@ def _train_all(
             continue
         if report.ended_early and not report.by_patience:
             return failures, f"{name} {report.ended_early}"
+        if number < len(waiting) and asked_to_end.ending():
+            return failures, f"{name} was the last: {asked_to_end.ending()} was made"
     return failures, ""

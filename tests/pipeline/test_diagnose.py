@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from volume_builders import Told, quicken
 
-from autoseg import cli
+from autoseg import cli, interrupts
 from autoseg.errors import TrainingError, UsageError, WorkspaceError
 from autoseg.files import read_record, write_record
 from autoseg.pipeline import diagnose as module
@@ -67,6 +67,24 @@ def test_a_diagnosis_that_was_stopped_goes_on(work: Workspace, monkeypatch: pyte
     assert len(trained) == 2
     assert "All of them are finished" in told.text
     assert again.diagnosis == found.diagnosis
+
+
+def test_a_stop_file_ends_a_diagnosis_also_between_trainings(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[str] = []
+    real = module.train
+
+    def counted(folder: Workspace, **options: Any) -> Any:
+        trained.append(options["fold"])
+        made = real(folder, **options)
+        if len(trained) == 2:
+            work.stop.touch()
+        return made
+
+    monkeypatch.setattr(module, "train", counted)
+    monkeypatch.setattr(interrupts, "LOOK_EVERY", -1.0)
+    found = diagnosed(work)
+    assert trained == ["0", "1"]
+    assert found.ended_early == "50 % of the cases, seed 0 was the last: a file STOP was made"
 
 
 def test_page_table_and_record_are_left(work: Workspace) -> None:
