@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from autoseg.arrays.components import pieces_of
 from autoseg.arrays.cores import deepest, depths
-from autoseg.dataset.instance_maps import ids_of
-from autoseg.dataset.readers import read_labels
+from autoseg.dataset.instance_maps import read_scene
 from autoseg.errors import DatasetError
 from autoseg.records import Case, Labels
 
@@ -82,7 +81,8 @@ def counted_dataset(
     plain, things = _things(counted, declared, in_folder, root)
     one_kind = len(plain.foreground) == 1 and plain.ignore is None  # then no label map has anything to tell
     kept = [tuple(_with_files(case, in_folder, one_kind) for case in part) for part in (cases, test)]
-    margin, smallest, measured = _measured([case.instances for case in kept[0] if case.instances is not None])
+    with_ids = [case for case in kept[0] if case.instances is not None]
+    margin, smallest, measured = _measured(with_ids, with_cores(plain, things, 0.0))
     notes = [_told(things, plain, in_folder), *measured]
     if counted is None and in_folder and one_kind and any(case.labels is not None for case in cases):
         notes.append(
@@ -169,39 +169,82 @@ def _with_files(case: Case, in_folder: bool, one_kind: bool) -> Case:
     return case
 
 
-def _measured(files: Sequence[Path]) -> tuple[float, float, tuple[str, ...]]:
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """The connected pieces of all objects of a case."""
+
+    edge: float  # mm, the shortest of a voxel
+    depths: NDArray[np.floating]  # mm; infinite for a piece whose surface is outside the image
+    volumes: NDArray[np.floating]  # mm3
+    values: NDArray[np.integer]  # of their labels
+    objects: int
+    in_parts: int  # objects of several pieces
+
+
+def _measured(cases: Sequence[Case], labels: Labels) -> tuple[float, float, tuple[str, ...]]:
     """How deep in mm cores begin, how large in mm3 an object is at least, and why; from some of the cases."""
-    step = max(1, len(files) // MEASURED_CASES)
-    depth_of: list[NDArray[np.floating]] = [np.zeros(0)]
-    volume_of: list[NDArray[np.floating]] = [np.zeros(0)]
-    edges = []
-    for path in files[::step][:MEASURED_CASES]:
-        try:
-            label_map = read_labels(path)
-            pieces, count = pieces_of(ids_of(label_map, path))
-        except DatasetError:
-            continue  # the check of the cases reports it
-        spacing = label_map.geometry.spacing
-        edges.append(min(spacing))
-        depth_of.append(deepest(pieces, depths(pieces, spacing), count)[1:])
-        volume_of.append(np.bincount(pieces[pieces > 0], minlength=count + 1)[1:] * 1000 * label_map.geometry.voxel_ml)
-    every, volumes = np.concatenate(depth_of), np.concatenate(volume_of)
+    step = max(1, len(cases) // MEASURED_CASES)
+    found = [one for case in cases[::step][:MEASURED_CASES] if (one := _pieces_of_case(case, labels)) is not None]
+    every = np.concatenate([np.zeros(0), *(one.depths for one in found)])
     every = every[np.isfinite(every)]
-    finest = min(edges, default=1.0)
+    finest = min((one.edge for one in found), default=1.0)
     if not every.size:
         return finest, 0.0, (f"cores of objects begin {finest:g} mm deep, one voxel: no object could be measured",)
     median = float(np.median(every))
     margin = max(finest, MARGIN_SHARE * median)
     why = f"a quarter of the depth of the median of {every.size} objects ({median:.3g} mm)"
-    smallest = SMALLEST_SHARE * float(np.percentile(volumes, SMALLEST_PERCENTILE))
+    smallest, of_which = _smallest(found)
     return (
         margin,
         smallest,
         (
             f"cores of objects begin {margin:.3g} mm deep: {why if margin > finest else 'one voxel'}",
-            f"what is smaller than {smallest:.3g} mm3 is no object: half of what 95 of 100 of them exceed",
+            f"what is smaller than {smallest:.3g} mm3 is no object: half of what 95 of 100 {of_which} exceed",
+            *_told_parts(found),
         ),
     )
+
+
+def _pieces_of_case(case: Case, labels: Labels) -> _Pieces | None:
+    """The objects of a case, measured; None where its files cannot be read, which its check reports."""
+    try:
+        ids, values, label_map = read_scene(case, labels)
+    except DatasetError:
+        return None
+    pieces, count = pieces_of(ids)
+    inside, spacing = pieces > 0, label_map.geometry.spacing
+    owners, kinds = np.zeros(count + 1, dtype=ids.dtype), np.zeros(count + 1, dtype=values.dtype)
+    owners[pieces[inside]], kinds[pieces[inside]] = ids[inside], values[inside]
+    parts = np.unique(owners[1:], return_counts=True)[1]
+    return _Pieces(
+        edge=min(spacing),
+        depths=deepest(pieces, depths(pieces, spacing), count)[1:],
+        volumes=np.bincount(pieces[inside], minlength=count + 1)[1:] * 1000 * label_map.geometry.voxel_ml,
+        values=kinds[1:],
+        objects=len(parts),
+        in_parts=int(np.count_nonzero(parts > 1)),
+    )
+
+
+def _smallest(found: Sequence[_Pieces]) -> tuple[float, str]:
+    """How large in mm3 an object is at least, and of which objects that was taken.
+
+    It is that of the label with the smallest: small objects of one label must not be lost for the number of large ones
+    of another.
+    """
+    volumes, values = (np.concatenate([getattr(one, name) for one in found]) for name in ("volumes", "values"))
+    kinds = np.unique(values)
+    least = min(float(np.percentile(volumes[values == kind], SMALLEST_PERCENTILE)) for kind in kinds)
+    return SMALLEST_SHARE * least, "of them" if len(kinds) == 1 else "of the label with the smallest"
+
+
+def _told_parts(found: Sequence[_Pieces]) -> tuple[str, ...]:
+    """What becomes of objects in several pieces, if there are any."""
+    objects, in_parts = sum(one.objects for one in found), sum(one.in_parts for one in found)
+    if not in_parts:
+        return ()
+    mask = ": if one number stands for many objects, as in a mask, number them first" if 2 * in_parts > objects else ""
+    return (f"{in_parts} of {objects} objects are in pieces, each of which comes back as an object of its own{mask}",)
 
 
 def _told(things: Sequence[str], plain: Labels, in_folder: bool) -> str:

@@ -17,7 +17,7 @@ from autoseg.arrays.objects import labels_of_objects
 from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
 from autoseg.dataset.naming import data_files
 from autoseg.dataset.readers import image_of, read_labels_on, stem_of
-from autoseg.dataset.voxels import smallest_type
+from autoseg.dataset.voxels import small_integers, smallest_type
 from autoseg.errors import DatasetError
 from autoseg.records import Case, LabelMap, Labels
 
@@ -43,20 +43,20 @@ def read_objects(case: Case, labels: Labels) -> LabelMap:
 def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray[np.integer], LabelMap]:
     """Ids of objects and values of labels (Z, Y, X) of a case, as a user has them, and the map of ids as it was read.
 
-    An object has the value that most of its voxels have in the label map; a voxel of a counted label without an id is
-    ignored where the labels have an ignore value, else background. Raises DatasetError where the case has no map of
-    objects, ReadError for a file that cannot be read.
+    An object has the value that most of its voxels have in the label map; one that has voxels to be ignored, and none
+    of a counted label, is ignored. A voxel of a counted label without an id is ignored where the labels have an ignore
+    value, else background. Where there is one kind of objects and nothing else the map of ids is enough, and the ignore
+    value, if there is one, is no id. Raises DatasetError where the case has no map of objects, or no label map and it
+    takes one; ReadError for a file that cannot be read.
     """
     if case.instances is None:
         raise DatasetError("has no map of objects", where=case.id, remedy="Add its file to instancesTr.")
     label_map = read_labels_on(case.instances, image_of(case))
+    if case.labels is None:
+        return *_of_one_kind(label_map, case.instances, labels), label_map
     ids = ids_of(label_map, case.instances)
     pairs = labels.core_values
-    declared = (*labels.values, labels.ignore or 0)
-    values = np.zeros(ids.shape, dtype=smallest_type(min(declared), max(declared)))
-    if case.labels is None:
-        values[ids > 0] = next(iter(pairs))
-        return ids, values, label_map
+    values = _background(ids.shape, labels)
     kinds = _kinds(case, case.labels, label_map)
     rest = [value for value in labels.values if value not in (*pairs, *pairs.values())]
     ignore = [] if labels.ignore is None else [labels.ignore]
@@ -70,8 +70,39 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
             where=case.labels,
             remedy="Declare them in dataset.json, or correct the file.",
         )
-    _paint(values, ids, labels_of_objects(ids, kinds, pairs), case.instances)
+    value_of = labels_of_objects(ids, kinds, pairs)
+    if labels.ignore is not None:
+        value_of = dict.fromkeys(labels_of_objects(ids, kinds, ignore), labels.ignore) | value_of
+    _paint(values, ids, value_of, case.instances)
+    if labels.ignore is not None:
+        ids = np.where(values == labels.ignore, ids.dtype.type(0), ids)
     return ids, values, label_map
+
+
+def _of_one_kind(label_map: LabelMap, where: Path, labels: Labels) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Ids and values of a map of ids that tells all that there is to tell: in it the ignore value is no id."""
+    if len(labels.classes) > 1:
+        raise DatasetError(
+            f"no label map tells which of its objects are {', '.join(labels.things)}",
+            where=where,
+            remedy="Add a label map of the same name to labelsTr.",
+        )
+    ignored = np.zeros(label_map.labels.shape, dtype=np.bool_)
+    if labels.ignore is not None:
+        ignored = label_map.labels == labels.ignore
+        known = np.where(ignored, label_map.labels.dtype.type(0), label_map.labels)
+        label_map = LabelMap(small_integers(known), label_map.geometry)
+    ids = ids_of(label_map, where)
+    values = _background(ids.shape, labels)
+    values[ids > 0] = next(iter(labels.core_values))
+    values[ignored] = labels.ignore or 0
+    return ids, values
+
+
+def _background(shape: tuple[int, ...], labels: Labels) -> NDArray[np.integer]:
+    """A map without any label, of a type that holds all of them."""
+    declared = (*labels.values, labels.ignore or 0)
+    return np.zeros(shape, dtype=smallest_type(min(declared), max(declared)))
 
 
 def whole_objects(label_map: LabelMap, labels: Labels) -> LabelMap:
@@ -125,7 +156,7 @@ def _kinds(case: Case, path: Path, ids: LabelMap) -> NDArray[np.integer]:
         what = "holds fractions, not labels"
     else:
         distance = corner_distance_mm(found.geometry, ids.geometry)
-        if distance <= DIFFERENT_GRID_VOXELS * smallest_voxel_edge(ids.geometry):
+        if case.trust_voxels or distance <= DIFFERENT_GRID_VOXELS * smallest_voxel_edge(ids.geometry):
             return found.labels  # type: ignore[return-value]
         what = f"lies {distance:.1f} mm away from the ids in {ids_path.name}"
     raise DatasetError(what, where=path, remedy="Give labels and ids on one grid.")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from instance_builders import IDS, KINDS, NAMES, dataset, found_in, save
 from numpy.typing import NDArray
 
@@ -45,6 +46,20 @@ def test_label_maps_may_hold_the_ids(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values[0] > 0, IDS > 0)
     assert set(np.unique(values)) == {0, 4, 5}
     assert score_instances(IDS[None], found_in(found.cases[0], found.labels)).panoptic_quality == 1
+
+
+def test_ids_and_voxels_to_ignore_in_one_file(tmp_path: Path) -> None:
+    stored = IDS.copy()
+    stored[12:, :5] = 255
+    record = {"labels": {"background": 0, "cell": 4, "ignore": 255}, "instances": True}
+    found = open_dataset(dataset(tmp_path, record, labelsTr=stored))
+    case, labels = found.cases[0], found.labels
+    assert labels.ignore == 255
+    ids, values, _ = read_scene(case, labels)
+    np.testing.assert_array_equal(ids[0], IDS)
+    np.testing.assert_array_equal(values[0] == 255, stored == 255)
+    np.testing.assert_array_equal(read_case_labels(case, labels).labels[0] == 255, stored == 255)
+    assert score_instances(IDS[None], found_in(case, labels)).panoptic_quality == 1
 
 
 def test_no_json_and_no_labels_are_needed(tmp_path: Path) -> None:
@@ -102,6 +117,16 @@ def test_a_case_without_ids_has_no_labels(tmp_path: Path) -> None:
     ]
 
 
+def test_a_case_without_a_label_map_is_refused_where_objects_are_of_several_labels(tmp_path: Path) -> None:
+    """They would all be taken for the first."""
+    root = dataset(tmp_path, {"labels": NAMES, "instances": ["cell", "vessel"]}, instancesTr=IDS, labelsTr=KINDS)
+    save(root, "imagesTr", KINDS, "b.png")
+    save(root, "instancesTr", IDS, "b.png")
+    found = open_dataset(root)
+    with pytest.raises(DatasetError, match=r"b\.png: no label map tells which of its objects are cell, vessel"):
+        read_case_labels(found.cases[1], found.labels)
+
+
 @pytest.mark.parametrize(
     ("record", "folders", "told"),
     [
@@ -131,6 +156,59 @@ def test_the_smallest_object_is_half_of_nearly_all(tmp_path: Path) -> None:
     assert found.labels.smallest_object_mm3 == pytest.approx(8)
     assert any("smaller than 8 mm3 is no object" in note for note in found.notes)
     assert Labels.model_validate_json(found.labels.model_dump_json()) == found.labels
+
+
+def test_no_label_is_lost_for_the_size_of_another(tmp_path: Path) -> None:
+    ids, kinds = np.zeros((60, 60), np.uint16), np.zeros((60, 60), np.uint8)
+    for number in range(100):
+        row, column = divmod(number, 10)
+        size = 2 if number < 3 else 5
+        box = slice(6 * row, 6 * row + size), slice(6 * column, 6 * column + size)
+        ids[box], kinds[box] = number + 1, 2 if number < 3 else 1
+    names = {"background": 0, "cell": 1, "nucleolus": 2}
+    found = open_dataset(dataset(tmp_path, {"labels": names, "instances": True}, instancesTr=ids, labelsTr=kinds))
+    assert found.labels.smallest_object_mm3 == pytest.approx(2)
+    assert any("of the label with the smallest" in note for note in found.notes)
+
+
+def test_objects_in_pieces_are_told(tmp_path: Path) -> None:
+    def told(name: str, ids: NDArray[np.generic]) -> list[str]:
+        found = open_dataset(dataset(tmp_path / name, {"instances": "cell"}, instancesTr=ids))
+        return [note for note in found.notes if "in pieces" in note]
+
+    assert told("whole", IDS) == []
+    ids = IDS.copy()
+    ids[0, 29] = 7
+    (note,) = told("one", ids)
+    assert note.startswith("1 of 3 objects are in pieces")
+    assert "mask" not in note
+    (note,) = told("mask", ((IDS > 0) * 255).astype(np.uint8))
+    assert note.startswith("1 of 1 objects are in pieces")
+    assert "as in a mask, number them first" in note
+
+
+MICRON = 1e-3
+
+
+def test_objects_are_measured_on_the_grid_of_their_image(tmp_path: Path) -> None:
+    """Drawn ids in a TIFF stack tell no voxel size, and images of microscopes a very small one."""
+    ids = np.zeros((6, *IDS.shape), np.uint16)
+    ids[1:5] = IDS
+    image = (np.arange(ids.size) % 256).astype(np.uint8).reshape(ids.shape)
+    for folder in ("imagesTr", "instancesTr"):
+        (tmp_path / folder).mkdir()
+    sizes = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    tifffile.imwrite(
+        tmp_path / "imagesTr" / "a.tif", image, ome=True, photometric="minisblack", metadata={"axes": "ZYX", **sizes}
+    )
+    tifffile.imwrite(tmp_path / "instancesTr" / "a.tif", ids, photometric="minisblack", metadata=None)
+    found = open_dataset(tmp_path)
+    case, labels = found.cases[0], found.labels
+    assert labels.core_margin_mm == pytest.approx(0.5 * MICRON, rel=1e-3)  # a quarter of four pixels, which is one
+    # of 144, 256 and 256 voxels
+    smallest = 0.5 * np.percentile([144, 256, 256], 5) * 0.5 * 0.5 * 2.0 * MICRON**3
+    assert labels.smallest_object_mm3 == pytest.approx(smallest, rel=1e-3, abs=0)
+    assert score_instances(ids, found_in(case, labels)).panoptic_quality == 1
 
 
 def test_names_and_values_of_cores_are_new() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from instance_builders import found_in
@@ -56,6 +57,40 @@ def test_a_voxel_of_a_counted_label_without_an_id(tmp_path: Path) -> None:
     assert not read_case_labels(case, with_cores(plain, ["cell"], 1.0)).labels[0, :, 5:].any()
     ignoring = with_cores(plain.model_copy(update={"ignore": 9}), ["cell"], 1.0)
     assert (read_case_labels(case, ignoring).labels[0, 1:4, 5:8] == 9).all()
+
+
+def test_an_object_that_is_to_be_ignored(tmp_path: Path) -> None:
+    ids, kinds = np.zeros((1, 6, 9), np.uint16), np.zeros((1, 6, 9), np.uint8)
+    ids[0, 1:4, 1:4], ids[0, 1:4, 5:8] = 3, 4
+    kinds[ids == 3], kinds[ids == 4] = 1, 9
+    labels = with_cores(Labels(names={"background": 0, "cell": 1, "tissue": 2}, ignore=9), ["cell"], 1.0)
+    found, values, _ = read_scene(case_of(tmp_path, ids, kinds), labels)
+    np.testing.assert_array_equal(found, np.where(ids == 3, 3, 0))
+    np.testing.assert_array_equal(values, kinds)
+
+
+def test_the_ignore_value_of_a_map_of_ids_may_be_below_0(tmp_path: Path) -> None:
+    stored = np.zeros((1, 6, 9), np.int16)
+    stored[0, 1:4, 1:4], stored[0, 5] = 300, -1
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(stored.T), np.eye(4)), tmp_path / "ids.nii.gz")
+    case = Case(id="a", images=(), instances=tmp_path / "ids.nii.gz")
+    plain = Labels(names={"background": 0, "cell": 1})
+    with pytest.raises(DatasetError, match="negative numbers"):
+        read_scene(case, with_cores(plain, ["cell"], 1.0))
+    ids, values, _ = read_scene(case, with_cores(plain.model_copy(update={"ignore": -1}), ["cell"], 1.0))
+    np.testing.assert_array_equal(ids, np.maximum(stored, 0))
+    np.testing.assert_array_equal(values, np.where(stored > 0, 1, stored))
+
+
+def test_label_maps_are_taken_voxel_by_voxel_where_that_is_asked(tmp_path: Path) -> None:
+    ids = np.ones((2, 4, 4), np.uint8)
+    case = case_of(tmp_path, ids, ids)
+    moved = ((1.0, 0.0, 0.0, 7.0), *AFFINE[1:])
+    write_labels(tmp_path / "kinds.nii.gz", ids, Geometry(shape=ids.shape, affine=moved))  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match=r"lies 7\.0 mm away from the ids"):
+        read_scene(case, ONE)
+    values = read_scene(case.model_copy(update={"trust_voxels": True}), ONE)[1]
+    np.testing.assert_array_equal(values, ids)
 
 
 @pytest.mark.parametrize(
