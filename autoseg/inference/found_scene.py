@@ -99,8 +99,9 @@ def as_csv(objects: tuple[FoundObject, ...]) -> str:
     for found in objects:
         limits = (limit for side in found.box for limit in side)
         score = "" if found.score is None else f"{found.score:.4f}"
-        centre = (f"{place:.2f}" for place in (*found.centre, *found.centre_mm))
-        writer.writerow([found.id, found.label, found.voxels, f"{found.ml:.6g}", score, *centre, *limits])
+        centre = (f"{place:.2f}" for place in found.centre)
+        in_world = (f"{place:.6g}" for place in found.centre_mm)  # voxels of microscopes are parts of a micrometre
+        writer.writerow([found.id, found.label, found.voxels, f"{found.ml:.6g}", score, *centre, *in_world, *limits])
     return stream.getvalue()
 
 

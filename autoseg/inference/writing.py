@@ -90,12 +90,12 @@ def write_case(
         for stale in left_aside(path):
             stale.unlink(missing_ok=True)
         maps = {} if scored.maps is None else write_maps(scored.maps, case.id, folder, case.images[0])
-        volumes = label_volumes(scored.labels, geometry.voxel_ml, scored.names, side_names(geometry))
         mask = scored.labels
         if scored.names.things:
             scene = found_scene(mask, scored.names, geometry, scored.things)
             maps |= write_objects(scene, case, folder, masks=object_masks)
             mask = scene.labels
+        volumes = label_volumes(mask, geometry.voxel_ml, scored.names.without_cores, side_names(geometry))
         writer.write(unnamed, mask, geometry, case, held)  # last: what has a mask has all that goes with it
         seen = CaseEvidence(evidence=scored.evidence, volumes=volumes)
         return replace(scored.outcome, mask=path, unnamed=unnamed, maps=maps, seen=seen)

@@ -80,6 +80,12 @@ def evaluate(
     target = output or (masks if masks.is_dir() else masks.parent) / "summary.json"
     require_own_summary(target)
     tasks, failures = scoring_tasks(masks, references, work, labels_from, tolerance_mm, lesion_iou)
+    without_ids = sum(bool(task.labels.things) and task.reference.instances is None for task in tasks)
+    if without_ids:
+        progress.say(
+            f"Objects are not scored in {without_ids} of {len(tasks)} cases: the references are label maps without ids "
+            "(--labels-from DATASET finds its own; elsewhere ids belong into a folder `instances` below the label maps)"
+        )
     summary = score_cases(tasks, failures, tolerance_mm, workers, progress)
     write_summary(target, summary, tasks[0].labels, evaluation_receipt(tasks))
     return EvaluateReport(summary, target)
@@ -105,7 +111,7 @@ def scoring_tasks(
         if reference.id in known:
             drawn = reference.model_copy(update={"annotated": known[reference.id].annotated})
         if labels.things:
-            drawn = counted_reference(drawn, known.get(reference.id))
+            drawn = counted_reference(drawn, known.get(reference.id), labels)
         tasks.append(ScoreTask(mask, drawn, labels, tolerance_mm, lesion_iou))
     return tasks, failures
 
@@ -161,7 +167,9 @@ def score_files(task: ScoreTask, threads: int = 1) -> CaseScore:
     reference, labels = read_reference(task.reference, task.labels)
     mask, reference = on_one_grid(mask, task.mask, reference, task.reference)
     if labels.things:
-        reference, labels = whole_objects(reference, labels), labels.without_cores
+        # a label map that is no map of ids has no cores
+        whole = reference if task.reference.instances is None else whole_objects(reference, labels)
+        reference, labels = whole, labels.without_cores
     if mask.labels.shape != reference.labels.shape:
         raise DatasetError(
             f"the mask has shape {mask.labels.shape}, the reference {reference.labels.shape}",

@@ -22,6 +22,7 @@ from autoseg.dataset.label_files import read_reference
 from autoseg.dataset.readers import read_image, read_labels
 from autoseg.errors import AutosegError
 from autoseg.evaluation.calibration import Sample, near_foreground, sampled_places, voxels_per_case
+from autoseg.inference.found_scene import found_scene
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel, load_models
 from autoseg.inference.sampled import SampledProbabilities
@@ -96,9 +97,10 @@ def _examined(
     volume = read_image(case.images)
     prepared = prepare_volume(model, case.id, volume, case.missing)
     mask = mask_of_prepared(model, prepared, settings=trials.settings, witness=witness)
-    mask = post_processed(mask, steps, trials.labels)
-    geometry = volume.geometry
-    volumes = label_volumes(mask, geometry.voxel_ml, trials.labels, side_names(geometry))
+    mask, geometry = post_processed(mask, steps, trials.labels), volume.geometry
+    if trials.labels.things:
+        mask = found_scene(mask, trials.labels, geometry).labels
+    volumes = label_volumes(mask, geometry.voxel_ml, trials.labels.without_cores, side_names(geometry))
     seen = CaseEvidence(evidence=witness.evidence(), volumes=volumes)
     if case.annotated is not None:
         return HeldOut(case.id, seen, None)

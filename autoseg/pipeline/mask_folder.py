@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -196,12 +196,16 @@ def _is_ours(file: Path, known: str | None) -> bool:
     return known is not None and file.exists() and file_hash(file, 16) == known
 
 
-def remove_old_maps(masks: Path, case: Case, before: MadeMask | None, maps: Iterable[str]) -> None:
-    """Remove the maps and objects of an earlier mask that were not made again, unless they were changed since."""
+def remove_old_maps(masks: Path, case: Case, before: MadeMask | None, maps: Mapping[str, Path]) -> None:
+    """Remove the maps and objects of an earlier mask but for those that were made again, `maps` by kind.
+
+    Those that were changed since stay. An instance map that is made again may have another ending than before.
+    """
     of_objects = object_files(case, masks)
     for kind, known in ({} if before is None else before.maps).items():
+        new = maps.get(kind)
         for file in of_objects.get(kind) or (map_path(case.id, masks, kind),):
-            if kind not in maps and _is_ours(file, known):
+            if (new is None or file.name != new.name) and _is_ours(file, known):
                 file.unlink()
 
 

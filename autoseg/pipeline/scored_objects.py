@@ -8,17 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.dataset.instance_maps import instance_map_of, read_scene
+from autoseg.dataset.layouts import LABEL_FOLDERS, TEST_LABEL_FOLDERS
 from autoseg.dataset.readers import read_labels
 from autoseg.errors import DatasetError
 from autoseg.evaluation.instances import Scene, score_scene
 from autoseg.records import Case, CaseScore, Labels
 
 
-def counted_reference(reference: Case, known: Case | None) -> Case:
-    """The reference with its map of objects: the dataset's where the case is `known`, else its one file is the map."""
-    if known is not None and known.instances is not None:
+def counted_reference(reference: Case, known: Case | None, labels: Labels) -> Case:
+    """The reference with its map of objects, or as it is where it has none.
+
+    Of the dataset's own files the `known` case tells which is which. Beside any other label map the ids may lie in a
+    folder below, as they do beside our masks; or the file is the map of ids, where there is one kind of objects and
+    nothing else that a label map could tell.
+    """
+    if reference.labels is None:
+        return reference
+    if known is not None and _is_of(reference.labels, known):
         return reference.model_copy(update={"instances": known.instances, "labels": known.labels})
-    return reference.model_copy(update={"instances": reference.labels, "labels": None})
+    alone, below = len(labels.classes) == 1, instance_map_of(reference.labels)
+    if below is not None:
+        kinds = None if alone and labels.ignore is None else reference.labels
+        return reference.model_copy(update={"instances": below, "labels": kinds})
+    return reference.model_copy(update={"instances": reference.labels, "labels": None}) if alone else reference
+
+
+def _is_of(file: Path, known: Case) -> bool:
+    """Whether a file lies among those of the dataset's case, be it a label map that the dataset has no need of."""
+    if known.instances is None:
+        return False
+    folder, own = file.parent.resolve(), known.instances.parent.resolve()
+    return folder == own or (folder.parent == own.parent and folder.name in (*LABEL_FOLDERS, *TEST_LABEL_FOLDERS))
 
 
 def with_objects(

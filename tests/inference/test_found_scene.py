@@ -107,6 +107,14 @@ def test_the_table_has_a_line_for_each_object() -> None:
     assert vessel["score"] == ""
 
 
+def test_places_in_micrometres_keep_their_digits() -> None:
+    micron = tuple((*(1e-3 * number for number in row[:3]), row[3]) for row in AFFINE)
+    scene = found_scene(as_network_would(), LABELS, Geometry(shape=IDS.shape, affine=micron))  # type: ignore[arg-type]
+    vessel = next(row for row in csv.DictReader(io.StringIO(as_csv(scene.objects))) if row["label"] == "vessel")
+    assert (vessel["centre_right_mm"], vessel["centre_anterior_mm"]) == ("0.0255", "0.0055")
+    assert float(vessel["ml"]) == pytest.approx(48e-12, abs=0)
+
+
 @pytest.mark.parametrize(("image", "ending"), [("a.nii.gz", ".nii.gz"), ("a.tif", ".tif"), ("a.png", ".png")])
 def test_files_are_named_like_the_mask(tmp_path: Path, image: str, ending: str) -> None:
     scene = found_scene(as_network_would(), LABELS, geometry(IDS.shape, flat=ending != ".nii.gz"))

@@ -18,11 +18,15 @@ from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import PredictionError, UsageError
 from autoseg.evaluation.summary import read_summary
+from autoseg.files import file_hash
 from autoseg.inference.found_scene import found_scene, write_objects
+from autoseg.inference.writing import CaseOutcome, ScoredCase, write_case
 from autoseg.model_file import read_header
 from autoseg.pipeline.check import check
 from autoseg.pipeline.evaluate import evaluate
 from autoseg.pipeline.looks import Scored, confusion_of
+from autoseg.pipeline.mask_account import MadeMask
+from autoseg.pipeline.mask_folder import remove_old_maps
 from autoseg.pipeline.predict import predict
 from autoseg.predictor import Predictor
 from autoseg.records import Case, Dataset, MapKinds, PredictSettings
@@ -93,14 +97,92 @@ def test_masks_are_kept_with_their_objects_only(tmp_path: Path) -> None:
     assert (masks / "instances" / "x.nii.gz").exists()
 
 
-def test_perfect_masks_have_perfect_scores(tmp_path: Path) -> None:
-    dataset, masks = build(tmp_path / "data"), tmp_path / "masks"
+def perfect_masks(dataset: Dataset, masks: Path) -> Path:
     masks.mkdir()
     for case in dataset.cases:
         label_map = read_case_labels(case, dataset.labels)
         scene = found_scene(label_map.labels, dataset.labels, label_map.geometry)  # type: ignore[arg-type]
         write_labels(masks / f"{case.id}.nii.gz", scene.labels, label_map.geometry)
         write_objects(scene, case, masks)
+    return masks
+
+
+def test_references_of_somebody_else_are_those_that_are_scored(tmp_path: Path) -> None:
+    """Not the dataset's own, which have the same names."""
+    dataset = build(tmp_path / "data")
+    masks, reader = perfect_masks(dataset, tmp_path / "masks"), tmp_path / "reader"
+    ids, kinds = {}, {}
+    for case in dataset.cases:
+        assert case.instances is not None
+        assert case.labels is not None
+        ids[case.id], kinds[case.id] = read_labels(case.instances).labels, read_labels(case.labels).labels.copy()
+        kinds[case.id][ids[case.id] == 4] = 0  # a cell that the other reader does not see
+        save(reader / f"{case.id}.nii.gz", kinds[case.id])
+    summary = evaluate(masks, reader, labels_from=dataset.root, workers=0, progress=QUIET).summary
+    assert not summary.failures
+    assert summary.panoptic is None  # there are no ids
+    assert summary.labels["cell"].dice is not None
+    assert summary.labels["cell"].dice < 0.9
+    assert summary.labels["tissue"].dice == 1
+    for case in dataset.cases:
+        save(reader / "instances" / f"{case.id}.nii.gz", np.where(ids[case.id] == 4, 0, ids[case.id]))
+    found = evaluate(masks, reader, labels_from=dataset.root, workers=0, progress=QUIET).summary.labels["cell"]
+    assert found.instances is not None
+    assert (found.instances.reference, found.instances.prediction, found.instances.matched) == (4, 6, 4)
+
+
+def test_label_maps_are_no_ids_where_a_model_alone_tells_the_labels(tmp_path: Path) -> None:
+    dataset, model = build(tmp_path / "data"), tmp_path / "model.safetensors"
+    masks = perfect_masks(dataset, tmp_path / "masks")
+    trained(dataset, tmp_path / "store", model)
+    summary = evaluate(masks, dataset.root / "labelsTr", labels_from=model, workers=0, progress=QUIET).summary
+    assert not summary.failures
+    assert summary.mean_dice == 1
+
+
+def test_volumes_are_those_of_the_mask(tmp_path: Path) -> None:
+    """What is too small for an object is not in it."""
+    dataset = build(tmp_path / "data")
+    label_map = read_case_labels(dataset.cases[0], dataset.labels)
+    found = label_map.labels.copy()
+    found[0, 11, 13] = 1
+    scored = ScoredCase(
+        CaseOutcome(dataset.cases[0]),
+        found,  # type: ignore[arg-type]
+        dataset.labels,
+        label_map.geometry,
+        {},
+        None,
+    )
+    outcome = write_case(scored, tmp_path)
+    assert outcome.error is None
+    assert outcome.unnamed is not None
+    mask = read_labels(outcome.unnamed).labels
+    assert set(outcome.seen.volumes) == {"cell", "tissue"}
+    for name, value in (("cell", 1), ("tissue", 2)):
+        assert outcome.seen.volumes[name].voxels == int((mask == value).sum()) > 0
+    assert outcome.seen.volumes["cell"].voxels == int(np.isin(label_map.labels, (1, 3)).sum())
+
+
+def test_an_instance_map_under_another_name_goes(tmp_path: Path) -> None:
+    """Of a picture it is a PNG where it was a TIFF, for the number of its objects."""
+    case = Case(id="a", images=(tmp_path / "a.png",))
+    old, new = (tmp_path / "instances" / name for name in ("a.tif", "a.png"))
+    old.parent.mkdir()
+    old.write_bytes(b"many")
+    before = MadeMask(model="", options="", inputs="", mask="", maps={"instances": file_hash(old, 16)})
+    remove_old_maps(tmp_path, case, before, {"instances": old})
+    assert old.exists()
+    remove_old_maps(tmp_path, case, before, {"instances": new})
+    assert not old.exists()
+    old.write_bytes(b"somebody's")
+    remove_old_maps(tmp_path, case, before, {"instances": new})
+    assert old.exists()
+
+
+def test_perfect_masks_have_perfect_scores(tmp_path: Path) -> None:
+    dataset = build(tmp_path / "data")
+    masks = perfect_masks(dataset, tmp_path / "masks")
     for references in ("labelsTr", "instancesTr"):
         summary = evaluate(
             masks, dataset.root / references, labels_from=dataset.root, workers=0, progress=QUIET
