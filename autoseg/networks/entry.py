@@ -37,6 +37,7 @@ class NetworkEntry:
     dimensions: tuple[int, ...] = (2, 3)
     divisor: int | None = None  # that every axis of a patch must be a multiple of; None: the product of its strides
     uneven_strides: bool = True  # whether strides and sizes may differ per axis; else every stage halves all axes
+    uneven_kernels: bool = True  # whether kernels follow the plan's per axis; else they are of 3 voxels
     most_stages: int | None = None  # resolutions that it has at most
     deep_supervision: bool = True
     widths: Widths = doubled

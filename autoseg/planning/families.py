@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from autoseg.planning.decision import times
 from autoseg.planning.memory import feature_map_elements, features_per_stage
-from autoseg.planning.presets import Architecture
+from autoseg.planning.presets import PLAIN, Architecture
 from autoseg.planning.topology import SMALLEST_EDGE, Topology, in_classes, stages_of
 from autoseg.records import NetworkSpec
 
@@ -48,7 +48,8 @@ class Family:
         if self.entry is None:
             return stages_of(in_classes(spacing), tuple(size))
         if self.entry.uneven_strides and self.entry.divisor is None:
-            return _at_most(stages_of(in_classes(spacing), tuple(size)), self.entry.most_stages, size)
+            made = _at_most(stages_of(in_classes(spacing), tuple(size)), self.entry.most_stages, size)
+            return made if self.entry.uneven_kernels else replace(made, kernel_sizes=_threes(made.stages, len(size)))
         made = _even(size, self._halvings(size))
         # padding may bring an axis to a length that is halved once more: then it is, so that a patch that fits stays
         while (halvings := self._halvings(made.patch_size)) != made.stages - 1:
@@ -140,10 +141,12 @@ def family_of(preset: Architecture, asked: str | None) -> Family:
 
     entry = find_network(name)
     if name != preset.network:
+        # a residual block is no convolution: where the preset counts those, what counts convolutions has nnU-Net's two
+        counted = preset if find_network(preset.network).blocks is None else PLAIN
         preset = Architecture(
             name,
-            blocks=entry.blocks or preset.blocks,
-            decoder_blocks=entry.decoder_blocks or preset.decoder_blocks,
+            blocks=entry.blocks or counted.blocks,
+            decoder_blocks=entry.decoder_blocks or counted.decoder_blocks,
             base_features=preset.base_features,
         )
     return Family(preset, None if name in CLOSED_FORM else entry)
@@ -158,7 +161,12 @@ def _even(size: Sequence[float], halvings: int) -> Topology:
         shortest = min(range(axes), key=lambda axis: (padded[axis], -axis))
         padded[shortest] += cell
     strides = ((1,) * axes, *((2,) * axes,) * halvings)
-    return Topology(tuple(padded), strides, ((3,) * axes,) * (halvings + 1), (cell,) * axes)
+    return Topology(tuple(padded), strides, _threes(halvings + 1, axes), (cell,) * axes)
+
+
+def _threes(stages: int, axes: int) -> tuple[tuple[int, ...], ...]:
+    """Kernels of 3 everywhere."""
+    return ((3,) * axes,) * stages
 
 
 def _at_most(topology: Topology, stages: int | None, size: Sequence[float]) -> Topology:

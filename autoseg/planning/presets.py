@@ -142,10 +142,11 @@ def _training(optimizer: str, **settings: float) -> TrainSettings:
 
 _NNUNET_TRAINING = _training("sgd")
 _NNUNET_LENGTH = Length(steps_per_epoch=(250, 250), epochs=(1000, 1000))
-_PLAIN = Architecture("unet", blocks=(2,), decoder_blocks=2, base_features=32)
+#: nnU-Net's plain U-Net.
+PLAIN = Architecture("unet", blocks=(2,), decoder_blocks=2, base_features=32)
 _RESIDUAL = Architecture("resenc", blocks=(1, 3, 4, 6), decoder_blocks=1, base_features=32)
 _NNUNET = Variant(
-    architecture=_PLAIN,
+    architecture=PLAIN,
     # a 2D batch is cut down to two samples before its patch is
     limits_2d=Limits(edge=2048, max_features=512, elements=85e6, reference_batch=12, fitted_samples=2),
     limits_3d=Limits(edge=256, max_features=320, elements=560e6, reference_batch=2, fitted_samples=2),
@@ -170,7 +171,7 @@ def _residual_encoder(elements_2d: float, elements_3d: float, gb: int) -> Varian
 
 _AUTO_TRAINING = _training("adamw", ema_decay=0.99)
 _AUTO_ACCELERATOR = Variant(
-    architecture=_PLAIN,
+    architecture=PLAIN,
     limits_2d=Limits(2048, max_features=512, elements=85e6, reference_batch=12, fitted_samples=2, largest_batch=64),
     limits_3d=Limits(256, max_features=320, elements=560e6, reference_batch=2, fitted_samples=2, largest_batch=9),
     work=Work(per="memory"),

@@ -153,7 +153,6 @@ def _network(frame: Frame, draft: Draft, configuration: Configuration) -> Mappin
     doubled = configuration.features_per_stage == features_per_stage(
         architecture.base_features, largest, topology.stages
     )
-    waiting = any(1 in kernel for kernel in topology.kernel_sizes)
     measured = "lighter networks learned more in the same time on CPUs, heavier ones gain a little on large images"
     return {
         "network": (
@@ -171,12 +170,7 @@ def _network(frame: Frame, draft: Draft, configuration: Configuration) -> Mappin
         ),
         "kernel_sizes": (
             " ".join("x".join(map(str, kernel)) for kernel in configuration.kernel_sizes),
-            "1 along an axis at least twice as coarse as the finest until halving has made them alike, else 3."
-            if waiting
-            else "3 everywhere: no axis is twice as coarse as another.",
-            "3 there would mix voxels that lie far apart in mm."
-            if waiting
-            else "1 is for an axis at least twice as coarse as the finest.",
+            *_kernels(frame, configuration),
         ),
         "features_per_stage": (
             ", ".join(map(str, configuration.features_per_stage)),
@@ -226,6 +220,19 @@ def _strides(frame: Frame, configuration: Configuration, bottom: Sequence[int]) 
         if uneven
         else "Strides that differ per axis are for spacings that differ by a factor of two.",
     )
+
+
+def _kernels(frame: Frame, configuration: Configuration) -> tuple[str, str]:
+    """Because and instead of the kernels."""
+    entry, uneven = frame.family.entry, "1 is for an axis at least twice as coarse as the finest"
+    if any(1 in kernel for kernel in configuration.kernel_sizes):
+        return (
+            "1 along an axis at least twice as coarse as the finest until halving has made them alike, else 3.",
+            "3 there would mix voxels that lie far apart in mm.",
+        )
+    if entry is not None and not entry.uneven_kernels:
+        return f"3 everywhere: {configuration.network} has no others.", f"{uneven}, in networks that have it."
+    return "3 everywhere: no axis is twice as coarse as another.", f"{uneven}."
 
 
 def _sized(frame: Frame, configuration: Configuration) -> str:

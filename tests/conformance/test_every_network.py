@@ -107,6 +107,9 @@ def test_patches_and_strides_are_what_is_declared(name: str, dimensions: int) ->
     if dimensions == 3:
         assert (len(set(per_axis)) > 1) == entry.uneven_strides
     network = built(spec)
+    if dimensions == 3:
+        kernels = {module.kernel_size for module in network.modules() if isinstance(module, nn.Conv3d)}
+        assert ((1, 3, 3) in kernels) == ((1, 3, 3) in spec.kernel_sizes) == entry.uneven_kernels
     network.deep_supervision = False
     assert network(noise(spec)).shape == (1, 3, *spec.patch_size)
 

@@ -71,6 +71,16 @@ def test_volumes_that_would_be_mostly_padding_are_planned_in_2d_alone(make_finge
     assert "multiples of 32" in reason.because
 
 
+@pytest.mark.parametrize(("name", "told"), [("attention-unet", "attention-unet has no others"), ("unetpp", "1 along")])
+def test_kernels_are_told_as_they_are(name: str, told: str, make_fingerprint: Any) -> None:
+    spacing, shape = DATA["thick"]
+    asked = Overrides(network=name, patch_size_3d=(8, 64, 64))
+    plan = make_plan(make_fingerprint([spacing] * 20, [shape] * 20), "auto", CPU, overrides=asked)
+    reason = next(reason for reason in plan.reasons if reason.field == "3d_fullres.kernel_sizes")
+    assert told in reason.because
+    assert ("1x3x3" in reason.value) == (name == "unetpp")
+
+
 def test_a_network_for_volumes_alone_plans_no_slices(make_fingerprint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(NETWORKS, "solid", NetworkEntry(find_network("unetpp").build, dimensions=(3,)))
     asked = Overrides(network="solid")

@@ -26,6 +26,28 @@ def test_nnunets_networks_follow_its_rules_without_being_counted() -> None:
     assert residual.topology((3.0, 1.0, 1.0), (20, 128, 96)) == derive_topology((3.0, 1.0, 1.0), (20, 128, 96))
 
 
+def test_blocks_are_counted_in_the_networks_own_kind() -> None:
+    """Convolutions are not as many as the residual blocks of a preset."""
+    residual = PRESETS["resenc-l"].accelerator.architecture
+    for name in ("unet", "unetpp", "attention-unet"):
+        found = family_of(residual, name).architecture
+        assert found.blocks_per_stage(4) == (2, 2, 2, 2)
+        assert (found.network, found.base_features) == (name, residual.base_features)
+    assert family_of(residual, "unet").architecture == PLAIN
+    assert family_of(residual, "deeplabv3plus").architecture.blocks == residual.blocks
+    light = PRESETS["auto"].cpu.architecture
+    assert family_of(light, "unetpp").architecture.blocks == light.blocks
+
+
+def test_kernels_that_a_network_does_not_have_are_not_planned() -> None:
+    spacing, size = (4.0, 1.0, 1.0), (16, 96, 96)
+    even, uneven = (family_of(PLAIN, name).topology(spacing, size) for name in ("attention-unet", "unetpp"))
+    assert (even.strides, even.patch_size) == (uneven.strides, uneven.patch_size)
+    assert uneven.kernel_sizes[0] == (1, 3, 3)
+    assert set(even.kernel_sizes) == {(3, 3, 3)}
+    assert len(even.kernel_sizes) == even.stages
+
+
 @settings(max_examples=40, deadline=None)
 @example(name="segresnet", size=[16, 57], coarse=1.0)  # padded to 64, which is halved four times, not three
 @given(
