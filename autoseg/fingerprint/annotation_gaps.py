@@ -22,7 +22,7 @@ def annotation_gaps(cases: Sequence[CaseFingerprint], labels: Labels) -> tuple[P
     """
     found = []
     drawn = [labels.drawn_names(case.annotated) for case in cases]
-    for label in labels.foreground:
+    for label in labels.classes:  # cores of objects go with their label
         asked = [case for case, names in zip(cases, drawn, strict=True) if label in names]
         lacking = [case.case for case in asked if case.voxels_per_label and not case.voxels_per_label.get(label)]
         having = len(asked) - len(lacking)

@@ -78,8 +78,13 @@ def dataset_to_nnunet(
     nnU-Net's plain labels are 0, 1, 2, … and its masks hold these numbers: other values are renumbered, with a note.
     Regions keep their values.
 
-    Raises ModelError for regions without an order in which they are written.
+    Raises ModelError for regions without an order in which they are written, and for labels that are counted.
     """
+    if labels.things:
+        raise ModelError(
+            f"it counts objects ({', '.join(labels.things)}), which nnU-Net does not",
+            remedy="Export it with --onnx, or use it with autoseg.",
+        )
     notes = []
     entries: dict[str, Any] = {}
     order = labels.regions_class_order

@@ -28,7 +28,7 @@ from autoseg.pipeline.choosing_model import choose_models, known_plugins, load_n
 from autoseg.pipeline.trial_case import Trial, trial
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
-from autoseg.records import PredictSettings
+from autoseg.records import Labels, PredictSettings
 from autoseg.records.exported import Exported, ExportedGroup, ExportedNetwork, Verification
 from autoseg.workspace import Workspace
 
@@ -99,7 +99,7 @@ def export_onnx(
         written = _write_networks(model, aside, exporter, progress)
         verification, seconds = _verified(model, written, aside, image, progress)
         write_record(aside / STEPS, _described(model, written, verification))
-    notes = _notes(verification)
+    notes = _notes(verification, model.labels)
     return OnnxReport(
         description, folder, tuple(entry.file for entry in written.values()), verification, seconds, notes
     )
@@ -247,8 +247,13 @@ def label_dice(
     }
 
 
-def _notes(verification: Verification) -> tuple[str, ...]:
+def _notes(verification: Verification, labels: Labels) -> tuple[str, ...]:
     notes = []
+    if labels.things:
+        notes.append(
+            f"objects are counted ({', '.join(labels.things)}): masks by the files have borders and cores, and "
+            "docs/reference/exported-steps.md tells how objects are found in them"
+        )
     if verification.image == "made-up image":
         notes.append(
             "no image was at hand, so the files were tried on a made-up one; --image FILE tries them on one of yours"

@@ -42,4 +42,9 @@ def objects_section(summary: Summary) -> Section | None:
         if entry.instances is not None
     ]
     columns = ("label", "PQ", "SQ", "RQ", "AP50", "in the references", "in the masks", "matched")
-    return Section("Objects", (table(columns, rows),), "Of all cases together.") if rows else None
+    told = "Of all cases together."
+    if summary.panoptic is not None:
+        parts = ("things", "stuff", "all")
+        known = [(part, mean) for part in parts if (mean := getattr(summary.panoptic, part)) is not None]
+        told += f" Mean PQ of labels: {', '.join(f'{part} {mean:.3f}' for part, mean in known) or 'none'}."
+    return Section("Objects", (table(columns, rows),), told) if rows else None

@@ -76,7 +76,7 @@ def dataset_page(
     return Page(
         kind="dataset",
         title=names.words(title, "Dataset"),
-        subtitle=f"{cases} cases{_left_out(fingerprint, problems)}, {len(fingerprint.labels.foreground)} labels, "
+        subtitle=f"{cases} cases{_left_out(fingerprint, problems)}, {len(fingerprint.labels.classes)} labels, "
         f"channels: {', '.join(fingerprint.channels)}.",
         sections=sections(
             Section("At a glance", (_facts(fingerprint, problems, odd), *_labels(fingerprint))),
@@ -112,7 +112,7 @@ def _unusable(fingerprint: Fingerprint, problems: Sequence[Problem] | None) -> s
 def _facts(fingerprint: Fingerprint, problems: Sequence[Problem] | None, odd: Mapping[str, object]) -> Facts:
     used, unusable = len(fingerprint.cases), len(_unusable(fingerprint, problems))
     cases = f"{used} of {used + unusable}" if unusable else str(used)
-    facts = [("cases", cases), ("labels", str(len(fingerprint.labels.foreground)))]
+    facts = [("cases", cases), ("labels", str(len(fingerprint.labels.classes)))]
     if problems is not None:
         for severity in ("error", "warning"):
             facts.append((f"{severity}s", str(sum(problem.severity == severity for problem in problems))))
@@ -121,7 +121,7 @@ def _facts(fingerprint: Fingerprint, problems: Sequence[Problem] | None, odd: Ma
 
 def _labels(fingerprint: Fingerprint) -> tuple[Block, ...]:
     rows = []
-    for label in fingerprint.labels.foreground:
+    for label in fingerprint.labels.classes:
         volumes = sorted(value for case in fingerprint.cases if (value := volume_ml(case, label)) is not None)
         middle = volumes[len(volumes) // 2] if volumes else None
         ends = (volumes[0], volumes[-1]) if volumes else (None, None)
@@ -168,7 +168,7 @@ def _geometry(fingerprint: Fingerprint) -> tuple[Block, ...]:
 
 def _volumes(fingerprint: Fingerprint, odd: Mapping[str, tuple[str, ...]], names: Names) -> tuple[Block, ...]:
     groups = {}
-    for label in fingerprint.labels.foreground:
+    for label in fingerprint.labels.classes:
         groups[label] = [
             Dot(value, names(case.case), any(told.startswith(f"{label} volume") for told in odd.get(case.case, ())))
             for case in fingerprint.cases
@@ -234,7 +234,7 @@ def _thumbnails(fingerprint: Fingerprint, sample: Sample) -> Section | None:
 
 
 def _cases(fingerprint: Fingerprint, odd: Mapping[str, tuple[str, ...]], names: Names) -> tuple[Block, ...]:
-    labels = list(fingerprint.labels.foreground)[:_MOST_COLUMNS]
+    labels = list(fingerprint.labels.classes)[:_MOST_COLUMNS]
     columns = ("case", "shape", "spacing (mm)", "stored as", *(f"{label} (ml)" for label in labels), "far out")
     rows = [
         (

@@ -55,7 +55,7 @@ def _measures(fingerprint: Fingerprint) -> Iterator[tuple[str, dict[str, float],
     for axis, name in enumerate("ZYX"):
         yield f"extent in {name}", {case.case: case.shape[axis] * case.spacing[axis] for case in cases}, " mm"
         yield f"spacing in {name}", {case.case: case.spacing[axis] for case in cases}, " mm"
-    for label in fingerprint.labels.foreground:
+    for label in fingerprint.labels.classes:
         volumes = {case.case: volume_ml(case, label) for case in cases}
         yield f"{label} volume", {case: value for case, value in volumes.items() if value is not None}, " ml"
     for index, channel in enumerate(fingerprint.channels):

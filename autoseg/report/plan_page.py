@@ -47,7 +47,7 @@ def plan_page(plan: Plan, probe: Probe | None, costs: Sequence[ConfigurationCost
     return Page(
         kind="plan",
         title=title if plan.name == "default" else f"{title}: {names.words(plan.name, 'named')}",
-        subtitle=f"Preset {plan.preset}, for {device}. {len(plan.labels.foreground)} labels, "
+        subtitle=f"Preset {plan.preset}, for {device}. {len(plan.labels.classes)} labels, "
         f"{len(plan.channels)} {'channel' if len(plan.channels) == 1 else 'channels'} ({', '.join(plan.channels)}).",
         sections=sections(
             Section("At a glance", (_overview(plan), *_memory(plan, probe, steps))),

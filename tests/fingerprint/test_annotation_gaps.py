@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from autoseg.dataset.counted import with_cores
 from autoseg.fingerprint.annotation_gaps import annotation_gaps
 from autoseg.records import CaseFingerprint, Labels
 
@@ -44,3 +45,12 @@ def test_a_region_counts_as_drawn_with_its_parts() -> None:
     assert annotation_gaps(cases, regions) == ()
     cases[4] = case(4, 5, 0)
     assert {problem.what.split(" ")[0] for problem in annotation_gaps(cases, regions)} == {"all", "tumor"}
+
+
+def test_cores_of_objects_are_no_labels_of_a_user() -> None:
+    counted = with_cores(LABELS, ["liver"], 1.0)
+    cases = [case(number, liver=0 if number == 4 else 5, tumor=5) for number in range(10)]
+    cores = [{**each.voxels_per_label, "liver core": each.voxels_per_label["liver"] // 2} for each in cases]
+    cases = [each.model_copy(update={"voxels_per_label": own}) for each, own in zip(cases, cores, strict=True)]
+    (note,) = annotation_gaps(cases, counted)
+    assert note.what.startswith("liver is in 9 of 10 cases")

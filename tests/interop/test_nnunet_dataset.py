@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from nnunet_builders import dataset_json
 
+from autoseg.dataset.counted import with_cores
 from autoseg.errors import ModelError, PlanError
 from autoseg.interop.nnunet_dataset import channels_from_nnunet, dataset_to_nnunet, labels_from_nnunet
 from autoseg.interop.nnunet_fields import Fields
@@ -76,6 +77,12 @@ def test_values_with_gaps_are_renumbered_and_told() -> None:
     assert len(notes) == 1
     assert "1 where ours hold 5" in notes[0]
     assert "2 where ours hold 200" in notes[0]
+
+
+def test_counted_objects_are_refused_by_what_they_are() -> None:
+    counted = with_cores(Labels(names={"background": 0, "cell": 1}), ["cell"], 1.0)
+    with pytest.raises(ModelError, match=r"it counts objects \(cell\), which nnU-Net does not.*--onnx"):
+        dataset_to_nnunet(("grey",), counted, 1, ".png")
 
 
 def test_regions_without_an_order_are_refused() -> None:

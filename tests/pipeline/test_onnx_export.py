@@ -16,8 +16,10 @@ from step_builders import make_configuration, make_preparation
 from torch import nn
 
 from autoseg.cli import main
+from autoseg.dataset.counted import with_cores
 from autoseg.errors import ModelError, UsageError
 from autoseg.files import read_record
+from autoseg.inference.found_scene import found_scene
 from autoseg.model_file import write_model
 from autoseg.networks.catalog import build_network
 from autoseg.networks.onnx_graph import network_graph
@@ -140,6 +142,22 @@ def test_post_processing_is_a_step(tmp_path: Path) -> None:
     assert np.mean(segment(tmp_path / "model-onnx", [image]) != ours) < 2e-3
     (step,) = (step for step in steps(tmp_path / "model-onnx", "after") if step["step"] == "keep_largest")
     assert step["values"] == [4]
+
+
+def test_a_model_that_counts_objects_gives_borders_and_cores(tmp_path: Path) -> None:
+    from steps_runner import segment
+
+    counted = with_cores(PLAIN, ["organ"], 1.0)
+    model = a_model(tmp_path / "model.safetensors", an_entry(labels=counted), labels=counted)
+    image = an_image(tmp_path / "image.nii.gz")
+    report = export_onnx(models=(model,), progress=SilentProgress())
+    assert any("objects are counted (organ)" in note for note in report.notes)
+    theirs = segment(tmp_path / "model-onnx", [image]).transpose()
+    assert set(np.unique(theirs)) == {0, 1, 4, 5}
+    ours = Predictor(model, device="cpu", precision="float32").predict_objects(image)
+    theirs_whole = found_scene(theirs, counted, ours.geometry).labels
+    assert np.mean(theirs_whole != ours.labels) < 2e-3
+    assert set(np.unique(theirs_whole)) == {0, 1, 4}
 
 
 def steps(folder: Path, part: str) -> list[dict[str, object]]:

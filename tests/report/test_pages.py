@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from markupsafe import escape
 from PIL import Image
-from report_builders import CASES, EVIL, all_pages, epochs, fingerprint, pictures, summary
+from report_builders import CASES, EVIL, LABELS, all_pages, epochs, fingerprint, pictures, summary
 
+from autoseg.dataset.counted import with_cores
 from autoseg.errors import UsageError
 from autoseg.pipeline.looks import THUMBNAILS
 from autoseg.records import CaseCost, CaseEvidence, CaseTrust, Expectation, LabelEvidence, LabelVolume, TrainSettings
@@ -142,6 +143,15 @@ def test_a_label_has_the_colour_of_its_place_in_the_training_page() -> None:
 
 def test_the_page_of_a_dataset_says_how_many_cases_it_leaves_out() -> None:
     assert "12 cases that can be used, 1 more with errors, 2 labels" in all_pages()["dataset"].subtitle
+
+
+def test_the_page_of_a_dataset_leaves_cores_of_objects_out() -> None:
+    counted = fingerprint().model_copy(update={"labels": with_cores(LABELS, ["liver"], 1.0)})
+    page = dataset_page("counted", counted, (), Sample(), names_for((), False))
+    assert "2 labels" in page.subtitle
+    tables = [block for section in page.sections for block in section.blocks if isinstance(block, Table)]
+    assert not any("liver core" in column for block in tables for column in block.columns)
+    assert not any(cell.text == "liver core" for block in tables for row in block.rows for cell in row)
 
 
 def test_the_facts_of_a_dataset_say_of_how_many_cases() -> None:
