@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from autoseg.arrays.components import pieces_of
 from autoseg.arrays.cores import deepest, depths
 from autoseg.dataset.instance_maps import read_scene
+from autoseg.dataset.naming import data_files
 from autoseg.errors import DatasetError
 from autoseg.records import Case, Labels
 
@@ -56,6 +57,20 @@ class CountedDataset:
 def has_objects(counted: Counted, cases: Sequence[Case]) -> bool:
     """Whether the objects of a dataset are counted: as it says, or by its instance maps."""
     return counted not in (None, False) or (counted is None and any(case.instances is not None for case in cases))
+
+
+def left_out(counted: Counted, folder: Path | None, cases: Sequence[Case], *, needed: bool) -> tuple[str, ...]:
+    """A note where a folder of instance maps goes with no image, so that its objects are not counted.
+
+    Raises DatasetError where they are asked for, or are all that there is (`needed`).
+    """
+    files = [] if folder is None or counted is False else data_files(folder)
+    if folder is None or not files or not cases or any(case.instances is not None for case in cases):
+        return ()
+    what = f"none of its {len(files)} files is named like a case: {files[0].name}, where a case is {cases[0].id}"
+    if needed or counted is not None:
+        raise DatasetError(what, where=folder, remedy="Name each map of ids like the label map of its case.")
+    return (f"objects are not counted by the folder {folder.name}: {what}",)
 
 
 def without_objects(cases: Sequence[Case]) -> tuple[Case, ...]:

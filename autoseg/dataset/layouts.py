@@ -13,6 +13,7 @@ from pathlib import Path
 
 from autoseg.dataset.assembly import assemble
 from autoseg.dataset.bids import find_bids
+from autoseg.dataset.counted import left_out
 from autoseg.dataset.declaration import FILE_NAME, Declaration, Listed, read_declaration
 from autoseg.dataset.dicom import holds_dicom
 from autoseg.dataset.dicom_layout import find_dicom_cases
@@ -100,9 +101,11 @@ def decathlon(root: Path) -> Dataset | None:
     cases = tuple(_listed_case(root, listed, present) for listed in declaration.training)
     test = tuple(_listed_case(root, listed, present, test=True) for listed in declaration.test)
     test = tuple(case for case in test if any(present(path) for path in case.images))
-    cases = _with_instances(_sorted(cases), _folder(root, INSTANCE_FOLDERS))
+    instances = _folder(root, INSTANCE_FOLDERS)
+    cases = _with_instances(_sorted(cases), instances)
     test = _with_instances(_sorted(test), _folder(root, TEST_INSTANCE_FOLDERS))
-    return assemble("decathlon", root, declaration, cases, test, ())
+    notes = left_out(declaration.instances, instances, cases, needed=False)
+    return assemble("decathlon", root, declaration, cases, test, notes)
 
 
 def nnunet(root: Path) -> Dataset | None:
@@ -228,6 +231,7 @@ def _from_folders(layout: str, root: Path, declaration: Declaration, images: Pat
     instances = _folder(root, INSTANCE_FOLDERS)
     training, grouping = _cases(images, labels, channels, instances)
     notes = [] if grouping.note is None else [grouping.note]
+    notes += left_out(declaration.instances, instances, training, needed=labels is None)
     if labels is not None:
         used = {path.parent.name for case in training for _, path in case.label_files[:1]}
         unpaired = [folder.name for folder in visible_folders(labels) if used and folder.name not in used]

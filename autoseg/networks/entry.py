@@ -57,5 +57,5 @@ def require_packages(name: str, entry: NetworkEntry) -> None:
         raise PlanError(
             f"network {name!r} needs {' and '.join(absent)}",
             where="network",
-            remedy=f"Install it with pip install 'autoseg-pipeline[{entry.extra}]'.",
+            remedy=f"Install it in the clone's folder: pip install -c constraints.txt '.[{entry.extra}]'",
         )

@@ -255,5 +255,5 @@ def test_a_bare_builder_counts_as_an_entry(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None if package == "monai" else object())
-    with pytest.raises(PlanError, match=r"network 'unetr' needs monai.*autoseg-pipeline\[monai\]"):
+    with pytest.raises(PlanError, match=r"network 'unetr' needs monai.*constraints.txt '\.\[monai\]'"):
         find_network("unetr")

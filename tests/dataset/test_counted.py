@@ -107,6 +107,26 @@ def test_instance_maps_can_be_left_alone(tmp_path: Path) -> None:
     assert found.cases[0].labels == tmp_path / "labelsTr" / "a.png"
 
 
+def test_a_folder_that_goes_with_no_image_is_told(tmp_path: Path) -> None:
+    """Else label maps would be taken for ids, or nothing be counted, without a word."""
+    names = {"background": 0, "cell": 1}
+    root = dataset(tmp_path / "told", {"labels": names}, labelsTr=KINDS)
+    save(root, "instancesTr", IDS, "other.png")
+    found = open_dataset(root)
+    assert not found.labels.things
+    assert any("objects are not counted by the folder instancesTr" in note for note in found.notes)
+    asked = dataset(tmp_path / "asked", {"labels": names, "instances": True}, labelsTr=KINDS)
+    save(asked, "instancesTr", IDS, "other.png")
+    only = dataset(tmp_path / "only", None)
+    save(only, "instancesTr", IDS, "other.png")
+    for folder in (asked, only):
+        with pytest.raises(DatasetError, match=r"instancesTr: none of its 1 files .*other.png, where a case is a\."):
+            open_dataset(folder)
+    refused = dataset(tmp_path / "refused", {"labels": names, "instances": False}, labelsTr=KINDS)
+    save(refused, "instancesTr", IDS, "other.png")
+    assert not any("not counted" in note for note in open_dataset(refused).notes)
+
+
 def test_a_case_without_ids_has_no_labels(tmp_path: Path) -> None:
     root = dataset(tmp_path, {"labels": NAMES, "instances": True}, instancesTr=IDS, labelsTr=KINDS)
     save(root, "imagesTr", KINDS, "b.png")
