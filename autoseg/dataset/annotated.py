@@ -72,7 +72,7 @@ def with_annotated(
         unknown = [name for name in names if name not in labels.names and name != "ignore"]
         if unknown:
             raise DatasetError(
-                f"{field}: {', '.join(map(repr, unknown))} is no label; labels are {', '.join(labels.foreground)}",
+                f"{field}: {', '.join(map(repr, unknown))} is no label; labels are {', '.join(labels.classes)}",
                 where=where,
                 remedy="Correct the name.",
             )

@@ -192,12 +192,13 @@ class Labels(Record):
     def drawn_names(self, annotated: Collection[str] | None) -> tuple[str, ...]:
         """Names of `foreground` that are known in a case in which only the labels `annotated` were drawn; None is all.
 
-        A region that is the union of drawn labels is known too.
+        A region that is the union of drawn labels is known too, and so are the cores of objects of a drawn label.
         """
         entries = {name: set(members) for name, members in self.foreground.items()}
         if annotated is None:
             return tuple(entries)
-        drawn = [entries[name] for name in entries if name in annotated]
+        named = {*annotated, *(core for thing, core in self.things.items() if thing in annotated)}
+        drawn = [entries[name] for name in entries if name in named]
         return tuple(
             name
             for name, members in entries.items()

@@ -9,12 +9,13 @@ from instance_builders import IDS, KINDS, NAMES, dataset, found_in, save
 from numpy.typing import NDArray
 
 from autoseg.arrays.components import pieces_of
+from autoseg.dataset.checks import check_case
 from autoseg.dataset.counted import counted_dataset, with_cores
 from autoseg.dataset.instance_maps import read_scene
 from autoseg.dataset.label_files import read_case_labels, read_reference
 from autoseg.dataset.layout_checks import check_layout
 from autoseg.dataset.layouts import open_dataset
-from autoseg.dataset.readers import read_labels, write_labels
+from autoseg.dataset.readers import read_image, read_labels, write_labels
 from autoseg.errors import DatasetError
 from autoseg.evaluation.instances import score_instances
 from autoseg.records import Case, Labels
@@ -105,6 +106,23 @@ def test_instance_maps_can_be_left_alone(tmp_path: Path) -> None:
     assert found.labels == Labels(names=NAMES)
     assert found.cases[0].instances is None
     assert found.cases[0].labels == tmp_path / "labelsTr" / "a.png"
+
+
+def test_cores_of_a_label_that_was_drawn_are_known(tmp_path: Path) -> None:
+    cells = np.where(IDS == 65535, 0, IDS)
+    record = {
+        "labels": {"background": 0, "cell": 1, "tissue": 2},
+        "instances": ["cell"],
+        "annotated": {"a": ["cell"]},
+    }
+    kinds = (cells > 0).astype(np.uint8)
+    found = open_dataset(dataset(tmp_path, record, instancesTr=cells, labelsTr=kinds))
+    case, labels = found.cases[0], found.labels
+    assert case.annotated == ("cell", "cell core")
+    assert labels.drawn_outputs(case.annotated) == (True, False, True)
+    assert labels.drawn_outputs(["tissue"]) == (False, True, False)
+    problems = check_case(case, read_image(case.images), read_case_labels(case, labels), labels, 1)
+    assert [problem.kind for problem in problems if problem.severity == "error"] == []
 
 
 def test_a_folder_that_goes_with_no_image_is_told(tmp_path: Path) -> None:
