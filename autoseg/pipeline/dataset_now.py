@@ -37,9 +37,14 @@ def other_names(plan: Plan, now: Dataset) -> str:
     told = []
     if now.channels != plan.channels:
         told.append(f"channels were {_listed(plan.channels)} and are {_listed(now.channels)}")
-    if now.labels != plan.labels:
+    if _declared(now.labels) != _declared(plan.labels):
         told.append(f"labels {_differences(plan.labels, now.labels)}")
     return "; ".join(told)
+
+
+def _declared(labels: Labels) -> Labels:
+    """The labels without what was measured in some of the cases, which another case may change."""
+    return labels.model_copy(update={"core_margin_mm": None, "smallest_object_mm3": None})
 
 
 def _differences(planned: Labels, now: Labels) -> str:

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from volume_builders import Told, quicken
 
+from autoseg.dataset.counted import with_cores
 from autoseg.errors import PlanError, UsageError
 from autoseg.pipeline import measured
-from autoseg.pipeline.dataset_now import dataset_now
+from autoseg.pipeline.dataset_now import dataset_now, other_names
 from autoseg.pipeline.plan import plan
+from autoseg.pipeline.plans import read_dataset, read_plan
 from autoseg.pipeline.status import status
 from autoseg.pipeline.train import train
 from autoseg.progress import SilentProgress
+from autoseg.records import Labels
 from autoseg.workspace import Workspace
 
 SILENT = SilentProgress()
@@ -50,6 +53,20 @@ def test_what_is_another_is_told(dataset: Path, planned: Workspace, changed: dic
     declare(dataset, **changed)
     with pytest.raises(UsageError, match=words):
         trained(planned)
+
+
+def test_objects_that_are_measured_otherwise_are_no_other_labels(planned: Workspace) -> None:
+    """As when a case was added: how deep cores begin is measured in some of the cases."""
+    plain = Labels(names={"background": 0, "ball": 1, "cube": 2})
+    before = read_plan(planned, "default").model_copy(update={"labels": with_cores(plain, ["ball"], 1.0, 20.0)})
+    dataset = read_dataset(planned)
+
+    def told(plain: Labels, things: list[str]) -> str:
+        return other_names(before, dataset.model_copy(update={"labels": with_cores(plain, things, 1.2, 18.0)}))
+
+    assert told(plain, ["ball"]) == ""
+    assert "labels" in told(plain, ["cube"])
+    assert "labels" in told(plain.model_copy(update={"ignore": 3}), ["ball"])
 
 
 def test_a_run_that_was_begun_goes_on_with_a_warning(
