@@ -17,6 +17,7 @@ from autoseg.pipeline.mask_account import MadeMask, made_before
 from autoseg.pipeline.mask_folder import input_hash, read_failures
 from autoseg.pipeline.pages import page_path
 from autoseg.pipeline.receipts import read_receipt
+from autoseg.pipeline.scored_objects import counted_reference
 from autoseg.pipeline.training_samples import training_samples
 from autoseg.pipeline.trust import review_rows
 from autoseg.records import (
@@ -106,11 +107,14 @@ def results_report(
     labels = _scored_labels(summary, work)
     shown = {score.case for scores in to_look_at(summary) for score in scores}
     drawn = [(mask, case) for mask, case in pairs if case.id in shown]
-    known = images_for(images, pairs) if images is not None else _images_on_record(masks, drawn, work)
-    found = {
-        case.id: Scored(mask, with_drawn(case, labels, ()).model_copy(update={"images": known.get(case.id, ())}))
-        for mask, case in pairs
-    }
+    on_record = _cases_on_record(work)
+    known = images_for(images, pairs) if images is not None else _images_on_record(masks, drawn, on_record)
+    found = {}
+    for mask, case in pairs:
+        reference = with_drawn(case, labels, ())
+        if labels.things:
+            reference = counted_reference(reference, on_record.get(case.id), labels)
+        found[case.id] = Scored(mask, reference.model_copy(update={"images": known.get(case.id, ())}))
     path = output.with_suffix(".html")
     title = f"Results of {masks.name}"
     return _write_results(path, title, summary, found, labels, None, False, costs=costs_of(masks))
@@ -162,16 +166,20 @@ def _calibration(work: Workspace) -> Calibration | None:
     return read_header(work.model).calibration if work.model.exists() else None
 
 
-def _images_on_record(masks: Path, pairs: Sequence[Pair], work: Workspace | None) -> dict[str, tuple[Path, ...]]:
+def _cases_on_record(work: Workspace | None) -> dict[str, Case]:
+    """The cases of the work folder's dataset by their names."""
+    if work is None or not work.dataset.exists():
+        return {}
+    dataset = read_record(work.dataset, Dataset)
+    return {case.id: case for case in (*dataset.cases, *dataset.test_cases)}
+
+
+def _images_on_record(masks: Path, pairs: Sequence[Pair], known: Mapping[str, Case]) -> dict[str, tuple[Path, ...]]:
     """The images of cases that the work folder's dataset has by their names.
 
     An account of masks holds no paths, so that it can go wherever they go, but a hash of what each was made from: an
     image of the same name that is another one is left out.
     """
-    if work is None or not work.dataset.exists():
-        return {}
-    dataset = read_record(work.dataset, Dataset)
-    known = {case.id: case for case in (*dataset.cases, *dataset.test_cases)}
     made = _accounts_of(masks)
     return {
         case.id: known[case.id].images

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from autoseg.dataset.layouts import open_dataset
 from autoseg.dataset.readers import read_labels, write_labels
 from autoseg.errors import PredictionError, UsageError
 from autoseg.evaluation.summary import read_summary
-from autoseg.files import file_hash
+from autoseg.files import file_hash, write_record
 from autoseg.inference.found_scene import found_scene, write_objects
 from autoseg.inference.writing import CaseOutcome, ScoredCase, write_case
 from autoseg.model_file import read_header
+from autoseg.pipeline import result_pages
 from autoseg.pipeline.check import check
 from autoseg.pipeline.evaluate import evaluate
 from autoseg.pipeline.looks import Scored, confusion_of
@@ -29,7 +31,9 @@ from autoseg.pipeline.mask_account import MadeMask
 from autoseg.pipeline.mask_folder import remove_old_maps
 from autoseg.pipeline.predict import predict
 from autoseg.predictor import Predictor
-from autoseg.records import Case, Dataset, MapKinds, PredictSettings
+from autoseg.records import Case, Dataset, Labels, MapKinds, PredictSettings
+from autoseg.report.results_page import Confusion
+from autoseg.workspace import Workspace
 
 NAMES = {"background": 0, "cell": 1, "tissue": 2}
 
@@ -201,6 +205,27 @@ def test_perfect_masks_have_perfect_scores(tmp_path: Path) -> None:
     assert confusion.names == ("background", "cell", "tissue")
     assert (confusion.voxels.diagonal() > 0).all()
     assert confusion.voxels.sum() == confusion.voxels.trace()  # cores are not told apart from their objects
+
+
+def test_the_page_of_scores_knows_ids_from_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, work = build(tmp_path / "data"), Workspace(tmp_path / "work")
+    masks = perfect_masks(dataset, tmp_path / "masks")
+    work.root.mkdir()
+    write_record(work.dataset, dataset)
+    report = evaluate(masks, dataset.root / "instancesTr", work=work, workers=0, progress=QUIET)
+    seen = []
+
+    def noted(found: Sequence[Scored], labels: Labels) -> Confusion | None:
+        seen.append(confusion_of(found, labels))
+        return seen[-1]
+
+    monkeypatch.setattr(result_pages, "confusion_of", noted)
+    page = result_pages.results_report(masks, dataset.root / "instancesTr", report.summary, report.output, work)
+    assert page.exists()
+    (confusion,) = seen
+    assert confusion is not None
+    assert (confusion.voxels.diagonal() > 0).all()
+    assert confusion.voxels.sum() == confusion.voxels.trace() == 2 * np.prod(SHAPE)
 
 
 def test_a_mask_of_each_object_on_request(tmp_path: Path) -> None:
