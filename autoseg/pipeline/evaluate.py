@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from autoseg.arrays.components import post_processed
 from autoseg.dataset.checks import labels_place
 from autoseg.dataset.geometry import corner_distance_mm
-from autoseg.dataset.instance_maps import whole_objects
+from autoseg.dataset.instance_maps import INSTANCES, whole_objects
 from autoseg.dataset.label_files import file_names, labels_of_files, on_one_grid, read_reference, with_drawn
 from autoseg.dataset.label_values import labels_from_files
 from autoseg.dataset.layouts import open_dataset
@@ -80,15 +80,25 @@ def evaluate(
     target = output or (masks if masks.is_dir() else masks.parent) / "summary.json"
     require_own_summary(target)
     tasks, failures = scoring_tasks(masks, references, work, labels_from, tolerance_mm, lesion_iou)
-    without_ids = sum(bool(task.labels.things) and task.reference.instances is None for task in tasks)
-    if without_ids:
-        progress.say(
-            f"Objects are not scored in {without_ids} of {len(tasks)} cases: the references are label maps without ids "
-            "(--labels-from DATASET finds its own; elsewhere ids belong into a folder `instances` below the label maps)"
-        )
+    for words in _uncounted(tasks):
+        progress.say(words)
     summary = score_cases(tasks, failures, tolerance_mm, workers, progress)
     write_summary(target, summary, tasks[0].labels, evaluation_receipt(tasks))
     return EvaluateReport(summary, target)
+
+
+def _uncounted(tasks: Sequence[ScoreTask]) -> Iterator[str]:
+    """Why objects are not scored, where labels are counted."""
+    counted = [task for task in tasks if task.labels.things]
+    if any((task.mask.parent / INSTANCES).is_dir() for task in counted[:1]):
+        without_ids = sum(task.reference.instances is None for task in counted)
+        if without_ids:
+            yield (
+                f"Objects are not scored in {without_ids} of {len(tasks)} cases, whose references are label maps "
+                "without ids (--labels-from DATASET finds its own; else they belong into a folder `instances` below)"
+            )
+    elif counted:
+        yield f"Objects are not scored: there is no folder `{INSTANCES}` with their ids below the masks"
 
 
 def scoring_tasks(

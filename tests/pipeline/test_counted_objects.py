@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_label_kinds import QUIET, SHAPE, image_of, save, trained
+from volume_builders import Told
 
 from autoseg.cli import main
 from autoseg.dataset.label_files import read_case_labels
@@ -122,9 +123,11 @@ def test_references_of_somebody_else_are_those_that_are_scored(tmp_path: Path) -
         ids[case.id], kinds[case.id] = read_labels(case.instances).labels, read_labels(case.labels).labels.copy()
         kinds[case.id][ids[case.id] == 4] = 0  # a cell that the other reader does not see
         save(reader / f"{case.id}.nii.gz", kinds[case.id])
-    summary = evaluate(masks, reader, labels_from=dataset.root, workers=0, progress=QUIET).summary
+    told = Told()
+    summary = evaluate(masks, reader, labels_from=dataset.root, workers=0, progress=told).summary
     assert not summary.failures
-    assert summary.panoptic is None  # there are no ids
+    assert summary.panoptic is None
+    assert "not scored in 2 of 2 cases, whose references are label maps without ids" in told.text
     assert summary.labels["cell"].dice is not None
     assert summary.labels["cell"].dice < 0.9
     assert summary.labels["tissue"].dice == 1
@@ -133,6 +136,10 @@ def test_references_of_somebody_else_are_those_that_are_scored(tmp_path: Path) -
     found = evaluate(masks, reader, labels_from=dataset.root, workers=0, progress=QUIET).summary.labels["cell"]
     assert found.instances is not None
     assert (found.instances.reference, found.instances.prediction, found.instances.matched) == (4, 6, 4)
+    (masks / "instances").rename(tmp_path / "elsewhere")
+    told = Told()
+    evaluate(masks, reader, labels_from=dataset.root, workers=0, progress=told)
+    assert "no folder `instances` with their ids below the masks" in told.text
 
 
 def test_label_maps_are_no_ids_where_a_model_alone_tells_the_labels(tmp_path: Path) -> None:
