@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autoseg.records import Summary
-from autoseg.report.page import Section, number, table, word
+from autoseg.records import InstanceMeans, Summary
+from autoseg.report.page import Cell, Section, number, table, word
 
 
 def lesions_section(summary: Summary) -> Section | None:
@@ -25,6 +25,12 @@ def lesions_section(summary: Summary) -> Section | None:
     return Section("Lesions", (table(columns, rows),)) if rows else None
 
 
+def _means(found: InstanceMeans | None) -> tuple[Cell, Cell]:
+    """Panoptic quality and average precision at an IoU of a half, as means over cases."""
+    known = (None, None) if found is None else (found.panoptic_quality, found.average_precision[0])
+    return number(known[0]), number(known[1])
+
+
 def objects_section(summary: Summary) -> Section | None:
     """Objects of each label; None where they are not counted."""
     rows = [
@@ -34,6 +40,7 @@ def objects_section(summary: Summary) -> Section | None:
             number(entry.instances.segmentation_quality),
             number(entry.instances.recognition_quality),
             number(entry.instances.counts[0].average_precision),
+            *_means(entry.instance_means),
             number(entry.instances.reference, 0),
             number(entry.instances.prediction, 0),
             number(entry.instances.matched, 0),
@@ -41,8 +48,9 @@ def objects_section(summary: Summary) -> Section | None:
         for name, entry in summary.labels.items()
         if entry.instances is not None
     ]
-    columns = ("label", "PQ", "SQ", "RQ", "AP50", "in the references", "in the masks", "matched")
-    told = "Of all cases together."
+    columns = ("label", "PQ", "SQ", "RQ", "AP50", "PQ of cases", "AP50 of cases", "in the references", "in the masks",
+               "matched")  # fmt: skip
+    told = "Of all cases together, and in two columns means over cases."
     if summary.panoptic is not None:
         parts = ("things", "stuff", "all")
         known = [(part, mean) for part in parts if (mean := getattr(summary.panoptic, part)) is not None]
