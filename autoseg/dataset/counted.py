@@ -176,9 +176,12 @@ def _bad(root: Path, what: str) -> DatasetError:
 
 
 def _with_files(case: Case, in_folder: bool, one_kind: bool) -> Case:
-    """The case with its ids in `instances`, and with its label map where that tells something."""
+    """The case with its ids in `instances`, and with its label map where that tells something.
+
+    Where one file holds ids and voxels to be ignored, it is both.
+    """
     if not in_folder:
-        return case.model_copy(update={"instances": case.labels, "labels": None})
+        return case.model_copy(update={"instances": case.labels, "labels": None if one_kind else case.labels})
     if one_kind or case.instances is None:  # a case without ids has no labels that could be learned from
         return case.model_copy(update={"labels": None})
     return case

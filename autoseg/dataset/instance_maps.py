@@ -45,15 +45,15 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
 
     An object has the value that most of its voxels have in the label map; one that has voxels to be ignored, and none
     of a counted label, is ignored. A voxel of a counted label without an id is ignored where the labels have an ignore
-    value, else background. Where there is one kind of objects and nothing else the map of ids is enough, and the ignore
-    value, if there is one, is no id. Raises DatasetError where the case has no map of objects, or no label map and it
-    takes one; ReadError for a file that cannot be read.
+    value, else background. Where there is one kind of objects and nothing else, the map of ids is enough; where it is
+    the label map as well, the ignore value is none of the ids. Raises DatasetError where the case has no map of
+    objects, or no label map and it takes one; ReadError for a file that cannot be read.
     """
     if case.instances is None:
         raise DatasetError("has no map of objects", where=case.id, remedy="Add its file to instancesTr.")
     label_map = read_labels_on(case.instances, image_of(case))
-    if case.labels is None:
-        return *_of_one_kind(label_map, case.instances, labels), label_map
+    if case.labels is None or case.labels == case.instances:
+        return *_of_one_kind(label_map, case, labels), label_map
     ids = ids_of(label_map, case.instances)
     pairs = labels.core_values
     values = _background(ids.shape, labels)
@@ -79,8 +79,9 @@ def read_scene(case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray
     return ids, values, label_map
 
 
-def _of_one_kind(label_map: LabelMap, where: Path, labels: Labels) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Ids and values of a map of ids that tells all that there is to tell: in it the ignore value is no id."""
+def _of_one_kind(label_map: LabelMap, case: Case, labels: Labels) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Ids and values of a map of ids that tells all that there is to tell."""
+    where, ignore = case.instances or case.id, None if case.labels is None else labels.ignore
     if len(labels.classes) > 1:
         raise DatasetError(
             f"no label map tells which of its objects are {', '.join(labels.things)}",
@@ -88,14 +89,14 @@ def _of_one_kind(label_map: LabelMap, where: Path, labels: Labels) -> tuple[NDAr
             remedy="Add a label map of the same name to labelsTr.",
         )
     ignored = np.zeros(label_map.labels.shape, dtype=np.bool_)
-    if labels.ignore is not None:
-        ignored = label_map.labels == labels.ignore
+    if ignore is not None:
+        ignored = label_map.labels == ignore
         known = np.where(ignored, label_map.labels.dtype.type(0), label_map.labels)
         label_map = LabelMap(small_integers(known), label_map.geometry)
     ids = ids_of(label_map, where)
     values = _background(ids.shape, labels)
     values[ids > 0] = next(iter(labels.core_values))
-    values[ignored] = labels.ignore or 0
+    values[ignored] = ignore or 0
     return ids, values
 
 
@@ -137,7 +138,7 @@ def _paint(values: NDArray[np.integer], ids: NDArray[np.integer], value_of: dict
     values[inside] = table[owners.reshape(ids.shape)[inside]]
 
 
-def ids_of(label_map: LabelMap, where: Path) -> NDArray[np.integer]:
+def ids_of(label_map: LabelMap, where: Path | str) -> NDArray[np.integer]:
     """The ids of a file; raises DatasetError where they are no whole numbers from 0 on."""
     found = label_map.labels
     if found.dtype.kind == "f" or (found.size and int(found.min()) < 0):

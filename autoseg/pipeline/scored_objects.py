@@ -27,10 +27,10 @@ def counted_reference(reference: Case, known: Case | None, labels: Labels) -> Ca
     if known is not None and _is_of(reference.labels, known):
         return reference.model_copy(update={"instances": known.instances, "labels": known.labels})
     alone, below = len(labels.classes) == 1, instance_map_of(reference.labels)
-    if below is not None:
-        kinds = None if alone and labels.ignore is None else reference.labels
-        return reference.model_copy(update={"instances": below, "labels": kinds})
-    return reference.model_copy(update={"instances": reference.labels, "labels": None}) if alone else reference
+    if below is None and not alone:
+        return reference
+    kinds = None if alone and labels.ignore is None else reference.labels
+    return reference.model_copy(update={"instances": below or reference.labels, "labels": kinds})
 
 
 def _is_of(file: Path, known: Case) -> bool:

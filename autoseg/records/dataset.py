@@ -72,9 +72,10 @@ class Case(Record):
 
     Its labels are one label map, or one binary file per label (`label_files`, in the order of the dataset's labels), or
     nothing. With `instances`, a map of the ids of objects, the label map tells what each object is; where that needs no
-    telling there is none. `images` are the files that there are, in the order of the channels. `annotated` names the
-    labels that were drawn in this case; None means all of the dataset's. With `trust_voxels` the labels lie on the
-    voxels of the image whatever their header says.
+    telling there is none, and where the map of ids has voxels to be ignored it is the label map as well. `images` are
+    the files that there are, in the order of the channels. `annotated` names the labels that were drawn in this case;
+    None means all of the dataset's. With `trust_voxels` the labels lie on the voxels of the image whatever their header
+    says.
     """
 
     id: str

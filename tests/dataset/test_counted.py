@@ -63,6 +63,14 @@ def test_ids_and_voxels_to_ignore_in_one_file(tmp_path: Path) -> None:
     assert score_instances(IDS[None], found_in(case, labels)).panoptic_quality == 1
 
 
+def test_in_a_folder_of_ids_the_value_to_be_ignored_is_an_id(tmp_path: Path) -> None:
+    record = {"labels": {"background": 0, "cell": 1, "ignore": 7}}
+    found = open_dataset(dataset(tmp_path, record, instancesTr=IDS))
+    ids, values, _ = read_scene(found.cases[0], found.labels)
+    np.testing.assert_array_equal(ids[0], IDS)
+    np.testing.assert_array_equal(values[0], IDS > 0)
+
+
 def test_no_json_and_no_labels_are_needed(tmp_path: Path) -> None:
     found = open_dataset(dataset(tmp_path, None, instancesTr=IDS))
     assert (found.layout, list(found.labels.things)) == ("folders", ["object"])

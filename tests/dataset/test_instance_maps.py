@@ -77,7 +77,8 @@ def test_the_ignore_value_of_a_map_of_ids_may_be_below_0(tmp_path: Path) -> None
     plain = Labels(names={"background": 0, "cell": 1})
     with pytest.raises(DatasetError, match="negative numbers"):
         read_scene(case, with_cores(plain, ["cell"], 1.0))
-    ids, values, _ = read_scene(case, with_cores(plain.model_copy(update={"ignore": -1}), ["cell"], 1.0))
+    both = case.model_copy(update={"labels": case.instances})
+    ids, values, _ = read_scene(both, with_cores(plain.model_copy(update={"ignore": -1}), ["cell"], 1.0))
     np.testing.assert_array_equal(ids, np.maximum(stored, 0))
     np.testing.assert_array_equal(values, np.where(stored > 0, 1, stored))
 
