@@ -42,7 +42,8 @@ def labels_on_grid(
     the other where their probability is above 1/2, a score above 0; without an order the most likely value wins
     (`score_terms`).
     """
-    from autoseg.arrays.resample_scores_torch import added, highest, last_positive, winners_on_grid
+    from autoseg.arrays.resample_scores_torch import added
+    from autoseg.arrays.resample_winners_torch import highest, last_positive, winners_on_grid
 
     taps = score_taps(source_shape, shape, current_spacing, new_spacing, order, slice_order)
     values = _region_values(labels)
