@@ -25,8 +25,9 @@ from autoseg.model_file import read_model
 from autoseg.pipeline.plans import run_options
 from autoseg.pipeline.prepare import full_patch, prepare_again, prepare_cases
 from autoseg.preprocessing.case import placement_for
+from autoseg.preprocessing.entry import StoreError
 from autoseg.preprocessing.label_store import labels_path, open_labels, write_labels
-from autoseg.preprocessing.store import StoreError, read_case
+from autoseg.preprocessing.store import read_case
 from autoseg.progress import Progress
 from autoseg.records import Case, Configuration, Dataset, Fold, Member, ModelHeader, Plan, PredictSettings, PreparedCase
 from autoseg.workspace import Run, Workspace

@@ -18,7 +18,8 @@ from autoseg.pipeline.receipts import data_hash, plain, prepared_hash, read_rece
 from autoseg.pipeline.reports import PrepareReport
 from autoseg.planning.costs import preparing_bytes
 from autoseg.preprocessing.case import to_network_space
-from autoseg.preprocessing.store import entry_folder, is_current, remove_abandoned, remove_case, write_case
+from autoseg.preprocessing.entry import entry_folder
+from autoseg.preprocessing.store import is_current, remove_abandoned, remove_case, write_case
 from autoseg.progress import Progress
 from autoseg.records import Case, Configuration, Fingerprint, Preparation, Receipt, Shape
 from autoseg.workers import WorkerPool, default_workers

@@ -19,7 +19,8 @@ from autoseg.dataset.readers import files_of
 from autoseg.errors import AutosegError
 from autoseg.files import file_hash, read_record, text_hash
 from autoseg.machine import available_cores
-from autoseg.preprocessing.store import StoreError, stored_hashes
+from autoseg.preprocessing.entry import StoreError
+from autoseg.preprocessing.store import stored_hashes
 from autoseg.records import Case, Fold, Receipt
 
 #: Hex digits of the hashes in receipts.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from autoseg.errors import TrainingError
 from autoseg.pipeline.prepare import prepare_again
-from autoseg.preprocessing.store import StoreError, read_case
+from autoseg.preprocessing.entry import StoreError
+from autoseg.preprocessing.store import read_case
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Dataset, Fold
 from autoseg.training.cases import load_cases

@@ -15,7 +15,7 @@ from autoseg.pipeline.plan_receipt import plan_results
 from autoseg.pipeline.plans import plan_digest
 from autoseg.pipeline.receipts import GONE, data_hash, fold_hash, joint_hash, prepared_hash, short_hash
 from autoseg.pipeline.selected import hashes
-from autoseg.preprocessing.store import entry_folder
+from autoseg.preprocessing.entry import entry_folder
 from autoseg.records import Case, Dataset, Fold, Plan, Receipt, Selection, TrainSettings
 from autoseg.workspace import Run, Workspace
 

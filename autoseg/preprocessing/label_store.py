@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autoseg.files import disk_full, is_disk_full, why_not_written, written_aside
 from autoseg.preprocessing.chunks import chunks_and_blocks
-from autoseg.preprocessing.store import StoreError, entry_folder
+from autoseg.preprocessing.entry import StoreError, entry_folder
 from autoseg.records import Shape
 
 #: Labels are long runs of one value: the slower codec makes them several times smaller.

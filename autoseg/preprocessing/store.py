@@ -27,35 +27,36 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.dataset.readers import files_of
-from autoseg.errors import AutosegError, RecordError
 from autoseg.files import (
     ASIDE_PREFIX,
     aside_name,
     disk_full,
     file_hash,
     is_disk_full,
-    read_record,
     why_not_written,
     written_aside,
 )
 from autoseg.preprocessing.chunks import chunks_and_blocks
-from autoseg.preprocessing.entry import SourceFile, StoredEntry, StoredFile
+from autoseg.preprocessing.entry import (
+    RECORD_NAME,
+    SourceFile,
+    StoredEntry,
+    StoredFile,
+    StoreError,
+    damaged,
+    entry_folder,
+    read_entry,
+    sources_of,
+)
 from autoseg.records import Case, Placement, PreparedCase, Shape
 
-RECORD_NAME = "case.json"
 _IMAGE, _LABELS, _LOCATIONS = "image.b2nd", "labels.b2nd", "locations.b2nd"
 
 #: Fast to unpack, for training reads much more often than preparing writes; the shuffled bytes of floats pack better.
 _COMPRESSION = {"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
 
-
 #: Seconds after which a half-written entry has been given up by whoever began it.
 _ABANDONED_SECONDS = 3600.0
-
-
-class StoreError(AutosegError):
-    """A prepared entry that is missing or damaged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class StoredCase:
             with self._lock:
                 return self._image[(slice(None), *box)], self._labels[box]
         except (RuntimeError, OSError, ValueError) as error:
-            raise _damaged(Path(self._image.urlpath), str(error)) from error
+            raise damaged(Path(self._image.urlpath), str(error)) from error
 
     def read_labels(self) -> NDArray[np.int16]:
         """All labels (Z, Y, X). Raises StoreError as `read_patch`."""
@@ -97,7 +98,7 @@ class StoredCase:
             with self._lock:
                 labels: NDArray[np.int16] = self._labels[...]
         except (RuntimeError, OSError, ValueError) as error:
-            raise _damaged(Path(self._labels.urlpath), str(error)) from error
+            raise damaged(Path(self._labels.urlpath), str(error)) from error
         return labels
 
 
@@ -113,7 +114,7 @@ def write_case(folder: Path, prepared: PreparedCase, source: Case, patch_hint: S
     entry = entry_folder(folder, prepared.case)
     if is_current(folder, source):
         return
-    sources = _stamp(source)
+    sources = sources_of(source)
     remove_case(folder, prepared.case)
     try:
         _write_entry(entry, prepared, sources, patch_hint)
@@ -200,8 +201,8 @@ def is_current(folder: Path, case: Case) -> bool:
     """
     entry = entry_folder(folder, case.id)
     try:
-        record = _read_entry(folder, case.id, check=False)
-        return record.sources == _stamp(case) and all(
+        record = read_entry(folder, case.id, check=False)
+        return record.sources == sources_of(case) and all(
             _is_untouched(entry / name, file) for name, file in record.files.items()
         )
     except (StoreError, FileNotFoundError):
@@ -220,7 +221,7 @@ def _is_untouched(path: Path, file: StoredFile) -> bool:
 
 def read_case(folder: Path, case_id: str) -> PreparedCase:
     """The whole prepared case in memory, every file checked against its checksum; StoreError if one is damaged."""
-    record = _read_entry(folder, case_id, check=True)
+    record = read_entry(folder, case_id, check=True)
     entry = entry_folder(folder, case_id)
     image = _open_array(entry / _IMAGE)[...]
     labels = _open_array(entry / _LABELS)[...] if _LABELS in record.files else None
@@ -233,7 +234,7 @@ def open_case(folder: Path, case_id: str, *, check: bool = False) -> StoredCase:
     Raises StoreError if a file is missing or cut short; with `check` also if a checksum does not fit, which means
     reading every file once.
     """
-    record = _read_entry(folder, case_id, check=check)
+    record = read_entry(folder, case_id, check=check)
     entry = entry_folder(folder, case_id)
     labels = _open_array(entry / _LABELS) if _LABELS in record.files else None
     return StoredCase(
@@ -248,36 +249,8 @@ def open_case(folder: Path, case_id: str, *, check: bool = False) -> StoredCase:
 
 def stored_hashes(folder: Path, case_id: str) -> dict[str, str]:
     """Checksum of each array of an entry, by file name, as its record tells it. Raises StoreError as `open_case`."""
-    record = _read_entry(folder, case_id, check=False)
+    record = read_entry(folder, case_id, check=False)
     return {name: file.sha256 for name, file in record.files.items()}
-
-
-def entry_folder(folder: Path, case_id: str) -> Path:
-    """The folder of a case; StoreError for an id that would lead outside the store."""
-    if not case_id or case_id in (".", "..") or any(mark in case_id for mark in "/\\:\0"):
-        raise StoreError(
-            f"the case id {case_id!r} cannot be the name of a folder", remedy="Rename the files of the case."
-        )
-    return folder / case_id
-
-
-def _read_entry(folder: Path, case_id: str, check: bool) -> StoredEntry:
-    entry = entry_folder(folder, case_id)
-    try:
-        record = read_record(entry / RECORD_NAME, StoredEntry)
-        if not record.is_intact:
-            raise _damaged(entry / RECORD_NAME, "its checksum does not fit")
-        for name, file in record.files.items():
-            path = entry / name
-            if path.stat().st_size != file.bytes:
-                raise _damaged(path, f"it has {path.stat().st_size} bytes instead of {file.bytes}")
-            if check and file_hash(path) != file.sha256:
-                raise _damaged(path, "its checksum does not fit")
-    except RecordError as error:
-        raise _damaged(entry / RECORD_NAME, error.what) from error
-    except FileNotFoundError as error:
-        raise _damaged(Path(error.filename or entry), "it does not exist") from error
-    return record
 
 
 def _read_locations(entry: Path, record: StoredEntry) -> dict[str, NDArray[np.int32]]:
@@ -293,22 +266,4 @@ def _open_array(path: Path) -> Any:
     try:
         return blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
     except (RuntimeError, OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
-
-
-def _damaged(path: Path, why: str) -> StoreError:
-    return StoreError(
-        f"the prepared file is damaged: {why}",
-        where=path,
-        remedy="Delete the folder it lies in and run the command again: it is made anew.",
-    )
-
-
-def _stamp(case: Case) -> tuple[SourceFile, ...]:
-    """Name, size and time of the case's files. Raises FileNotFoundError if one is gone."""
-    images = [file for path in case.images for file in files_of(path)]
-    found = []
-    for path in (*images, *case.label_paths):
-        status = path.stat()
-        found.append(SourceFile(name=path.name, bytes=status.st_size, modified_ns=status.st_mtime_ns))
-    return tuple(found)
+        raise damaged(path, str(error)) from error

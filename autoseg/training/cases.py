@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autoseg.machine import free_memory
+from autoseg.preprocessing.entry import StoreError
 from autoseg.preprocessing.label_store import StoredLabels, open_labels
-from autoseg.preprocessing.store import StoredCase, StoreError, open_case, read_case
+from autoseg.preprocessing.store import StoredCase, open_case, read_case
 from autoseg.records import OUTSIDE, PreparedCase, Shape
 from autoseg.training.patches import TrainingCase
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoseg.preprocessing.entry import StoreError
 from autoseg.preprocessing.label_store import labels_path, open_labels, write_labels
-from autoseg.preprocessing.store import StoreError
 
 
 def a_map(highest: int = 3) -> np.ndarray:

@@ -10,7 +10,8 @@ import pytest
 from autoseg.errors import AutosegError, DiskFullError
 from autoseg.preprocessing import store
 from autoseg.preprocessing.case import to_network_space
-from autoseg.preprocessing.store import StoreError, is_current, open_case, read_case, remove_case, write_case
+from autoseg.preprocessing.entry import StoreError
+from autoseg.preprocessing.store import is_current, open_case, read_case, remove_case, write_case
 from autoseg.records import Case, Labels
 
 PATCH = (8, 8, 8)
