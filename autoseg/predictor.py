@@ -16,8 +16,9 @@ from autoseg.dataset.readers import read_image, write_labels
 from autoseg.errors import PredictionError
 from autoseg.inference.engines import TORCH, engine_device, engine_precision
 from autoseg.inference.found_scene import FoundScene, found_scene
+from autoseg.inference.joining import asked_precision, networks_of
 from autoseg.inference.narrowing import narrowed
-from autoseg.inference.predictor import asked_precision, load_models, networks_of
+from autoseg.inference.predictor import load_models
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode
 from autoseg.inference.thing_scores import ThingScores
 from autoseg.inference.volume import predict_volume

@@ -84,7 +84,8 @@ from autoseg.console import ready_to_compute
 progress = ready_to_compute()
 from autoseg import devices
 from autoseg.inference.predict_files import predict_cases
-from autoseg.inference.predictor import asked_precision, load_models
+from autoseg.inference.joining import asked_precision
+from autoseg.inference.predictor import load_models
 from autoseg.model_file import read_header
 from autoseg.records import Case, PredictLimits, PredictSettings
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from autoseg.errors import UsageError
 from autoseg.inference.chosen_labels import named_labels
-from autoseg.inference.predictor import first_stages
+from autoseg.inference.members import first_stages
 from autoseg.records import BEST_PREDICTION, ModelHeader, PredictSettings, SpeedMode
 
 #: The modes by name, quickest first.

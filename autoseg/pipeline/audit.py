@@ -9,7 +9,7 @@ from pathlib import Path
 from autoseg import devices
 from autoseg.errors import ModelError, RecordError
 from autoseg.files import read_record, write_record
-from autoseg.inference.predictor import asked_precision, networks_of
+from autoseg.inference.joining import asked_precision, networks_of
 from autoseg.interrupts import stop_switch
 from autoseg.pipeline.audit_evidence import Evidence, held_out_evidence
 from autoseg.pipeline.audit_pages import require_own_tables, write_tables

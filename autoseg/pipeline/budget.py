@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 
 from autoseg.errors import UsageError
+from autoseg.inference.members import Weights
 from autoseg.inference.predict_files import predict_cases
-from autoseg.inference.predictor import Weights, build_model
+from autoseg.inference.predictor import build_model
 from autoseg.inference.tile_grid import tile_grid
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_files
 from autoseg.progress import Progress

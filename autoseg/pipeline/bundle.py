@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autoseg.evaluation.paired import dice_table, interval
 from autoseg.files import file_hash, write_record, written_aside
-from autoseg.inference.predictor import joined_model
+from autoseg.inference.joining import joined_model
 from autoseg.model_file import write_model
 from autoseg.pipeline.candidates import Candidate
 from autoseg.pipeline.receipts import versions

@@ -12,7 +12,8 @@ from autoseg import devices
 from autoseg.errors import UsageError
 from autoseg.inference.engines import engine_precision
 from autoseg.inference.forecast import CaseForecast, forecast, measured_on, time_passes, together
-from autoseg.inference.predictor import LoadedModel, asked_precision, networks_of
+from autoseg.inference.joining import asked_precision, networks_of
+from autoseg.inference.predictor import LoadedModel
 from autoseg.inference.speeds import DEFAULT_SPEED, overridden, speed_mode, speed_modes
 from autoseg.machine import own_memory
 from autoseg.progress import Progress, duration

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autoseg.errors import UsageError
 from autoseg.files import read_record
-from autoseg.inference.predictor import joined_model
+from autoseg.inference.joining import joined_model
 from autoseg.interop.nnunet_export import Origin, folders_for_nnunet, write_folder
 from autoseg.interop.nnunet_model import read_nnunet_model
 from autoseg.interop.nnunet_plans import plans_name_of

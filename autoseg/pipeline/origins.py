@@ -13,7 +13,7 @@ from autoseg.dataset.readers import stem_of
 from autoseg.errors import AutosegError, UsageError
 from autoseg.evaluation.summary import RECEIPT
 from autoseg.files import file_hash, parse_record, text_hash
-from autoseg.inference.predictor import asked_precision
+from autoseg.inference.joining import asked_precision
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import choose_models
 from autoseg.pipeline.evaluate import evaluated_hashes

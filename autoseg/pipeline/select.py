@@ -14,7 +14,7 @@ from autoseg.evaluation.calibration import FEWEST_CASES as CALIBRATION_CASES
 from autoseg.evaluation.calibration import calibrate
 from autoseg.evaluation.comparison import Choice, choose
 from autoseg.evaluation.expected_dice import FEWEST_CASES, fit_expected_dice
-from autoseg.inference.predictor import asked_precision, networks_of
+from autoseg.inference.joining import asked_precision, networks_of
 from autoseg.inference.speeds import SPEEDS
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.pipeline.bundle import Bundle, bundled, make_card, write_bundle

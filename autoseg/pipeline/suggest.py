@@ -10,7 +10,8 @@ from typing import Literal
 from autoseg import devices
 from autoseg.errors import ModelError, RecordError, UsageError
 from autoseg.files import file_hash, read_record, text_hash, write_record, write_text
-from autoseg.inference.predictor import asked_precision, load_models, networks_of
+from autoseg.inference.joining import asked_precision, networks_of
+from autoseg.inference.predictor import load_models
 from autoseg.interrupts import stop_switch
 from autoseg.pipeline.predict import chosen_models, found_cases
 from autoseg.pipeline.suggest_evidence import Onlooker, Seen, look_at_cases, of_labelled, onlooker

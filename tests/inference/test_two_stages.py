@@ -19,7 +19,8 @@ from scores_builders import expected_passes
 from torch import Tensor, nn
 
 from autoseg.errors import ModelError, PredictionError
-from autoseg.inference.predictor import LoadedModel, build_model, joined_model, load_models
+from autoseg.inference.joining import joined_model
+from autoseg.inference.predictor import LoadedModel, build_model, load_models
 from autoseg.inference.volume import predict_volume
 from autoseg.model_file import read_header, write_model
 from autoseg.networks import catalog
