@@ -10,6 +10,7 @@ from autoseg.arrays.normalize import NORMALIZATIONS
 from autoseg.errors import ModelError, UsageError
 from autoseg.files import read_record
 from autoseg.model_file import read_header
+from autoseg.pipeline.selected import tell_if_stale
 from autoseg.plugins import load_plugins, require_allowed
 from autoseg.progress import Progress
 from autoseg.records import ModelHeader, Plan, TrainSettings
@@ -50,6 +51,21 @@ def choose_models(models: tuple[Path, ...], work: Workspace | None) -> tuple[lis
     score = _mean_dice(runs)
     told = f", mean Dice of the held-out cases {score:.3f}" if score >= 0 else ""
     return [run.model for run in runs], f"plan {best[0]}, {best[1]}, fold {folds}{told}"
+
+
+def chosen_models(
+    models: tuple[Path, ...], work: Workspace | None, use: Sequence[str], progress: Progress
+) -> tuple[list[Path], str, list[ModelHeader]]:
+    """The model files, what they are in words, and their headers; modules that they need are imported."""
+    files, description = choose_models(models, work)
+    progress.say(f"Model: {description}")
+    tell_if_stale(work, files, progress)
+    headers = [read_header(file) for file in files]
+    asked = any(told.plugins for told in headers)
+    own = known_plugins(work) if asked and not models and work is not None else ()
+    for file, told in zip(files, headers, strict=True):
+        load_needed(told, (*use, *own), file, progress)
+    return files, description, headers
 
 
 def in_words(header: ModelHeader) -> str:

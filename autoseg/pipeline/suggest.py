@@ -13,7 +13,8 @@ from autoseg.files import file_hash, read_record, text_hash, write_record, write
 from autoseg.inference.joining import asked_precision, networks_of
 from autoseg.inference.predictor import load_models
 from autoseg.interrupts import stop_switch
-from autoseg.pipeline.predict import chosen_models, found_cases
+from autoseg.pipeline.choosing_model import chosen_models
+from autoseg.pipeline.predict import found_cases
 from autoseg.pipeline.suggest_evidence import Onlooker, Seen, look_at_cases, of_labelled, onlooker
 from autoseg.pipeline.suggest_ranking import ranked
 from autoseg.plugins import load_plugins
