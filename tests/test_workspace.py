@@ -8,9 +8,10 @@ from autoseg.cli import main
 from autoseg.errors import UsageError
 from autoseg.pipeline.candidates import find_candidates
 from autoseg.pipeline.plan import plan_from_fingerprint
+from autoseg.plain_names import is_plain_name
 from autoseg.progress import SilentProgress
 from autoseg.records import Dataset, Labels
-from autoseg.workspace import Workspace, is_plain_name
+from autoseg.workspace import Workspace
 
 PLAIN = ("default", "3d_fullres_bs4", "from-model-0a1b", "v1.2", "x", "7", "_mine")
 DATASET = Dataset(

@@ -20,11 +20,11 @@ from autoseg.interop.nnunet_configuration import (
     intensities_from_nnunet,
 )
 from autoseg.interop.nnunet_fields import Fields
+from autoseg.plain_names import PLAIN_NAMES, is_plain_name
 from autoseg.planning.decision import Decision, millimetres, times
 from autoseg.planning.mirroring import mirror_axes
 from autoseg.planning.presets import find_preset
 from autoseg.records import FLAT_SPACING_FACTOR, CaseFingerprint, Configuration, Fingerprint, Plan, Preparation, Reason
-from autoseg.workspace import PLAIN_NAMES, is_plain_name
 
 #: nnU-Net's readers, and whether they turn volumes to RAS+ first.
 READERS: Mapping[str, Orientation] = {

@@ -14,8 +14,9 @@ from autoseg.evaluation.comparison import Entrant
 from autoseg.evaluation.summary import read_summary
 from autoseg.files import read_record
 from autoseg.model_file import read_header
+from autoseg.plain_names import require_plain_name
 from autoseg.records import Case, CaseScore, Dataset, ModelHeader, Receipt
-from autoseg.workspace import DEFAULT_PLAN, Run, Workspace, require_plain_name
+from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
 
 @dataclass(frozen=True, eq=False)

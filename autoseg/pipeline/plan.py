@@ -29,6 +29,7 @@ from autoseg.pipeline.plans import signed
 from autoseg.pipeline.probe import probed
 from autoseg.pipeline.reports import PlanReport
 from autoseg.pipeline.splits import SplitOptions
+from autoseg.plain_names import require_plain_name
 from autoseg.planning.costs import preview
 from autoseg.planning.evidence import normalization_doubts
 from autoseg.planning.network_doubts import network_doubts
@@ -37,7 +38,7 @@ from autoseg.planning.planner import NONE_GIVEN, make_plan
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
 from autoseg.records import Findings, Fingerprint, Plan, Probe
-from autoseg.workspace import DEFAULT_PLAN, Workspace, require_plain_name
+from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from autoseg.arrays.normalize import NORMALIZATIONS
 from autoseg.errors import PlanError
+from autoseg.plain_names import PLAIN_NAMES, is_plain_name
 from autoseg.planning.decision import times
 from autoseg.planning.divisibility import divisors
 from autoseg.planning.presets import OPTIMIZER_DEFAULTS
 from autoseg.records import Configuration, Plan, Preparation
-from autoseg.workspace import PLAIN_NAMES, is_plain_name
 
 #: Field and what is wrong with it.
 Fault = tuple[str, str]
