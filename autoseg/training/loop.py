@@ -9,11 +9,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from autoseg.records import EpochRecord
 from autoseg.training.checkpoint import RunState, read_state
+from autoseg.training.counters import epoch_counted, epoch_record, step_counted
 from autoseg.training.ending import FEWEST_STEPS, CoolDown, cool_down_steps, out_of_patience, watched
 from autoseg.training.learner import Learner
 from autoseg.training.patches import batch_cases
@@ -263,15 +263,7 @@ class Training:
         else:
             self._spell = BadSpell()
             self.last_loss = loss
-        state = self.state
-        self._count(
-            step=state.step + 1,
-            seconds=self.seconds,
-            loss_sum=state.loss_sum + (loss or 0.0),
-            loss_steps=state.loss_steps + (loss is not None),
-            wait_seconds=state.wait_seconds + waited,
-            skipped_steps=state.skipped_steps + (loss is None),
-        )
+        self.state = step_counted(self.state, loss, waited, self.seconds)
 
     def _roll_back(self) -> None:
         """Go back to the last good state, with half the learning rate. Raises TrainingError where that is of no use."""
@@ -285,26 +277,9 @@ class Training:
 
     def _finish_epoch(self) -> EpochRecord:
         per_label = self.learner.online_dice().per_label()
-        present = [value for value in per_label.values() if value is not None]
         state, seconds = self.state, self.seconds
-        took = max(seconds - state.epoch_began, 1e-9)
         steps = state.step - state.epoch * self.setup.configuration.steps_per_epoch
-        record = EpochRecord(
-            epoch=state.epoch,
-            step=state.step,
-            seconds=seconds,
-            data_wait=state.wait_seconds / took,
-            learning_rate=self.rate,
-            train_loss=state.loss_sum / max(state.loss_steps, 1),
-            patch_dice=float(np.mean(present)) if present else None,
-            patch_dice_per_label=per_label,
-            steps_per_second=steps / took,
-            phase="train" if self.cool_down is None else "cool-down",
-        )
-        self.state = watched(state, record, held_out=bool(self.setup.validation_cases))
-        if state.loss_steps == steps:  # none was skipped: what made losses bad before is over
-            self._count(rollbacks_in_a_row=0)
-        self._count(
-            epoch=state.epoch + 1, seconds=seconds, epoch_began=seconds, loss_sum=0.0, loss_steps=0, wait_seconds=0.0
-        )
+        record = epoch_record(state, steps, seconds, self.rate, per_label, cooling=self.cool_down is not None)
+        state = watched(state, record, held_out=bool(self.setup.validation_cases))
+        self.state = epoch_counted(state, steps, seconds)
         return record
