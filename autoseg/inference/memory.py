@@ -185,12 +185,26 @@ def reading_bytes(grid: ExpectedGrid, preparation: Preparation, decoded: int | N
     mask = stored * (2 if masked else 1)
     finding_the_box = stored * (7 if masked else 2)
     normalizing = stored * (12 if masked else 4)
-    resampling = 4 * max(stored, prepared) + 4 * channels * prepared if grid.resampled else 0
+    resampling = 0
+    if grid.resampled:
+        kept, making = _operator_bytes(grid)
+        resampling = max(making, kept + 4 * max(stored, prepared) + 4 * channels * prepared)
     return image + max(
         8 * channels * stored if decoded is None else decoded,
         finding_the_box,
         crop + mask + max(normalizing, resampling),
     )
+
+
+def _operator_bytes(grid: ExpectedGrid) -> tuple[int, int]:
+    """Matrices in double precision that interpolate along the axes: when all are made, and at most before.
+
+    They are nothing beside a volume, but of a picture of 10,000 pixels a side one has 0.8 GB. While one is made there
+    are its coefficients twice, and it twice (`arrays.resample`).
+    """
+    pairs = [(own, new) for own, new in zip(grid.own, grid.prepared, strict=True) if own != new]
+    kept = sum(8 * own * new for own, new in pairs)
+    return kept, kept + max(8 * (2 * own * own + own * new) for own, new in pairs)
 
 
 def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int], *, rows: bool) -> int:
