@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,11 @@ import psutil
 
 #: Share of the free memory that one training step may take: training keeps its cases in the rest (training.cases).
 STEP_SHARE = 0.6
+
+#: Seconds that Python takes at most until it comes here.
+LONGEST_START = 30.0
+
+_LOADED = time.monotonic()
 
 _ROOT = Path("/")
 
@@ -50,6 +56,12 @@ def own_memory() -> int:
     """Bytes of memory that belong to this process alone: files that it maps, such as libraries, do not count."""
     taken = psutil.Process().memory_info()
     return int(taken.rss - getattr(taken, "shared", 0))
+
+
+def process_seconds() -> float:
+    """Wall time since this process was started; a clock that was set since counts for LONGEST_START at most."""
+    told = time.time() - float(psutil.Process().create_time())
+    return min(max(0.0, told), time.monotonic() - _LOADED + LONGEST_START)
 
 
 def available_cores(root: Path = _ROOT) -> int:

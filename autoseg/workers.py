@@ -29,11 +29,6 @@ from autoseg.plugins import imported_plugins, load_plugins
 #: Share of the free memory that the workers of a pool may fill.
 POOL_SHARE = 0.7
 
-#: Seconds that Python takes at most until it comes here.
-LONGEST_START = 30.0
-
-_LOADED = time.monotonic()
-
 #: Seconds between two looks at the memory of a process that must not grow too large.
 _LOOK_EVERY = 0.02
 
@@ -68,12 +63,6 @@ def default_workers(items: int, bytes_per_item: float = 0.0) -> int:
         fitting = int(free_memory() * POOL_SHARE / bytes_per_item)
         cores = min(cores, max(1, fitting))
     return max(1, min(cores, items))
-
-
-def process_seconds() -> float:
-    """Wall time since this process was started; a clock that was set since counts for LONGEST_START at most."""
-    told = time.time() - float(psutil.Process().create_time())
-    return min(max(0.0, told), time.monotonic() - _LOADED + LONGEST_START)
 
 
 def run_apart(

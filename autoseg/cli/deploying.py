@@ -70,7 +70,7 @@ def select(
 
     Examples: autoseg select; autoseg select --budget 1h --cases-per-fold 5
     """
-    from autoseg.workers import process_seconds
+    from autoseg.machine import process_seconds
     from autoseg.workspace import Workspace
 
     results, progress = console.results_console(), console.ready_to_compute(threads=threads)

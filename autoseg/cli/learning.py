@@ -178,8 +178,8 @@ def train(
     names = tuple(configuration or ())
     if fold != "every" and len(names) > 1:
         raise UsageError("several configurations are trained with --fold every", remedy="Or give --configuration once.")
+    from autoseg.machine import process_seconds
     from autoseg.torchrun import launched_place
-    from autoseg.workers import process_seconds
     from autoseg.workspace import Workspace
 
     place = launched_place()

@@ -15,7 +15,7 @@ import pytest
 
 from autoseg.cli import main
 from autoseg.files import ASIDE_PREFIX, file_hash
-from autoseg.workers import process_seconds
+from autoseg.machine import process_seconds
 
 from .builders import Planned, Typed, a_ball, a_dataset, image_of, quicken, save, words
 from .children import Child, Limits
