@@ -150,7 +150,7 @@ def test_a_small_quota_leaves_a_core_and_a_large_one_adds_none(tmp_path: Path) -
 def test_everything_that_asks_for_memory_asks_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Budget of the planner, workers, and the CPU as a device."""
     from autoseg.hardware import device_budget
-    from autoseg.workers import POOL_SHARE, default_workers
+    from autoseg.workers.pool import POOL_SHARE, default_workers
 
     monkeypatch.setattr(machine, "_group_memory", lambda _root: iter([(8 * GB, 3 * GB)]))
     monkeypatch.setattr(machine, "_group_cores", lambda _root: iter([6.0]))

@@ -8,7 +8,7 @@ import pytest
 
 from autoseg.errors import ModelError, UsageError
 from autoseg.plugins import imported_plugins, load_plugins, require_allowed
-from autoseg.workers import WorkerPool
+from autoseg.workers.pool import WorkerPool
 
 
 @pytest.fixture

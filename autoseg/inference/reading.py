@@ -25,7 +25,7 @@ from autoseg.inference.intake import is_blank, mended
 from autoseg.inference.preparing import Preparing, prepared_for, unlike_training
 from autoseg.inference.spill import SpillFolder, StoredArray, store, take
 from autoseg.records import Case, Geometry, PreparedCase
-from autoseg.workers import Helper
+from autoseg.workers.apart import Helper
 
 Value = TypeVar("Value")
 

@@ -28,7 +28,7 @@ from autoseg.planning.evidence import normalization_doubts
 from autoseg.planning.mirroring import side_doubts
 from autoseg.progress import Progress
 from autoseg.records import Case, Dataset, Fold, Labels, Problem
-from autoseg.workers import WorkerPool, default_workers
+from autoseg.workers.pool import WorkerPool, default_workers
 
 #: Where nnU-Net keeps the folds of a dataset.
 NNUNET_SPLITS = "splits_final.json"

@@ -32,7 +32,7 @@ from autoseg.pipeline.reports import EvaluateReport
 from autoseg.pipeline.scored_objects import counted_reference, with_objects
 from autoseg.progress import Progress
 from autoseg.records import Case, CaseScore, Dataset, Labels, Receipt, Summary
-from autoseg.workers import WorkerPool, default_workers
+from autoseg.workers.pool import WorkerPool, default_workers
 from autoseg.workspace import Workspace
 
 #: Tolerance of the normalized surface Dice, in mm, unless another is asked for.

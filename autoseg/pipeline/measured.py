@@ -12,7 +12,7 @@ from autoseg.pipeline.check import examine
 from autoseg.pipeline.misplaced import pictured
 from autoseg.progress import Progress
 from autoseg.records import Dataset, Fingerprint, Problem
-from autoseg.workers import WorkerPool, default_workers
+from autoseg.workers.pool import WorkerPool, default_workers
 
 #: Findings written out in an error; the rest is counted (`autoseg check` prints all).
 SHOWN = 20

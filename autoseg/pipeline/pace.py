@@ -18,7 +18,7 @@ from autoseg.planning.step import step_bytes
 from autoseg.records import AccelerationTrial, Configuration, Probe, StepProbe
 from autoseg.training.probe import StepTask, timed_steps
 from autoseg.training.step import samples_at_a_time
-from autoseg.workers import run_apart
+from autoseg.workers.apart import run_apart
 
 #: Seconds of a training from which trying ways to compute it is worth while: they take minutes, most of it compiling.
 WORTH_SECONDS = 3600.0

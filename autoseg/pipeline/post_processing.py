@@ -20,7 +20,7 @@ from autoseg.pipeline.candidates import Candidate
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_cases
 from autoseg.progress import Progress
 from autoseg.records import Case, CaseScore, Labels, Summary, TriedStep
-from autoseg.workers import WorkerPool, default_workers
+from autoseg.workers.pool import WorkerPool, default_workers
 
 #: Voxels of all cases together of which starting processes takes longer than looking at them here.
 FEW_VOXELS = 1 << 26

@@ -22,7 +22,7 @@ from autoseg.preprocessing.entry import entry_folder
 from autoseg.preprocessing.store import is_current, remove_abandoned, remove_case, write_case
 from autoseg.progress import Progress
 from autoseg.records import Case, Configuration, Fingerprint, Preparation, Receipt, Shape
-from autoseg.workers import WorkerPool, default_workers
+from autoseg.workers.pool import WorkerPool, default_workers
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 

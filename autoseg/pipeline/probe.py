@@ -18,7 +18,7 @@ from autoseg.planning.step import network_channels
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Plan, Probe, StepProbe
 from autoseg.threads import BUSY_CORES, cores_of_others, suit_the_machine
-from autoseg.workers import run_apart
+from autoseg.workers.apart import run_apart
 
 #: Seconds after which a step on a CPU is given up; one that is expected to take so long is not begun.
 GIVE_UP_SECONDS = 300.0

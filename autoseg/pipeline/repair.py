@@ -18,7 +18,7 @@ from autoseg.files import ASIDE_PREFIX, left_aside, written_aside
 from autoseg.locks import HeldByAnother, locked
 from autoseg.progress import Progress
 from autoseg.records import Case, Dataset, Labels, Problem
-from autoseg.workers import WorkerPool
+from autoseg.workers.pool import WorkerPool
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def fatal_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_image: Wr
     """Writes an image whose reader does to its process what the image's name says."""
     (tmp_path / "fatal_reader.py").write_text(FATAL_READER, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("autoseg.workers.imported_plugins", lambda: ("fatal_reader",))
+    monkeypatch.setattr("autoseg.workers.process.imported_plugins", lambda: ("fatal_reader",))
     monkeypatch.setitem(READERS, ".fatal", NIFTI)  # this process only looks at headers; taken back after the test
     return lambda name: write_image(f"{name}.nii").rename(tmp_path / "images" / f"{name}.fatal")
 
@@ -175,7 +175,7 @@ def test_stopping_ends_a_reader_that_hangs(
 def test_where_no_process_can_be_started_this_one_reads(
     model: LoadedModel, write_image: WriteImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoseg.workers.imported_plugins", lambda: ("no_such_module",))
+    monkeypatch.setattr("autoseg.workers.process.imported_plugins", lambda: ("no_such_module",))
     told: list[str] = []
     case = Case(id="a", images=(write_image("a.nii.gz"),))
     limits = PredictLimits(workers=1)

@@ -20,7 +20,7 @@ from autoseg.planning.step import step_bytes
 from autoseg.progress import SilentProgress
 from autoseg.records import AccelerationTrial, Probe, StepProbe
 from autoseg.training.probe import StepTask
-from autoseg.workers import Outcome
+from autoseg.workers.process import Outcome
 from autoseg.workspace import Workspace
 
 
