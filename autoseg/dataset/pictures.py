@@ -29,6 +29,9 @@ PLAIN_MODES = {"1": 1, "L": 1, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1
 #: Bytes of a pixel in Pillow's memory; the modes that are not named take four.
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 
+#: Grey values of 2 and 4 bits, which Pillow spreads over 0 to 255, with the step between two of them.
+_SCALED_MODES = {"L;2": 85, "L;4": 17}
+
 #: Pixels of a picture that become numbers together.
 STRIP_PIXELS = 1 << 22
 
@@ -66,7 +69,7 @@ def read_image(path: Path) -> Volume:
 def read_labels(path: Path) -> LabelMap:
     """Labels of one picture, (1, Y, X); a palette's indices are the labels, grey stored as colours is one value."""
     with _opened(path) as picture:
-        pixels = _pixels(picture, path)
+        pixels = _stored_pixels(picture, path)
     notes: tuple[str, ...] = ()
     if pixels.ndim == 3:
         pixels = one_of(pixels, path)
@@ -169,9 +172,13 @@ def _decoded(picture: Any, path: Path) -> Any:
     return picture
 
 
-def _pixels(picture: Any, path: Path) -> NDArray[np.generic]:
-    """Decoded pixels, (Y, X) or (Y, X, C)."""
-    return np.asarray(_decoded(picture, path))
+def _stored_pixels(picture: Any, path: Path) -> NDArray[np.generic]:
+    """The numbers that a picture stores, (Y, X) or (Y, X, C)."""
+    if _sixteen_bit_colour(picture):
+        return _read_with_itk(path)
+    shown_as = _SCALED_MODES.get(_raw_mode(picture), 1)  # once it is decoded nothing tells
+    pixels = np.asarray(_decoded(picture, path))
+    return pixels if shown_as == 1 else pixels // shown_as
 
 
 def _in_strips(picture: Any) -> NDArray[np.float32]:
@@ -202,13 +209,25 @@ def _channels_first(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _sixteen_bit_colour(picture: Any) -> bool:
     """Whether a PNG holds colours of 16 bits."""
-    tiles = getattr(picture, "tile", ())
-    return picture.format == "PNG" and picture.mode in ("RGB", "RGBA") and any("16" in str(tile[3]) for tile in tiles)
+    return picture.mode in ("RGB", "RGBA") and "16" in _raw_mode(picture)
+
+
+def _raw_mode(picture: Any) -> str:
+    """How a PNG that is not decoded yet stores its pixels, in Pillow's words; empty for other formats."""
+    tiles = getattr(picture, "tile", ()) if picture.format == "PNG" else ()
+    return str(tiles[0][3]) if tiles else ""
 
 
 def _read_with_itk(path: Path) -> NDArray[np.generic]:
     import SimpleITK as sitk
 
+    with _opened(path) as picture:
+        if _raw_mode(picture).startswith("LA"):
+            raise ReadError(
+                "holds grey values of 16 bits with transparency, which is not read",
+                where=path,
+                remedy="Save it without transparency.",
+            )
     try:
         return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
     except RuntimeError as error:

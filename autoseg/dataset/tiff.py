@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autoseg.dataset import voxels
 from autoseg.dataset.claims import TIFF_RATIO, refuse_impossible, refuse_too_large
-from autoseg.dataset.pictures import DECODING_ERRORS, IDENTITY, flat_geometry, one_of, unreadable
+from autoseg.dataset.pictures import ALPHA_NOTE, DECODING_ERRORS, IDENTITY, flat_geometry, one_of, unreadable
 from autoseg.dataset.tiff_spacing import spacing_file, stack_spacing
 from autoseg.dataset.voxels import small_integers, to_float32
 from autoseg.errors import ReadError
@@ -45,7 +45,7 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
     with _opened(path) as file:
         shape, axes = _axes(file, path)
         sizes = dict(zip(axes, shape, strict=True))
-        return _grid(sizes, path, file)[0], sizes.get("C", 1)
+        return _grid(sizes, path, file)[0], sizes.get("C", 1) - _has_alpha(file)
 
 
 def decoded_bytes(path: Path) -> int:
@@ -170,6 +170,7 @@ def _load(path: Path) -> tuple[NDArray[np.generic], Geometry, tuple[str, ...]]:
         refuse_impossible(path, math.prod(shape) * file.series[0].dtype.itemsize, path.stat().st_size, TIFF_RATIO)
         refuse_too_large(path, math.prod(shape))
         geometry, notes = _grid(dict(zip(axes, shape, strict=True)), path, file)
+        alpha = _has_alpha(file)
         try:
             stored = np.asarray(file.asarray(series=0)).reshape(shape)
         except DECODING_ERRORS as error:
@@ -179,4 +180,14 @@ def _load(path: Path) -> tuple[NDArray[np.generic], Geometry, tuple[str, ...]]:
     for axis in "ZC":
         if axis not in axes:
             stored, axes = stored[None], axis + axes
-    return np.transpose(stored, [axes.index(axis) for axis in "CZYX"]), geometry, notes
+    stored = np.transpose(stored, [axes.index(axis) for axis in "CZYX"])
+    if not alpha:
+        return stored, geometry, notes
+    hidden = stored[-1].min() < (np.iinfo(stored.dtype).max if stored.dtype.kind in "iu" else 1)
+    return stored[:-1], geometry, (*notes, ALPHA_NOTE) if hidden else notes
+
+
+def _has_alpha(file: Any) -> bool:
+    """Whether the last of its colours tells how a picture is shown, and nothing that was measured (as in PNG)."""
+    page = file.series[0].keyframe
+    return page.samplesperpixel > 1 and tuple(page.extrasamples)[-1:] in ((1,), (2,))

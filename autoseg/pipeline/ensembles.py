@@ -131,7 +131,8 @@ def _to_do(
         "model": text_hash("".join(file_hash(model) for model in models), 16),
         "options": f"{trials.settings.model_dump_json()} precision={trials.precision}",
     }
-    todo, present = masks_to_make(cases, folder, made_before(folder), wanted, overwrite=False)
+    counted = bool(trials.labels.things)
+    todo, present = masks_to_make(cases, folder, made_before(folder), wanted, overwrite=False, counted=counted)
     known = set(present)
     return todo, [case for case in cases if case.id in known], wanted
 
