@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoseg import devices
-from autoseg.inference.memory import case_memory
+from autoseg.inference.memory import MODES, case_memory
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel, MemberGroup
 from autoseg.inference.preparing import expected_shape
@@ -114,9 +114,21 @@ def _time_batch(model: LoadedModel, group: MemberGroup, size: int) -> float:
 
 
 def forecast(
-    model: LoadedModel, geometry: Geometry, mode: SpeedMode, pass_seconds: Mapping[str, float] | None
+    model: LoadedModel,
+    geometry: Geometry,
+    mode: SpeedMode,
+    pass_seconds: Mapping[str, float] | None,
+    *,
+    decoded: int | None = None,
+    only: bool = False,
 ) -> CaseForecast:
-    """What a case will take in a mode; `pass_seconds` is what `time_passes` gave, None takes the mode's own seconds."""
+    """What a case will take in a mode.
+
+    Args:
+        pass_seconds: what `time_passes` gave; None takes the mode's own seconds.
+        decoded: bytes of its numbers while it is read (`dataset.readers.decoded_bytes`).
+        only: whether no other case is read while the network works on it, and none is written.
+    """
     todo = works(model, geometry, mode.settings)
     channels, heads = len(model.header.channels), model.labels.heads
     voxels = math.prod(geometry.shape)
@@ -128,13 +140,14 @@ def forecast(
     else:
         passes = sum(work.passes * sum(pass_seconds[name] for name in work.group.names) for work in todo)
         network = passes + SCORE_SECONDS * voxels * heads / 1e6
+    memory = case_memory(narrowed(model, mode.settings), geometry, mode.settings, decoded)
     return CaseForecast(
         passes=sum(work.passes * len(work.group.networks) for work in todo),
         tiles=sum(work.tiles for work in todo),
         reading=(READ_SECONDS * voxels + PREPARE_SECONDS * sum(prepared.values())) * channels / 1e6,
         network=network,
         writing=WRITE_SECONDS * voxels / 1e6,
-        bytes=case_memory(narrowed(model, mode.settings), geometry, mode.settings).beside_another,
+        bytes=memory.alone(MODES[0]) if only else memory.beside_another,
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
 from autoseg import devices
-from autoseg.errors import UsageError
+from autoseg.dataset.readers import decoded_bytes
+from autoseg.errors import ReadError, UsageError
 from autoseg.inference.engines import engine_precision
 from autoseg.inference.forecast import CaseForecast, forecast, measured_on, time_passes, together
 from autoseg.inference.joining import asked_precision, networks_of
@@ -120,13 +122,16 @@ def plan_cases(
     seconds: Mapping[str, float] | None,
 ) -> list[CasePlan]:
     """For each case its mode, and what it will take; `seconds` are those of `pass_seconds`."""
-    plans = []
+    plans, only = [], len(cases) == 1
     for case in cases:
         geometry = grids.get(case.id)
         if geometry is None:
             plans.append(CasePlan(case, modes[-1], None))
             continue
-        expected = [(mode, forecast(model, geometry, mode, seconds)) for mode in modes]
+        decoded = None
+        with suppress(ReadError):  # it will fail by name
+            decoded = decoded_bytes(case.images)
+        expected = [(mode, forecast(model, geometry, mode, seconds, decoded=decoded, only=only)) for mode in modes]
         if deadline is None:
             plans.append(CasePlan(case, *expected[-1]))
         else:

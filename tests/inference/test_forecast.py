@@ -16,6 +16,7 @@ from autoseg.inference.forecast import (
     together,
     works,
 )
+from autoseg.inference.memory import MODES, case_memory
 from autoseg.inference.narrowing import narrowed
 from autoseg.inference.predictor import LoadedModel, build_model
 from autoseg.inference.volume import predict_volume
@@ -84,6 +85,19 @@ def test_seconds_follow_from_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (fast.reading, fast.writing) == (best.reading, best.writing)
     assert fast.seconds == fast.reading + fast.network + fast.writing
     assert 0 < fast.bytes <= best.bytes
+
+
+def test_a_case_alone_takes_what_it_takes_alone() -> None:
+    large = Geometry(shape=(300, 300, 300), affine=IDENTITY)
+    model, seconds = a_model(), {"3d.fold_0": 0.0}
+    beside, alone, known = (
+        forecast(model, large, FAST, seconds, **how).bytes
+        for how in ({}, {"only": True}, {"only": True, "decoded": 10**10})
+    )
+    memory = case_memory(narrowed(model, FAST.settings), large, FAST.settings)
+    assert beside == memory.beside_another
+    assert alone == memory.alone(MODES[0])
+    assert alone < beside < known
 
 
 def test_a_pass_is_timed_by_doing_it() -> None:
