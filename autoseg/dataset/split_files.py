@@ -44,7 +44,7 @@ def read_fixed_folds(
     _require_known(folds, {*case_ids, *left_out}, path)
     kept = tuple(_without(fold, left_out) for fold in folds)
     for number, fold in enumerate(kept):
-        _require_sound(fold, number, path)
+        _require_sound(fold, number, case_ids, path)
     return kept, notes + _completeness(kept, case_ids, path)
 
 
@@ -54,7 +54,7 @@ def require_sound(fold: Fold, number: int, case_ids: Collection[str], path: Path
     A person may have edited it: a held-out case that is trained on as well would be scored far too well.
     """
     _require_known((fold,), case_ids, path)
-    _require_sound(fold, number, path)
+    _require_sound(fold, number, case_ids, path)
 
 
 def _from_json(path: Path) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
@@ -116,7 +116,7 @@ def _without(fold: Fold, left_out: Collection[str]) -> Fold:
     )
 
 
-def _require_sound(fold: Fold, number: int, path: Path) -> None:
+def _require_sound(fold: Fold, number: int, case_ids: Collection[str], path: Path) -> None:
     both = tuple(sorted(set(fold.train) & set(fold.val)))
     if both:
         raise DatasetError(
@@ -128,7 +128,7 @@ def _require_sound(fold: Fold, number: int, path: Path) -> None:
         repeated = tuple(sorted(case_id for case_id, count in Counter(ids).items() if count > 1))
         if repeated:
             raise DatasetError(f"fold {number} lists cases twice in {part}: {listed(repeated)}", where=path)
-        if not ids:
+        if not ids and (part == "train" or len(case_ids) > 1):  # of a single case nothing can be held out
             raise DatasetError(f"fold {number} has no case in {part}", where=path, remedy="Give it at least one.")
 
 

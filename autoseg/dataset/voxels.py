@@ -33,7 +33,10 @@ def small_integers(stored: NDArray[np.generic], slope: float = 1.0, inter: float
     `checks.check_case` to report.
     """
     scaled = slope != 1.0 or inter != 0.0
-    values: NDArray[np.generic] = stored.astype(np.float64) * slope + inter if scaled else stored
+    values: NDArray[np.generic] = stored
+    if scaled:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no finite number is told below
+            values = stored.astype(np.float64) * slope + inter
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             return np.array(values)

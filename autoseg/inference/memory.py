@@ -208,7 +208,7 @@ def _operator_bytes(grid: ExpectedGrid) -> tuple[int, int]:
 
 
 def _export_bytes(model: LoadedModel, geometry: Geometry, prepared: Sequence[int], *, rows: bool) -> int:
-    """Scores that leave the window and become labels (`arrays.resample_scores_torch`), if every cell is at a boundary.
+    """Scores that leave the window and become labels (`arrays.resample_winners_torch`), if every cell is at a boundary.
 
     Source planes are held as rows. Of the output planes that are made together one axis after the other is
     interpolated, between two neighbours, from what the axis before left.

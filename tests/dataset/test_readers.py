@@ -480,6 +480,7 @@ def test_whole_floats_become_integers_and_fractions_stay() -> None:
     assert small_integers(np.array([-1, 200], np.int32)).dtype == np.int16
     assert small_integers(np.array([0.0, 0.5])).dtype.kind == "f"
     assert small_integers(np.array([0.0, np.nan])).dtype.kind == "f"
+    assert small_integers(np.array([0.0, 1e300]), slope=1e300).dtype.kind == "f"  # too large for any number
     scaled = small_integers(np.array([0, 1, 2], np.uint8), slope=float(np.float32(0.1)) * 10, inter=0.0)
     np.testing.assert_array_equal(scaled, [0, 1, 2])
     assert small_integers(np.zeros((0, 2), np.int32)).shape == (0, 2)
