@@ -207,7 +207,8 @@ def _geometry(
     space = min(count, 3)
     cosines = np.asarray(direction, dtype=np.float64).reshape(count, count)[:space, :space]
     matrix = np.eye(4)
-    matrix[:space, :space] = cosines * np.asarray(spacing[:space])
+    with np.errstate(invalid="ignore"):  # what is no finite number is refused below
+        matrix[:space, :space] = cosines * np.asarray(spacing[:space])
     matrix[:space, 3] = origin[:space]
     if not spans_space(matrix):
         raise ReadError(f"its header gives no usable voxel size ({spacing})", where=path, remedy="Correct the header.")
