@@ -140,7 +140,7 @@ def _network(header: ModelHeader, member: Member, weights: Mapping[str, Tensor],
         network = build_network(spec)
         _require_fitting(member, network, weights)
         network.load_state_dict(dict(weights), strict=True)
-    except (RuntimeError, PlanError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError, PlanError) as error:  # also of absurd sizes
         raise ModelError(
             f"the tensors of its member {member.name!r} do not fit the network it names ({_first_lines(error)})",
             remedy="Train the model anew, or use the version of autoseg that wrote it.",

@@ -74,6 +74,7 @@ def test_torchrun_gives_the_model_of_one_process_which_goes_on_from_there(planne
     assert read_record(runs[0].settings, TrainSettings).epochs == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_one_process_that_dies_ends_all_with_its_name(planned: Workspace) -> None:
     quicken(planned, 4)

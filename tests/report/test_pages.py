@@ -228,6 +228,7 @@ def test_a_page_of_many_cases_and_labels_stays_small() -> None:
     assert len(render(page).encode()) < 5_000_000
 
 
+@pytest.mark.slow
 def test_pages_of_thousands_of_cases_with_many_labels_stay_small() -> None:
     cases = tuple(f"patient_{number:05d}_from_the_other_hospital" for number in range(2500))
     names = names_for(cases, False)
