@@ -9,35 +9,18 @@ memory of the largest process at its peak. What a network cannot do is told, not
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 
-from trained import Rule, kept
+from trained import kept, rule_of, rule_parser
 
 from autoseg.networks.catalog import NETWORKS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--budget", type=float, default=600.0, help="seconds of `autoseg train` for each network")
+    parser = rule_parser(__doc__, 600.0, NETWORKS)
     parser.add_argument("--fold", default="0")
-    parser.add_argument("--configuration", default="3d_fullres")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--plan", nargs="*", default=[], help="further words for `autoseg plan`, as --plan=--no-probe")
-    parser.add_argument("--only", nargs="*", default=list(NETWORKS), metavar="NETWORK")
-    parser.add_argument("--folder", type=Path, required=True, help="for all that is written; results are kept there")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    rule = Rule(
-        options.dataset,
-        options.folder / "work",
-        options.configuration,
-        options.budget,
-        options.seed,
-        tuple(options.plan),
-    )
+    rule = rule_of(options)
     rows = {}
     for network in NETWORKS:
         path = options.folder / f"{network}-{options.configuration}.json"

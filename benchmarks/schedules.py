@@ -9,11 +9,9 @@ in `--folder`, so that a long comparison can be made in parts; the table is prin
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from pathlib import Path
 
-from trained import Rule, kept
+from trained import kept, rule_of, rule_parser
 
 #: What is compared: the plan's name and the settings that make it. The preset for CPUs has AdamW, poly, and averaged
 #: weights (0.99). An optimizer comes with its own rate, decay and warm-up; SGD's are nnU-Net's.
@@ -28,25 +26,10 @@ VARIANTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--budget", type=float, default=300.0, help="seconds of `autoseg train` for each")
+    parser = rule_parser(__doc__, 300.0, VARIANTS)
     parser.add_argument("--folds", nargs="*", default=["1", "2"])
-    parser.add_argument("--configuration", default="3d_fullres")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--plan", nargs="*", default=[], help="further words for `autoseg plan`")
-    parser.add_argument("--only", nargs="*", default=list(VARIANTS), metavar="VARIANT")
-    parser.add_argument("--folder", type=Path, required=True, help="for all that is written; results are kept there")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    rule = Rule(
-        options.dataset,
-        options.folder / "work",
-        options.configuration,
-        options.budget,
-        options.seed,
-        tuple(options.plan),
-    )
+    rule = rule_of(options)
     print(f"{options.dataset.name}, {options.configuration}, {options.budget:.0f} s each\n")
     print(f"| what | {' | '.join(f'fold {fold}' for fold in options.folds)} | mean Dice | steps |")
     print(f"|---|{'---|' * len(options.folds)}---|---|")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,26 @@ class Rule:
     budget: float  # seconds of `autoseg train`: preparing, training and scoring count, planning does not
     seed: int = 0
     plan: tuple[str, ...] = ()  # words for `autoseg plan`
+
+
+def rule_parser(description: str | None, budget: float, names: Iterable[str]) -> argparse.ArgumentParser:
+    """The options that make a `Rule`, with those of which plans are trained and where results are kept."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--budget", type=float, default=budget, help="seconds of `autoseg train` for each")
+    parser.add_argument("--configuration", default="3d_fullres")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plan", nargs="*", default=[], help="further words for `autoseg plan`, as --plan=--no-probe")
+    parser.add_argument("--only", nargs="*", default=list(names), metavar="NAME")
+    parser.add_argument("--folder", type=Path, required=True, help="for all that is written; results are kept there")
+    return parser
+
+
+def rule_of(options: argparse.Namespace) -> Rule:
+    """The rule that was asked for; its folder is there from now on."""
+    work = options.folder / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    return Rule(options.dataset, work, options.configuration, options.budget, options.seed, tuple(options.plan))
 
 
 def command(*words: str) -> tuple[float, float, str]:
