@@ -85,9 +85,8 @@ def theirs(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     training = peer.run("nnUNetv2_train", *train, "-tr", "Budget", log=folder / "train.txt")
     results = peer.results(number, "Budget", chosen, options.fold)
     times = json.loads((results / "times.json").read_text())
-    references = next((peer.folder / "preprocessed").glob(f"Dataset{number}_*")) / "gt_segmentations"
-    summary = folder / "nnunet-summary.json"
-    held_out = results / "validation"
+    summary, held_out = folder / "nnunet-summary.json", results / "validation"
+    references = held_out_references(held_out, peer.prepared(number) / "gt_segmentations", folder / "references")
     autoseg("evaluate", str(held_out), str(references), "--labels-from", str(options.dataset), "--output", str(summary))
     return {
         "seconds": planning + training,
@@ -95,6 +94,15 @@ def theirs(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         "step_seconds": statistics.median(step_seconds(times, skip_epochs=1)),
         **dice_of(summary),
     }
+
+
+def held_out_references(masks: Path, references: Path, folder: Path) -> Path:
+    """A folder with the references of these masks alone: `evaluate` counts a reference without a mask as a failure."""
+    folder.mkdir(exist_ok=True)
+    for path in references.iterdir():
+        if (masks / path.name).exists() and not (folder / path.name).exists():
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 def shown(name: str, result: dict[str, object], budget: float) -> None:
