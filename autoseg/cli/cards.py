@@ -95,14 +95,17 @@ def _show_measured(console: Console, header: ModelHeader) -> None:
 
 def show_card(console: Console, card: Card) -> None:
     """Scores per label with their intervals."""
+    objects = any(label.panoptic_quality is not None for label in card.labels)
     rows = [
         (
             *(label.name, _score(label.dice), _between(label.low, label.high), _score(label.hd95_mm, 2)),
             *(_score(label.nsd), str(label.cases), str(label.false_alarms), str(label.rightly_absent)),
+            *((_score(label.panoptic_quality), _score(label.average_precision)) if objects else ()),
         )
         for label in card.labels
     ]
-    columns = ("label", "Dice", "95 % interval", "HD95 mm", "NSD", "N", "false alarms", "rightly absent")
+    columns = ["label", "Dice", "95 % interval", "HD95 mm", "NSD", "N", "false alarms", "rightly absent"]
+    columns += ["PQ", "AP50"] if objects else []
     tables.show_table(console, f"How good it is: {counted(card.cases, 'held-out case')}", columns, rows)
     spread = f" ({_between(card.low, card.high)})" if card.low is not None else ""
     say(
@@ -110,20 +113,31 @@ def show_card(console: Console, card: Card) -> None:
         f"Mean Dice {_score(card.mean_dice)}{spread}. Each case was scored by networks that had not seen it; intervals "
         f"are of the mean, from the bootstrap over cases. NSD: share of the surfaces within {card.tolerance_mm:g} mm.",
     )
+    if objects:
+        say(
+            console,
+            "PQ, AP50: panoptic quality and TP / (TP + FP + FN) at an IoU of 0.5 of the objects, means over cases.",
+        )
 
 
 def show_compared(console: Console, compared: Sequence[Compared], title: str) -> None:
     """A row per model: its own mean, and its gain over the chosen one on the cases that both have."""
+    objects = any(row.mean_quality is not None for row in compared)
     rows = [
         (
-            *(row.name, str(row.networks), _score(row.mean_dice), str(row.cases)),
+            *(row.name, str(row.networks), _score(row.mean_dice)),
+            *((_score(row.mean_quality),) if objects else ()),
+            str(row.cases),
             *(_signed(row.gain), _between(row.low, row.high, signed=True)),
             *("-" if row.shared_cases is None else str(row.shared_cases), row.verdict),
         )
         for row in compared
     ]
-    columns = ("model", "networks", "Dice", "cases", "gain over chosen", "95 % interval", "on cases", "verdict")
-    tables.show_table(console, title, columns, rows)
+    quality = ["quality"] if objects else []
+    beside = ("cases", "gain over chosen", "95 % interval", "on cases", "verdict")
+    tables.show_table(console, title, ("model", "networks", "Dice", *quality, *beside), rows)
+    if objects:
+        say(console, "Quality, by which is chosen: of labels with objects their panoptic quality, of others Dice.")
 
 
 def show_tried(console: Console, selection: Selection) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autoseg.errors import UsageError
-from autoseg.evaluation.paired import Interval, dice_table, interval, paired_gain
+from autoseg.evaluation.paired import Interval, ScoreTable, dice_table, interval, paired_gain, quality_table
 from autoseg.records import CaseScore, Compared
 
 #: A gain below this would vanish in the third decimal: no reason to run more networks.
@@ -25,6 +25,29 @@ class Entrant:
     scores: Mapping[str, CaseScore]
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """What models are compared by: Dice, and of `things`, whose objects are counted one by one, panoptic quality."""
+
+    names: Sequence[str]  # labels
+    things: Collection[str] = ()
+
+    def table(self, scores: Iterable[CaseScore]) -> ScoreTable:
+        """Values (cases, labels)."""
+        return quality_table(list(scores), self.names, self.things)
+
+    def facts(self, entrant: Entrant) -> dict[str, object]:
+        """What the row of a model tells of it alone."""
+        scores = list(entrant.scores.values())
+        return {
+            "name": entrant.name,
+            "networks": entrant.networks,
+            "mean_dice": interval(dice_table(scores, self.names)).value,
+            "mean_quality": interval(self.table(scores)).value if self.things else None,
+            "cases": len(scores),
+        }
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """The chosen model, how each of the others compares, and those that could not be compared with a reason."""
@@ -34,12 +57,12 @@ class Choice:
     left_out: Mapping[str, str]  # name -> why
 
 
-def choose(entrants: Sequence[Entrant], names: Sequence[str]) -> Choice:
+def choose(entrants: Sequence[Entrant], yardstick: Yardstick) -> Choice:
     """The best of the simplest models, or one that runs more networks where it is surely better.
 
     Of models that run equally many networks the one with the highest mean over the cases that all of these share. One
     with more networks replaces it only where the paired interval of its gain lies above 0, on FEWEST_CASES or more, and
-    the gain reaches SMALLEST_GAIN. `names` are the labels. Raises UsageError where nothing can be compared.
+    the gain reaches SMALLEST_GAIN. Raises UsageError where nothing can be compared.
     """
     usable = [entrant for entrant in entrants if entrant.scores]
     if not usable:
@@ -49,18 +72,19 @@ def choose(entrants: Sequence[Entrant], names: Sequence[str]) -> Choice:
     for count in sorted({entrant.networks for entrant in usable}):
         level = [entrant for entrant in usable if entrant.networks == count]
         if chosen is None:
-            chosen, apart = _highest(level, names)
+            chosen, apart = _highest(level, yardstick)
             left_out |= apart
         else:
-            chosen = _surely_better(level, chosen, names) or chosen
+            chosen = _surely_better(level, chosen, yardstick) or chosen
     if chosen is None:  # there was at least one level
         raise UsageError("nothing to choose from")
-    rows = [_compared(entrant, chosen, names) for entrant in usable if entrant is not chosen]
+    rows = [_compared(entrant, chosen, yardstick) for entrant in usable if entrant is not chosen]
     rows.sort(key=lambda row: -float("inf") if row.gain is None else row.gain, reverse=True)
-    return Choice(chosen, (_chosen_row(chosen, names, alone=len(usable) == 1), *rows), left_out)
+    first = {"verdict": "chosen: there is no other" if len(usable) == 1 else "chosen", **yardstick.facts(chosen)}
+    return Choice(chosen, (Compared.model_validate(first), *rows), left_out)
 
 
-def _highest(level: Sequence[Entrant], names: Sequence[str]) -> tuple[Entrant, dict[str, str]]:
+def _highest(level: Sequence[Entrant], yardstick: Yardstick) -> tuple[Entrant, dict[str, str]]:
     """The highest mean over shared cases; a model that shares none with the one of most cases is left out."""
     first = max(level, key=lambda entrant: len(entrant.scores))
     sharing = [entrant for entrant in level if entrant.scores.keys() & first.scores.keys()]
@@ -70,11 +94,11 @@ def _highest(level: Sequence[Entrant], names: Sequence[str]) -> tuple[Entrant, d
     apart = {
         entrant.name: f"no held-out case in common with {first.name}" for entrant in level if entrant not in sharing
     }
-    return max(sharing, key=lambda entrant: _mean(entrant, shared, names)), apart
+    return max(sharing, key=lambda entrant: _mean(entrant, shared, yardstick)), apart
 
 
-def _surely_better(level: Sequence[Entrant], chosen: Entrant, names: Sequence[str]) -> Entrant | None:
-    gains = [(entrant, *_gain(entrant, chosen, names)) for entrant in level]
+def _surely_better(level: Sequence[Entrant], chosen: Entrant, yardstick: Yardstick) -> Entrant | None:
+    gains = [(entrant, *_gain(entrant, chosen, yardstick)) for entrant in level]
     better = [(gain.value or 0.0, entrant) for entrant, gain, shared in gains if is_sure(gain, shared)]
     return max(better, key=lambda pair: pair[0])[1] if better else None
 
@@ -86,38 +110,27 @@ def is_sure(gain: Interval, shared: int, smallest: float = SMALLEST_GAIN) -> boo
     return shared >= FEWEST_CASES and gain.low > 0 and gain.value >= smallest
 
 
-def _mean(entrant: Entrant, cases: Iterable[str], names: Sequence[str]) -> float:
-    mean = interval(dice_table([entrant.scores[case] for case in sorted(cases)], names)).value
+def _mean(entrant: Entrant, cases: Iterable[str], yardstick: Yardstick) -> float:
+    mean = interval(yardstick.table(entrant.scores[case] for case in sorted(cases))).value
     return -1.0 if mean is None else mean
 
 
-def _gain(entrant: Entrant, chosen: Entrant, names: Sequence[str]) -> tuple[Interval, int]:
+def _gain(entrant: Entrant, chosen: Entrant, yardstick: Yardstick) -> tuple[Interval, int]:
     shared = sorted(entrant.scores.keys() & chosen.scores.keys())
-    ours, theirs = (dice_table([one.scores[case] for case in shared], names) for one in (entrant, chosen))
+    ours, theirs = (yardstick.table(one.scores[case] for case in shared) for one in (entrant, chosen))
     return paired_gain(ours, theirs), len(shared)
 
 
-def _chosen_row(chosen: Entrant, names: Sequence[str], alone: bool) -> Compared:
-    mean = interval(dice_table(list(chosen.scores.values()), names)).value
-    verdict = "chosen: there is no other" if alone else "chosen"
-    return Compared(
-        name=chosen.name, networks=chosen.networks, mean_dice=mean, cases=len(chosen.scores), verdict=verdict
-    )
-
-
-def _compared(entrant: Entrant, chosen: Entrant, names: Sequence[str]) -> Compared:
-    gain, shared = _gain(entrant, chosen, names)
-    return Compared(
-        name=entrant.name,
-        networks=entrant.networks,
-        mean_dice=interval(dice_table(list(entrant.scores.values()), names)).value,
-        cases=len(entrant.scores),
-        gain=gain.value,
-        low=gain.low,
-        high=gain.high,
-        shared_cases=shared,
-        verdict=verdict(gain, shared, entrant.networks, chosen.networks),
-    )
+def _compared(entrant: Entrant, chosen: Entrant, yardstick: Yardstick) -> Compared:
+    gain, shared = _gain(entrant, chosen, yardstick)
+    beside = {
+        "gain": gain.value,
+        "low": gain.low,
+        "high": gain.high,
+        "shared_cases": shared,
+        "verdict": verdict(gain, shared, entrant.networks, chosen.networks),
+    }
+    return Compared.model_validate({**yardstick.facts(entrant), **beside})
 
 
 def verdict(gain: Interval, shared: int, networks: int, chosen_networks: int) -> str:

@@ -7,7 +7,7 @@ the same cases, drawn together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,22 @@ def score_table(cases: Sequence[Mapping[str, float]], names: Sequence[str]) -> S
 def dice_table(scores: Sequence[CaseScore], names: Sequence[str]) -> ScoreTable:
     """Dice (cases, labels) of the cases whose reference has the label."""
     return score_table([values_of(score, "dice") for score in scores], names)
+
+
+def quality_table(scores: Sequence[CaseScore], names: Sequence[str], things: Collection[str]) -> ScoreTable:
+    """How good a model is (cases, labels): panoptic quality of `things`, whose objects are counted, Dice of the others.
+
+    A thing has a value where reference or mask has an object of it; where its objects were not scored, it is its Dice.
+    """
+    rows = []
+    for score in scores:
+        values = values_of(score, "dice")
+        for name in things:
+            found = score.labels[name].instances if name in score.labels else None
+            if found is not None:
+                values[name] = float("nan") if found.panoptic_quality is None else found.panoptic_quality
+        rows.append(values)
+    return score_table(rows, names)
 
 
 def values_of(score: CaseScore, metric: str) -> dict[str, float]:

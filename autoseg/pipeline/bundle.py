@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from autoseg.evaluation.instances import precision_at
 from autoseg.evaluation.paired import dice_table, interval
 from autoseg.files import file_hash, write_record, written_aside
 from autoseg.inference.joining import joined_model
@@ -80,6 +81,7 @@ def make_card(chosen: Candidate, summary: Summary, compared: Sequence[Compared])
 
 def _label_card(name: str, summary: Summary, scores: Sequence[CaseScore]) -> LabelCard:
     entry, dice = summary.labels[name], interval(dice_table(scores, [name]))
+    counted = entry.instance_means
     return LabelCard(
         name=name,
         dice=dice.value,
@@ -90,6 +92,8 @@ def _label_card(name: str, summary: Summary, scores: Sequence[CaseScore]) -> Lab
         cases=entry.cases,
         false_alarms=entry.empty_references,
         rightly_absent=entry.both_empty,
+        panoptic_quality=None if counted is None else counted.panoptic_quality,
+        average_precision=None if counted is None else precision_at(counted, 0.5),
     )
 
 

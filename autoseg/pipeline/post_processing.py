@@ -98,7 +98,8 @@ def score_processed(
 
 def summary_of(scores: Sequence[CaseScore], labels: Labels) -> Summary:
     """The summary of scores that are there already."""
-    return summarize(sorted(scores, key=lambda score: score.case), TOLERANCE_MM, names=list(labels.classes))
+    ordered = sorted(scores, key=lambda score: score.case)
+    return summarize(ordered, TOLERANCE_MM, names=list(labels.classes), things=labels.things)
 
 
 # ------------------------------------------------------------------------------------------------------- one case

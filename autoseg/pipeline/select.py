@@ -12,7 +12,7 @@ from autoseg import devices
 from autoseg.errors import ModelError
 from autoseg.evaluation.calibration import FEWEST_CASES as CALIBRATION_CASES
 from autoseg.evaluation.calibration import calibrate
-from autoseg.evaluation.comparison import Choice, choose
+from autoseg.evaluation.comparison import Choice, Yardstick, choose
 from autoseg.evaluation.expected_dice import FEWEST_CASES, fit_expected_dice
 from autoseg.inference.joining import asked_precision, networks_of
 from autoseg.inference.speeds import SPEEDS
@@ -127,7 +127,8 @@ def _selected(trials: Trials, found: Found, settings: SelectSettings, clock: Clo
     notes += told
     candidates += ensembles
     clock.lap("ensembles")
-    choice = choose([candidate.entrant() for candidate in candidates], list(labels.classes))
+    yardstick = Yardstick(list(labels.classes), labels.things)
+    choice = choose([candidate.entrant() for candidate in candidates], yardstick)
     notes += [f"{name} is not compared: {why}" for name, why in choice.left_out.items()]
     chosen = next(candidate for candidate in candidates if candidate.name == choice.chosen.name)
     progress.say(f"Chosen: {chosen.name}")

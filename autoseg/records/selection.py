@@ -74,6 +74,8 @@ class LabelCard(Record):
     cases: int  # N of the means
     false_alarms: int  # cases where it was found though the reference has none
     rightly_absent: int
+    panoptic_quality: float | None = None  # mean over cases, where objects are counted
+    average_precision: float | None = None  # at an IoU of 0.5, mean over cases, where objects are counted
 
 
 class Compared(Record):
@@ -82,8 +84,9 @@ class Compared(Record):
     name: str  # configurations, joined by " + "
     networks: int  # that run one after the other for one fold
     mean_dice: float | None  # over its own cases, before post-processing
+    mean_quality: float | None = None  # where objects are counted: of these panoptic quality, of other labels Dice
     cases: int
-    gain: float | None = None  # mean Dice over the shared cases less the chosen model's; None for the chosen one
+    gain: float | None = None  # mean quality (Dice) over the shared cases less the chosen model's; None for that one
     low: float | None = None  # paired bootstrap interval of the gain, 95 %
     high: float | None = None
     shared_cases: int | None = None

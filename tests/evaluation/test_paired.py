@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoseg.evaluation.instances import score_instances
 from autoseg.evaluation.paired import (
     Interval,
     case_means,
@@ -13,6 +14,7 @@ from autoseg.evaluation.paired import (
     fold_noise,
     interval,
     paired_gain,
+    quality_table,
     score_table,
     values_of,
 )
@@ -54,6 +56,23 @@ def test_means_are_those_of_a_summary() -> None:
     table = dice_table(scores, NAMES)
     assert np.isnan(table[[1, 3], 1]).all()
     assert interval(table).value == pytest.approx(summarize(scores, 1.0).mean_dice)
+
+
+def test_the_quality_of_things_is_that_of_their_objects() -> None:
+    one, none = np.ones((1, 2, 2), dtype=np.uint32), np.zeros((1, 2, 2), dtype=np.uint32)
+
+    def case(name: str, reference: np.ndarray, mask: np.ndarray) -> CaseScore:
+        entry = label(0.3, reference=int(reference.sum()))
+        counted = entry.model_copy(update={"instances": score_instances(reference, mask)})
+        return CaseScore(case=name, labels={"liver": label(0.8), "tumor": counted})
+
+    scores = [case("found", one, one), case("missed", one, none), case("alarm", none, one), case("empty", none, none)]
+    scores.append(scored("without objects", 0.8, 0.4))
+    scores.append(scored("not drawn", 0.8))
+    table = quality_table(scores, NAMES, {"tumor": "core"})
+    np.testing.assert_allclose(table[:, 1], [1.0, 0.0, 0.0, NAN, 0.4, NAN])
+    np.testing.assert_allclose(table[:, 0], 0.8)
+    np.testing.assert_array_equal(quality_table(scores, NAMES, ()), dice_table(scores, NAMES))
 
 
 @settings(max_examples=50, deadline=None)
