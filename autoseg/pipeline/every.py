@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from autoseg.planning.costs import epoch_seconds
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
 from autoseg.records import Configuration, Fold, Plan, Probe, TrainSettings
-from autoseg.training.checkpoint import read_state
+from autoseg.training.checkpoint import RunState, read_state
 from autoseg.training.ranks import ALONE
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
@@ -142,6 +143,16 @@ def _asked(options: Mapping[str, Any], settings: TrainSettings) -> dict[str, Any
 # ------------------------------------------------------------------------------------------------------- the cost
 
 
+@dataclass(frozen=True)
+class RunCost:
+    """What one run takes from its beginning to its end."""
+
+    seconds: float | None  # None where nothing was measured
+    words: str  # how they come about
+    epoch_seconds: float | None = None  # of an epoch, where their number is asked for
+    all_included: bool = False  # preparing and scoring too, as in a budget
+
+
 def cost_lines(
     work: Workspace, plan: Plan, series: Sequence[Run], waiting: Sequence[Run], options: Mapping[str, Any]
 ) -> list[str]:
@@ -151,31 +162,50 @@ def cost_lines(
     total: float | None = 0.0
     on_top = ""
     for entry in dict.fromkeys(run.configuration for run in waiting):
-        count = sum(run.configuration == entry for run in waiting)
-        seconds, words, all_included = _run_seconds(work, plan, plan.configuration(entry), options)
-        on_top = on_top if all_included else "; preparing and scoring come on top"
-        total = None if seconds is None or total is None else total + count * seconds
-        lines.append(f"  {entry}: {count} x {words}" + ("" if seconds is None else f" = {_hours(count * seconds)}"))
+        runs = [run for run in waiting if run.configuration == entry]
+        cost = _run_cost(work, plan, plan.configuration(entry), options)
+        on_top = on_top if cost.all_included else "; preparing and scoring come on top"
+        told = f"  {entry}: {len(runs)} x {cost.words}"
+        if cost.seconds is None:
+            total = None
+        else:
+            made = sum(min(cost.seconds, _made_seconds(run, cost)) for run in runs)
+            left = len(runs) * cost.seconds - made
+            total = None if total is None else total + left
+            told += f" = {_hours(len(runs) * cost.seconds)}"
+            told += f", {_hours(made)} of which are done" if made else ""
+        lines.append(told)
     if waiting:
         told = "unknown (a step is tried by `autoseg plan`)" if total is None else f"about {_hours(total)}"
         lines.append(f"Together {told}{on_top}")
     return lines
 
 
-def _run_seconds(
-    work: Workspace, plan: Plan, entry: Configuration, options: Mapping[str, Any]
-) -> tuple[float | None, str, bool]:
-    """Seconds of one run (None where nothing was measured), how they come about, and whether all is in them."""
+def _made_seconds(run: Run, cost: RunCost) -> float:
+    """How much of what a run takes is behind it."""
+    try:
+        state = read_state(run.state_tensors) if run.state_tensors.exists() else RunState()
+    except AutosegError:
+        return 0.0  # the training will tell what is wrong
+    if cost.all_included:
+        return state.seconds + state.overhead_seconds
+    return state.epoch * (cost.epoch_seconds or 0.0)
+
+
+def _run_cost(work: Workspace, plan: Plan, entry: Configuration, options: Mapping[str, Any]) -> RunCost:
     asked = options.get("epochs")
     budget = options.get("budget_seconds") or (plan.training.budget_seconds if asked is None else None)
     if budget is not None:
-        return float(budget), f"a budget of {_hours(float(budget))}", True
+        return RunCost(float(budget), f"a budget of {_hours(float(budget))}", all_included=True)
     epochs = int(asked or (options.get("overrides") or {}).get("epochs") or entry.epochs)
     words = f"{epochs} epochs of {entry.steps_per_epoch} steps"
     per_epoch = measured_epoch_seconds(work, plan, entry)
     if per_epoch is None:
-        return None, f"{words}, of unknown length", False
-    return per_epoch * epochs, f"{words}, {per_epoch / entry.steps_per_epoch:.2g} s per step", False
+        return RunCost(None, f"{words}, of unknown length")
+    words += f", {per_epoch / entry.steps_per_epoch:.2g} s per step"
+    if options.get("ranks", ALONE).several:
+        words += " of one process"  # how many that work together share it is not known before
+    return RunCost(per_epoch * epochs, words, per_epoch)
 
 
 def measured_epoch_seconds(work: Workspace, plan: Plan, entry: Configuration) -> float | None:

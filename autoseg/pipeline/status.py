@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from autoseg.errors import RecordError, WorkspaceError
+from autoseg.errors import AutosegError, RecordError, WorkspaceError
 from autoseg.files import read_record
 from autoseg.model_file import read_header
 from autoseg.pipeline.choosing_model import in_words
@@ -15,7 +15,8 @@ from autoseg.pipeline.plans import dataset_command, read_dataset, read_plan, run
 from autoseg.pipeline.reports import StatusReport
 from autoseg.pipeline.selected import trained_since
 from autoseg.preprocessing.store import is_current
-from autoseg.records import Audit, Dataset, DiagnosisDesign, Plan, Suggestions
+from autoseg.records import Audit, Dataset, DiagnosisDesign, Plan, Suggestions, TrainSettings
+from autoseg.training.checkpoint import read_state
 from autoseg.workspace import DEFAULT_PLAN, Run, Workspace
 
 
@@ -71,7 +72,7 @@ def _run_state(run: Run) -> str:
     early = read_header(run.model).ended_early if run.model.exists() else ""
     ended = f", {early}" if early else ""
     if run.summary.exists():
-        return f"trained and scored{ended}"
+        return f"trained and scored{ended}{_longer(run)}"
     if run.model.exists():
         return f"trained on all cases{ended}" if run.fold == "all" else f"trained{ended}, not scored yet"
     try:
@@ -79,6 +80,20 @@ def _run_state(run: Run) -> str:
     except RecordError as error:  # a person's edit; training will name it as well
         return f"under way: {run.metrics.name}: {error.what}"
     return f"under way: {epochs} epochs"
+
+
+def _longer(run: Run) -> str:
+    """That a finished run goes on, since it was asked to be longer."""
+    try:
+        state = read_state(run.state_tensors) if run.state_tensors.exists() else None
+        asked = read_record(run.settings, TrainSettings)
+    except AutosegError:  # training will name it
+        return ""
+    going_on = state is not None and not state.finished_by and not read_header(run.model).ended_early
+    if state is None or not going_on:
+        return ""
+    of_all = "" if asked.budget_seconds else f" of {asked.epochs}"
+    return f", and is made longer: {state.epoch}{of_all} epochs"
 
 
 def _selected(work: Workspace) -> str:

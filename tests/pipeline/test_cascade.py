@@ -34,6 +34,7 @@ from autoseg.progress import SilentProgress
 from autoseg.records import Configuration, Plan, Probe, StepProbe
 from autoseg.training import cases as cases_module
 from autoseg.training.cases import SecondStageCase, load_cases
+from autoseg.training.checkpoint import RunState, save_state
 from autoseg.training.learner import Learner
 from autoseg.workspace import Workspace
 
@@ -413,6 +414,16 @@ def test_the_cost_comes_first_and_a_failure_stops_no_other(
     assert "unexpected RuntimeError: odd" in report.failures["3d_fullres, fold 1"]
     _, lines = run_every(work, "3d_fullres", budget_seconds=1800.0)
     assert lines[1:3] == ["  3d_fullres: 2 x a budget of 30 min = 60 min", "Together about 60 min"]
+    begun = work.run("default", "3d_fullres", 0)
+    network = torch.nn.Linear(1, 1)
+    state = RunState(epoch=5, step=10, seconds=900.0, overhead_seconds=60.0)
+    save_state(begun.state_tensors, state, network, torch.optim.SGD(network.parameters(), 0.1), {})
+    _, lines = run_every(work, "3d_fullres", budget_seconds=1800.0)
+    assert lines[1] == "  3d_fullres: 2 x a budget of 30 min = 60 min, 16 min of which are done"
+    assert lines[2] == "Together about 44 min"
+    _, lines = run_every(work, "3d_fullres", epochs=10)
+    assert lines[1] == "  3d_fullres: 2 x 10 epochs of 2 steps, 2.1 s per step = 84 s, 21 s of which are done"
+    assert lines[2] == "Together about 63 s; preparing and scoring come on top"
     work.probe().unlink()
     _, lines = run_every(work, "3d_fullres")
     assert lines[2].startswith("Together unknown (a step is tried by `autoseg plan`)")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from autoseg.files import write_record
+from autoseg.model_file import write_model
 from autoseg.pipeline.epoch_log import add_epoch
 from autoseg.pipeline.plans import read_plan
 from autoseg.pipeline.status import status
-from autoseg.records import EpochRecord
+from autoseg.records import EpochRecord, ModelHeader
+from autoseg.training.checkpoint import RunState, save_state
 from autoseg.workspace import Run, Workspace
 
 
@@ -47,6 +50,24 @@ def test_a_broken_log_is_named_and_the_rest_is_told(planned: Workspace) -> None:
     appended(run.metrics, "not JSON\nnor this\n")
     assert told(planned, run).startswith("under way: metrics.jsonl: line 3 is not valid JSON")
     assert status(planned).next_command.startswith("autoseg train --fold 0 --configuration 3d_fullres")
+
+
+def test_a_finished_run_that_is_made_longer_is_told(planned: Workspace) -> None:
+    run = begun(planned)
+    header = ModelHeader(channels=("MR",), labels=read_plan(planned).labels, members=())
+    write_model(run.model, header, {})
+    run.summary.write_text("{}", encoding="utf-8")
+    network = torch.nn.Linear(1, 1)
+
+    def saved(state: RunState) -> str:
+        save_state(run.state_tensors, state, network, torch.optim.SGD(network.parameters(), 0.1), {})
+        return told(planned, run)
+
+    asked = read_plan(planned).training.epochs
+    assert saved(RunState(epoch=2, finished_by="schedule")) == "trained and scored"
+    assert saved(RunState(epoch=2)) == f"trained and scored, and is made longer: 2 of {asked} epochs"
+    write_model(run.model, header.model_copy(update={"ended_early": "ended by Ctrl-C"}), {})
+    assert saved(RunState(epoch=2)) == "trained and scored, ended by Ctrl-C"
 
 
 @pytest.mark.parametrize("fold", ["1", "all"])
