@@ -11,7 +11,8 @@ from rich.console import Console
 
 from autoseg.console import STYLES, say
 from autoseg.progress import duration
-from autoseg.tables import counted, show_failures, show_table
+from autoseg.tables import show_failures, show_table
+from autoseg.words import counted
 
 if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.reports import DemoReport, EvaluateReport, EveryReport, PredictReport, TrainReport

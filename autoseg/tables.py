@@ -12,6 +12,7 @@ from rich.table import Table
 
 from autoseg.console import STYLES, is_rich, say, text
 from autoseg.progress import duration
+from autoseg.words import counted
 
 if TYPE_CHECKING:  # records load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.reports import CheckReport, PlanReport, PrepareReport, StatusReport
@@ -193,11 +194,6 @@ def show_status(console: Console, report: StatusReport) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- words
-
-
-def counted(number: int, noun: str) -> str:
-    """ "1 case", "2 cases"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _figures(value: float | None) -> str:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "autoseg"
 
 #: Parts of the package by level: a part imports only from lower levels (and within itself).
 LEVELS = (
-    ("errors", "progress", "interrupts", "threads", "machine", "__init__"),
+    ("errors", "progress", "interrupts", "threads", "machine", "words", "__init__"),
     ("files", "locks", "seals", "plugins", "plain_names", "torchrun"),
     ("records",),
     ("arrays", "networks", "workers", "workspace"),

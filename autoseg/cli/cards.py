@@ -10,7 +10,7 @@ from rich.console import Console
 from autoseg import tables
 from autoseg.console import STYLES, say
 from autoseg.progress import duration
-from autoseg.tables import counted
+from autoseg.words import counted
 
 if TYPE_CHECKING:  # its modules load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.info import InfoReport

@@ -10,7 +10,8 @@ from rich.console import Console
 from autoseg import console
 from autoseg.cli.app import DONE, SOME_FAILED
 from autoseg.options import DEFAULT_WORK, Device, PlanName, Precision, Threads, Work, Workers, parse_budget
-from autoseg.tables import counted, show_failures, show_table
+from autoseg.tables import show_failures, show_table
+from autoseg.words import counted
 
 if TYPE_CHECKING:  # its modules load numpy and pydantic, which `--help` must not wait for
     from autoseg.pipeline.diagnose import DiagnoseReport

@@ -16,6 +16,7 @@ from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, SAME_GRID_VOXELS, co
 from autoseg.dataset.label_values import MOST_VALUES
 from autoseg.dataset.voxels import whole_values
 from autoseg.records import Case, LabelMap, Labels, Problem, Volume
+from autoseg.words import counted
 
 #: So many undeclared values are no forgotten label: the file was interpolated, or compressed with loss.
 MANY_UNDECLARED = 20
@@ -156,7 +157,7 @@ def _check_drawn(report: _Report, found: NDArray[np.generic], labels: Labels) ->
         if voxels and name not in drawn:
             undrawn[name] = voxels
     if undrawn:
-        told = ", ".join(f"{name} ({count} voxel{'' if count == 1 else 's'})" for name, count in undrawn.items())
+        told = ", ".join(f"{name} ({counted(count, 'voxel')})" for name, count in undrawn.items())
         what = f"it has voxels of labels that are not among those drawn in this case: {told}"
         remedy = "Add them to `annotated` of this case, or correct its labels."
         report.add("error", "not-annotated", what, remedy, report.labels)
@@ -185,9 +186,7 @@ def _check_fractions(report: _Report, found: NDArray[np.generic], declared: set[
 
 def _listed(counts: dict[int, int]) -> str:
     """Values with their voxels: "4 (12 voxels), 7 (1 voxel) and 3 more"."""
-    named = [
-        f"{value} ({count} voxel{'' if count == 1 else 's'})" for value, count in Counter(counts).most_common(NAMED)
-    ]
+    named = [f"{value} ({counted(count, 'voxel')})" for value, count in Counter(counts).most_common(NAMED)]
     more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
     return ", ".join(named) + more
 

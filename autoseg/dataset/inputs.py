@@ -16,6 +16,7 @@ from autoseg.dataset.patients import kind_of
 from autoseg.dataset.readers import ending_of, is_part_of_image, read_geometry, stem_of
 from autoseg.errors import AutosegError, DatasetError, ReadError
 from autoseg.records import Case, Geometry, Problem
+from autoseg.words import counted
 
 LISTS = (".csv", ".json")
 
@@ -244,7 +245,7 @@ def _fault(case_id: str, paths: tuple[Path, ...], channels: int, names: tuple[st
         remedy = error.remedy or "Check the file."
         return _problem("error", "unreadable", error.what, remedy, case_id, paths[0])
     if count != channels:
-        what = f"{needs}; this case has {count} channel{'' if count == 1 else 's'}"
+        what = f"{needs}; this case has {counted(count, 'channel')}"
         remedy = "Give all channels: files ending in _0000, _0001, …, or a list with case, channel and path."
         return _problem(
             "error", "missing-channel" if count < channels else "channel-count", what, remedy, case_id, paths[0]

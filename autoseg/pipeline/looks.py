@@ -171,7 +171,7 @@ def sample_of(dataset: Dataset, fingerprint: Fingerprint, names: Names) -> Sampl
         pictures.append(thumbnail(look_at(names(case.id), volume.image[0], labels.labels, volume.geometry), by_value))
         for channel, stored in zip(fingerprint.channels, volume.image, strict=False):
             image = stored if is_calibrated(channel) else _scaled(stored)
-            for label, members in by_value.items():
+            for label, members in fingerprint.labels.classes.items():
                 found = image[np.isin(labels.labels, members)]
                 if found.size:
                     values[channel].setdefault(label, []).append(found[:: max(1, found.size // _VALUES)])

@@ -32,8 +32,8 @@ from autoseg.pipeline.splits import SplitOptions
 from autoseg.plain_names import require_plain_name
 from autoseg.planning.costs import preview
 from autoseg.planning.evidence import normalization_doubts
-from autoseg.planning.network_doubts import network_doubts
 from autoseg.planning.overrides import Overrides
+from autoseg.planning.plan_doubts import plan_doubts
 from autoseg.planning.planner import NONE_GIVEN, make_plan
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
@@ -119,7 +119,7 @@ def plan(
     write_plan_receipt(work, made, request.told() | data, request.nnunet_plans, measured.usable.cases)
     return PlanReport(
         dataset=measured.usable,
-        problems=(*problems, *network_doubts(made, measured.fingerprint)),  # of this plan, not of the data
+        problems=(*problems, *plan_doubts(made, measured.fingerprint)),  # of this plan, not of the data
         fingerprint=measured.fingerprint,
         plan=made,
         path=path,
@@ -163,7 +163,7 @@ def plan_from_fingerprint(
     write_plan_receipt(work, made, request.told(), request.nnunet_plans)
     return PlanReport(
         dataset=None,
-        problems=(*normalization_doubts(fingerprint), *network_doubts(made, fingerprint)),
+        problems=(*normalization_doubts(fingerprint), *plan_doubts(made, fingerprint)),
         fingerprint=fingerprint,
         plan=made,
         path=path,

@@ -39,6 +39,7 @@ from autoseg.pipeline.selected import hashes, require_replaceable
 from autoseg.plugins import load_plugins
 from autoseg.progress import Progress
 from autoseg.records import PredictSettings, Receipt, Selection, SpeedMode, Summary, TriedStep
+from autoseg.words import counted
 from autoseg.workspace import DEFAULT_PLAN, Workspace
 
 #: Share of a budget after which no more ensembles are predicted, and after which no more cases are examined; what is
@@ -242,7 +243,7 @@ def preview(waiting: Sequence[tuple[Sequence[Configured], Sequence[str]]], deadl
         total += seconds or 0.0
         told = "unknown" if seconds is None else f"about {_minutes(seconds)}"
         lines.append(f"  {joint_name(parts)}: {len(names)} held-out cases, {told}")
-    count = f"{len(waiting)} ensemble{'s' if len(waiting) > 1 else ''} to predict"
+    count = f"{counted(len(waiting), 'ensemble')} to predict"
     known = "at least " if unknown else ""
     left = "" if deadline is None else f"; the budget leaves {_minutes(max(0.0, deadline - time.monotonic()))} for them"
     return [f"{count}, {known}{_minutes(total)}, masks that are there already not counted off{left}", *lines]

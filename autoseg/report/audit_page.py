@@ -25,6 +25,7 @@ from autoseg.report.page import (
     word,
 )
 from autoseg.report.pictures import ERRORS, colours_of, reading
+from autoseg.words import counted
 
 #: Rows of the table of places.
 _MOST_PLACES = 500
@@ -48,7 +49,7 @@ def audit_page(
     return Page(
         kind="audit",
         title="Label audit",
-        subtitle=f"{len(audit.cases)} references, judged by networks that had not seen them"
+        subtitle=f"{counted(len(audit.cases), 'reference')}, judged by networks that had not seen them"
         f"{names.words(f': {audit.models}', '')}.",
         sections=sections(
             Section(

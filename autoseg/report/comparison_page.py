@@ -25,6 +25,7 @@ from autoseg.report.page import (
     table,
     word,
 )
+from autoseg.words import counted
 
 #: Pairs whose cases are drawn against one another.
 _MOST_CHARTS = 6
@@ -42,7 +43,8 @@ def comparison_page(comparison: Comparison, names: Names) -> Page:
     return Page(
         kind="comparison",
         title=" and ".join(side.name for side in comparison.sides),
-        subtitle=f"{metric.title} of {len(comparison.cases)} cases and {len(comparison.labels)} labels that all have.",
+        subtitle=f"{metric.title} of {counted(len(comparison.cases), 'case')} and "
+        f"{counted(len(comparison.labels), 'label')} that all have.",
         sections=sections(
             Section("At a glance", (*told, *_glance(comparison, metric))),
             Section("Paired differences", _differences(comparison, metric, names), _LEAD),

@@ -31,6 +31,7 @@ from autoseg.report.page import (
     word,
 )
 from autoseg.report.pictures import colours_of, reading
+from autoseg.words import counted
 
 #: Findings of one severity and kind that are written out.
 _MOST_FINDINGS = 200
@@ -76,7 +77,8 @@ def dataset_page(
     return Page(
         kind="dataset",
         title=names.words(title, "Dataset"),
-        subtitle=f"{cases} cases{_left_out(fingerprint, problems)}, {len(fingerprint.labels.classes)} labels, "
+        subtitle=f"{counted(cases, 'case')}{_left_out(fingerprint, problems)}, "
+        f"{counted(len(fingerprint.labels.classes), 'label')}, "
         f"channels: {', '.join(fingerprint.channels)}.",
         sections=sections(
             Section("At a glance", (_facts(fingerprint, problems, odd), *_labels(fingerprint))),
@@ -189,7 +191,7 @@ def _intensities(fingerprint: Fingerprint, sample: Sample) -> tuple[Block, ...]:
             blocks.append(
                 Figure(
                     line_chart(lines, f"intensity of {channel}{scale}", "share of the label's voxels", height=230),
-                    f"Histogram per label, from the {len(sample.thumbnails)} cases below.",
+                    f"Histogram per label, from the {counted(len(sample.thumbnails), 'case')} below.",
                 )
             )
     rows = [

@@ -10,6 +10,7 @@ from autoseg.evaluation.answers import points
 from autoseg.records import Answer, CurvePoint, Diagnosis, TrialResult
 from autoseg.report.chart_parts import Dot, Frame, Line, axes, dot_at, legend, legend_height, limits, path, svg
 from autoseg.report.page import Block, Facts, Figure, Names, Page, Section, Words, number, sections, table, word
+from autoseg.words import counted
 
 #: What a verdict is called beside its figures.
 _WORDS = {"gain": "gain", "loss": "loss", "none": "no gain", "unclear": "cannot tell"}
@@ -36,7 +37,7 @@ _GAINS = (
 
 def diagnosis_page(diagnosis: Diagnosis, names: Names) -> Page:
     """The page of a diagnosis; `names` says how to call the cases."""
-    trainings = f"{len(diagnosis.results)} trainings of {diagnosis.length} each"
+    trainings = f"{counted(len(diagnosis.results), 'training')} of {diagnosis.length} each"
     return Page(
         kind="diagnosis",
         title=f"{diagnosis.configuration}, fold {diagnosis.fold}: what would help",

@@ -26,6 +26,7 @@ from autoseg.report.page import (
     table,
     word,
 )
+from autoseg.words import counted
 
 #: Bytes.
 _GB = 1e9
@@ -47,7 +48,7 @@ def plan_page(plan: Plan, probe: Probe | None, costs: Sequence[ConfigurationCost
     return Page(
         kind="plan",
         title=title if plan.name == "default" else f"{title}: {names.words(plan.name, 'named')}",
-        subtitle=f"Preset {plan.preset}, for {device}. {len(plan.labels.classes)} labels, "
+        subtitle=f"Preset {plan.preset}, for {device}. {counted(len(plan.labels.classes), 'label')}, "
         f"{len(plan.channels)} {'channel' if len(plan.channels) == 1 else 'channels'} ({', '.join(plan.channels)}).",
         sections=sections(
             Section("At a glance", (_overview(plan), *_memory(plan, probe, steps))),

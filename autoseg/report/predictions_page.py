@@ -28,6 +28,7 @@ from autoseg.report.page import (
     word,
 )
 from autoseg.report.pictures import colours_of, reading
+from autoseg.words import counted
 
 
 def predictions_page(
@@ -53,7 +54,7 @@ def predictions_page(
     return Page(
         kind="masks",
         title=names.words(title, "Masks"),
-        subtitle=f"{len(trusts)} masks, {len(failures)} failed.",
+        subtitle=f"{counted(len(trusts), 'mask')}, {len(failures)} failed.",
         sections=sections(
             Section("To look at first", _review(trusts, names), _order(trusts)),
             Section("Looks", _looks(pictures, labels)),

@@ -35,6 +35,7 @@ from autoseg.report.page import (
     word,
 )
 from autoseg.report.pictures import ERRORS, colours_of, reading
+from autoseg.words import counted
 
 #: Cases that are shown with pictures.
 WORST, BEST = 4, 2
@@ -107,7 +108,7 @@ def results_page(
     return Page(
         kind="results",
         title=names.words(title, "Results"),
-        subtitle=f"{len(summary.cases)} cases, {len(summary.labels)} labels; surface Dice at "
+        subtitle=f"{counted(len(summary.cases), 'case')}, {counted(len(summary.labels), 'label')}; surface Dice at "
         f"{summary.tolerance_mm:g} mm.",
         sections=sections(
             Section("At a glance", _glance(summary)),

@@ -10,8 +10,8 @@ import pytest
 from autoseg.errors import PlanError
 from autoseg.networks.catalog import NETWORKS, find_network
 from autoseg.networks.entry import NetworkEntry
-from autoseg.planning.network_doubts import network_doubts
 from autoseg.planning.overrides import Overrides
+from autoseg.planning.plan_doubts import plan_doubts
 from autoseg.planning.planner import make_plan
 from autoseg.planning.presets import DeviceBudget
 from autoseg.planning.step import step_bytes
@@ -115,6 +115,6 @@ def test_transformers_are_warned_of(make_fingerprint: Any) -> None:
     measured = make_fingerprint([spacing] * 20, [shape] * 20)
     for name in ("unetr", "segresnet", None):
         plan = make_plan(measured, "auto", CPU, overrides=Overrides(network=name))
-        found = network_doubts(plan, measured)
+        found = plan_doubts(plan, measured)
         assert [problem.kind for problem in found] == (["transformer"] if name == "unetr" else [])
         assert all("million weights, and there are 20 cases" in problem.what for problem in found)
