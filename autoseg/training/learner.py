@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from autoseg.training.checkpoint import RunState, load_state, packed_state, save
 from autoseg.training.intensity import drop_channels
 from autoseg.training.losses import find_loss, of_totals
 from autoseg.training.online import PatchDice
-from autoseg.training.patches import Batch, make_batch
+from autoseg.training.patches import Batch
 from autoseg.training.ranks import Order
 from autoseg.training.schedule import OPTIMIZERS
 from autoseg.training.setup import TrainingSetup, partly_drawn
 from autoseg.training.step import Backward, BatchTotals, distributed, parts_of
+from autoseg.training.stream import BatchStream
 
 #: Patches of held-out cases for the online Dice, as a share of the training steps of an epoch.
 ONLINE_SHARE = 0.1
@@ -168,26 +170,32 @@ class Learner:
                 torch._foreach_lerp_([self.average[name] for name in names], [state[name] for name in names], 1 - keep)
 
     @torch.no_grad()
-    def online_dice(self) -> PatchDice:
-        """Overlap over patches of the held-out cases, the same patches each time; nothing where nothing is held out."""
+    def online_dice(self) -> tuple[PatchDice, float]:
+        """Overlap over patches of the held-out cases, and the seconds of waiting for these patches.
+
+        They are the same patches each time, and none where nothing is held out.
+        """
         setup = self.setup
         dice = PatchDice(setup.labels)
         if not setup.validation_cases:
-            return dice
+            return dice, 0.0
         sampling = replace(self.sampling, initial_size=self.sampling.patch_size, focus=None)
         batches = max(1, round(setup.configuration.steps_per_epoch * ONLINE_SHARE))
         self.network.train()  # instance norm has no other mode; deep supervision stays as it is
         for module in self.network.modules():
             if isinstance(module, LEARNING_OR_RANDOM):
                 module.eval()
-        for number in range(batches):
-            batch = make_batch(setup.validation_cases, sampling, ONLINE_FIRST_STEP + number)
-            images = self._seen(torch.as_tensor(batch.images).to(setup.device))
-            with autocast(setup.device, setup.precision):
-                outputs = self.network(images)
-            finest = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
-            dice.add(finest, torch.as_tensor(batch.labels).to(setup.device), self._drawn(batch))
-        return dice
+        waited = 0.0
+        with closing(BatchStream(setup.validation_cases, sampling, ONLINE_FIRST_STEP, steps=batches)) as stream:
+            for _ in range(batches):
+                batch, seconds = stream.next_timed()
+                waited += seconds
+                images = self._seen(torch.as_tensor(batch.images).to(setup.device))
+                with autocast(setup.device, setup.precision):
+                    outputs = self.network(images)
+                finest = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+                dice.add(finest, torch.as_tensor(batch.labels).to(setup.device), self._drawn(batch))
+        return dice, waited
 
     # ----------------------------------------------------------------------------------------- weights and states
 

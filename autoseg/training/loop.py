@@ -245,9 +245,7 @@ class Training:
     # -------------------------------------------------------------------------------------------------- the steps
 
     def _step(self, batches: BatchStream) -> None:
-        began = time.monotonic()
-        batch = batches.next()
-        waited = time.monotonic() - began
+        batch, waited = batches.next_timed()
         rate = self.rate
         self.setup.ranks.tell(Order.STEP, self.state.step, rate)
         loss = self.learner.step(batch, self.state.step, rate)
@@ -276,8 +274,10 @@ class Training:
         self.save()
 
     def _finish_epoch(self) -> EpochRecord:
-        per_label = self.learner.online_dice().per_label()
+        dice, waited = self.learner.online_dice()
+        per_label = dice.per_label()
         state, seconds = self.state, self.seconds
+        state = state.model_copy(update={"wait_seconds": state.wait_seconds + waited})
         steps = state.step - state.epoch * self.setup.configuration.steps_per_epoch
         record = epoch_record(state, steps, seconds, self.rate, per_label, cooling=self.cool_down is not None)
         state = watched(state, record, held_out=bool(self.setup.validation_cases))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -20,9 +21,11 @@ class BatchStream:
         first_step: int,
         places: Sequence[int] | None = None,
         ahead: int = 2,
+        steps: int | None = None,
     ) -> None:
-        """`places` are those of the batch to make; None is all."""
+        """`places` are those of the batch to make, None is all; `steps` the number of batches, None is no end."""
         self._cases, self._sampling, self._places, self._ahead = cases, sampling, places, ahead
+        self._steps = steps
         self._start(first_step)
 
     def _start(self, step: int) -> None:
@@ -35,7 +38,8 @@ class BatchStream:
         self._thread.start()
 
     def _fill(self, step: int, made: queue.Queue[Batch | BaseException], closed: threading.Event) -> None:
-        while not closed.is_set():
+        last = None if self._steps is None else step + self._steps
+        while step != last and not closed.is_set():
             try:
                 item: Batch | BaseException = make_batch(self._cases, self._sampling, step, self._places)
             except BaseException as error:  # it must reach the loop, which would wait for ever
@@ -49,11 +53,17 @@ class BatchStream:
             step += 1
 
     def next(self) -> Batch:
-        """The next batch; raises what cropping raised."""
+        """The next batch, which there must be; raises what cropping raised."""
         item = self._queue.get()
         if isinstance(item, BaseException):
             raise item
         return item
+
+    def next_timed(self) -> tuple[Batch, float]:
+        """The next batch, and the seconds of waiting for it."""
+        began = time.monotonic()
+        batch = self.next()
+        return batch, time.monotonic() - began
 
     def restart(self, step: int) -> None:
         """Go on with the batch of another step."""

@@ -116,9 +116,8 @@ def test_a_run_without_improvement_ends_by_patience_and_is_finished(
 ) -> None:
     training = tiny_training(tmp_path, epochs=40, patience=3, learning_rate=1e-9)
     values = iter([0.5] + [0.3] * 40)
-    monkeypatch.setattr(
-        training.learner, "online_dice", lambda: type("Dice", (), {"per_label": lambda self: {"a": next(values)}})()
-    )
+    found = type("Dice", (), {"per_label": lambda self: {"a": next(values)}})()
+    monkeypatch.setattr(training.learner, "online_dice", lambda: (found, 0.0))
     records = list(training.epochs())
     assert [record.phase for record in records][-2:] == ["train", "cool-down"]
     assert training.state.step == 22  # four epochs, and a tenth of their steps

@@ -1,8 +1,10 @@
-"""What held-out patches must not do: teach the network, or draw random numbers."""
+"""Held-out patches: they teach the network nothing, draw no random numbers, and waiting for them is told."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,8 @@ from training_builders import tiny_setup
 
 from autoseg.networks.catalog import NETWORKS
 from autoseg.records import NetworkSpec
-from autoseg.training.learner import Learner
-from autoseg.training.patches import make_batch
+from autoseg.training.learner import ONLINE_FIRST_STEP, Learner
+from autoseg.training.patches import Batch, make_batch
 
 
 class Normed(nn.Module):
@@ -30,6 +32,20 @@ class Normed(nn.Module):
         return [scores] if self.deep_supervision else scores
 
 
+def test_waiting_for_held_out_patches_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def slow(cases: Any, sampling: Any, step: int, places: Any) -> Batch:
+        time.sleep(0.05)
+        made.append(step)
+        return make_batch(cases, sampling, step, places)
+
+    monkeypatch.setattr("autoseg.training.stream.make_batch", slow)
+    _, waited = Learner(tiny_setup()).online_dice()
+    assert waited >= 0.04
+    assert made == list(range(ONLINE_FIRST_STEP, ONLINE_FIRST_STEP + len(made)))  # as many as are looked at
+
+
 def test_the_online_dice_leaves_the_network_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(NETWORKS, "normed", Normed)
     setup = tiny_setup()
@@ -37,7 +53,7 @@ def test_the_online_dice_leaves_the_network_as_it_is(monkeypatch: pytest.MonkeyP
     learner.step(make_batch(setup.train_cases, learner.sampling, 0), 0, 1e-2)
     before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
     assert before["norm.num_batches_tracked"] == 1
-    found = [learner.online_dice().per_label() for _ in range(2)]
+    found = [learner.online_dice()[0].per_label() for _ in range(2)]
     assert found[0] == found[1]
     after = learner.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
