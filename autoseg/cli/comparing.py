@@ -22,7 +22,10 @@ def compare(
         ),
     ],
     metric: Annotated[
-        str, typer.Option("--metric", metavar="NAME", help="What is compared: dice, iou, nsd, hd95 or assd.")
+        str,
+        typer.Option(
+            "--metric", metavar="NAME", help="What is compared: dice, iou, nsd, hd95, assd; pq or ap50 of objects."
+        ),
     ] = "dice",
     reference: Annotated[
         Path | None,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from autoseg.errors import UsageError
 from autoseg.evaluation.paired import (
     DECIMALS,
+    OF_OBJECTS,
     ScoreTable,
     case_means,
     fold_gains,
@@ -108,11 +109,12 @@ def _shared_labels(sides: Sequence[ScoredSide], cases: Sequence[str], metric: Me
     shared = [label for label in every if all(label in labels for labels in known.values())]
     if not shared:
         told = "; ".join(f"{name}: {', '.join(labels) or 'none'}" for name, labels in known.items())
-        raise UsageError(
-            f"there is no label of which all have a {metric.title} ({told})",
-            remedy="nnU-Net's files have Dice and IoU only; --labels-from names a dataset that says how labels are "
-            "called.",
+        remedy = (
+            "nnU-Net's files have Dice and IoU only; --labels-from names a dataset that says how labels are called."
         )
+        if metric.field in OF_OBJECTS:
+            remedy = "Objects are scored where the dataset counts them and their ids lie below the masks (`instances`)."
+        raise UsageError(f"there is no label of which all have {metric.title} ({told})", remedy=remedy)
     notes = []
     for label in every:
         without = [name for name, labels in known.items() if label not in labels]

@@ -7,16 +7,23 @@ the same cases, drawn together.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.records import CaseScore
+from autoseg.evaluation.instances import precision_at
+from autoseg.records import CaseScore, InstanceScore
 
 #: Values of one metric (cases, labels); NaN where the reference lacks the label, nobody drew it, or there is none.
 ScoreTable = NDArray[np.float64]
+
+#: Figures of a label's objects, where they are counted, by the names that metrics have.
+OF_OBJECTS: Mapping[str, Callable[[InstanceScore], float | None]] = {
+    "panoptic_quality": lambda score: score.panoptic_quality,
+    "average_precision_50": lambda score: precision_at(score, 0.5),
+}
 
 #: Bootstrap samples, and the seed that makes them the same every time.
 DRAWS = 4000
@@ -62,17 +69,22 @@ def quality_table(scores: Sequence[CaseScore], names: Sequence[str], things: Col
     """
     rows = []
     for score in scores:
-        values = values_of(score, "dice")
-        for name in things:
-            found = score.labels[name].instances if name in score.labels else None
-            if found is not None:
-                values[name] = float("nan") if found.panoptic_quality is None else found.panoptic_quality
-        rows.append(values)
+        unscored = {name for name, entry in score.labels.items() if name not in things or entry.instances is None}
+        values = {name: value for name, value in values_of(score, "dice").items() if name in unscored}
+        of_objects = values_of(score, "panoptic_quality")
+        rows.append(values | {name: of_objects[name] for name in things if name in of_objects})
     return score_table(rows, names)
 
 
 def values_of(score: CaseScore, metric: str) -> dict[str, float]:
-    """A metric of one case (a field of LabelScore), by label, where the reference has the label and it exists."""
+    """A metric of one case, by label, where it exists.
+
+    A field of LabelScore where the reference has the label; one of OF_OBJECTS where reference or mask has an object.
+    """
+    if metric in OF_OBJECTS:
+        counted = {name: entry.instances for name, entry in score.labels.items() if entry.instances is not None}
+        figures = {name: OF_OBJECTS[metric](objects) for name, objects in counted.items()}
+        return {name: figure for name, figure in figures.items() if figure is not None}
     present = {name: entry for name, entry in score.labels.items() if entry.true_positives + entry.false_negatives > 0}
     values = {name: getattr(entry, metric) for name, entry in present.items()}
     return {name: float(value) for name, value in values.items() if value is not None}

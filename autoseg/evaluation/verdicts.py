@@ -17,7 +17,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that can be compared, by its field in a LabelScore."""
+    """A figure that can be compared, by its name for `evaluation.paired.values_of`."""
 
     field: str
     title: str
@@ -44,6 +44,8 @@ METRICS = {
     "nsd": Metric("nsd", "normalized surface Dice", SMALLEST_GAIN, 0.02),
     "hd95": Metric("hd95_mm", "95 % Hausdorff distance", 0.01, 1.0, 2, " mm", higher_is_better=False),
     "assd": Metric("assd_mm", "average surface distance", 0.01, 1.0, 2, " mm", higher_is_better=False),
+    "pq": Metric("panoptic_quality", "panoptic quality", SMALLEST_GAIN, 0.02),
+    "ap50": Metric("average_precision_50", "average precision at an IoU of 0.5", SMALLEST_GAIN, 0.02),
 }
 
 

@@ -193,7 +193,7 @@ def test_nothing_in_common() -> None:
         compare_sides([a], DICE)
     with pytest.raises(UsageError, match=r"no scored case in common \(case_00, …; x, …\)"):
         compare_sides([a, ScoredSide("b", {"x": CaseValues({"liver": {"dice": 0.5}})})], DICE)
-    with pytest.raises(UsageError, match=r"no label of which all have a Dice \(a: liver; b: kidney\)"):
+    with pytest.raises(UsageError, match=r"no label of which all have Dice \(a: liver; b: kidney\)"):
         compare_sides([a, ScoredSide("b", {"case_00": CaseValues({"kidney": {"dice": 0.5}})})], DICE)
     with pytest.raises(UsageError, match="no case has a score"):
         compare_sides([a, ScoredSide("b", {})], DICE)

@@ -73,6 +73,8 @@ def test_the_quality_of_things_is_that_of_their_objects() -> None:
     np.testing.assert_allclose(table[:, 1], [1.0, 0.0, 0.0, NAN, 0.4, NAN])
     np.testing.assert_allclose(table[:, 0], 0.8)
     np.testing.assert_array_equal(quality_table(scores, NAMES, ()), dice_table(scores, NAMES))
+    assert values_of(scores[1], "average_precision_50") == {"tumor": 0.0}
+    assert values_of(scores[3], "panoptic_quality") == values_of(scores[5], "panoptic_quality") == {}
 
 
 @settings(max_examples=50, deadline=None)

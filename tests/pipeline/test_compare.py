@@ -12,6 +12,7 @@ import pytest
 
 from autoseg import cli
 from autoseg.errors import AutosegError, RecordError, UsageError
+from autoseg.evaluation.instances import score_instances
 from autoseg.evaluation.summary import summarize
 from autoseg.files import write_record
 from autoseg.pipeline.compare import compare, comparison_report
@@ -135,8 +136,31 @@ def test_what_both_programs_wrote_is_compared(work: Workspace, tmp_path: Path) -
     assert found.labels == ("liver", "kidney")  # our own files say which is which
     assert (pair.cases, pair.verdict, list(pair.folds)) == (12, "tie", ["0", "1", "2"])
     assert pair.words == "a tie: every case has the same mean Dice"
-    with pytest.raises(UsageError, match="no label of which all have a normalized surface Dice"):
+    with pytest.raises(UsageError, match="no label of which all have normalized surface Dice"):
         compare(["2d", str(folder)], work, metric="nsd", progress=SILENT)
+
+
+def test_objects_are_compared_by_their_quality(tmp_path: Path) -> None:
+    reference = np.zeros((1, 4, 8), dtype=np.uint32)
+    reference[0, 1, ::2] = [1, 2, 3, 4]
+    for name, found in (("few", 2), ("all", 4)):
+        mask = np.where(reference <= found, reference, 0)
+        liver = label_score(0.9).model_copy(update={"instances": score_instances(reference, mask)})
+        scores = [
+            CaseScore(case=f"case_{number}", labels={"liver": liver, "kidney": label_score(0.8)}) for number in range(7)
+        ]
+        summary = tmp_path / name / "summary.json"
+        summary.parent.mkdir()
+        write_summary(summary, summarize(scores, 1.0, {}, list(LABELS.foreground), None, ["liver"]), LABELS)
+    sides, work = [str(tmp_path / name) for name in ("few", "all")], Workspace(tmp_path / "none")
+    for metric, difference in (("pq", 1 - 2 / 3), ("ap50", 0.5), ("dice", 0.0)):
+        found = compare(sides, work, metric=metric, progress=SILENT)
+        assert found.pairs[0].difference == pytest.approx(difference)
+        assert found.labels == (("liver", "kidney") if metric == "dice" else ("liver",))
+    write_scores(tmp_path / "plain" / "summary.json", of_fold(LOWER, 0))
+    write_scores(tmp_path / "other" / "summary.json", of_fold(LOWER, 0))
+    with pytest.raises(UsageError, match="Objects are scored where the dataset counts them"):
+        compare([str(tmp_path / "plain"), str(tmp_path / "other")], work, metric="pq", progress=SILENT)
 
 
 def test_labels_without_names_are_matched_by_value(tmp_path: Path) -> None:
