@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.arrays.orientation import STORED, Orientation, closest_canonical, orient, oriented_spacing
+from autoseg.dataset.geometry import DIFFERENT_GRID_VOXELS, corner_distance_mm, smallest_voxel_edge
 from autoseg.dataset.instance_maps import whole_objects
 from autoseg.dataset.label_files import read_case_labels, read_reference
 from autoseg.dataset.readers import read_image, read_labels
@@ -53,11 +54,20 @@ def compared(found: Scored, labels: Labels, name: str, caption: str) -> Picture:
     image, geometry = None, mask.geometry
     if found.case.images:
         volume = read_image(found.case.images)
-        image = volume.image[0]
+        # beneath a mask that lies elsewhere it would mislead
+        away = lies_elsewhere(volume.geometry, mask.geometry) and not found.case.trust_voxels
+        image = None if away else volume.image[0]
         # a mask in another format than its image may tell of sides that the image does not tell of
         geometry = volume.geometry if volume.geometry.shape == geometry.shape else geometry
     look = look_at(name, image, mask.labels, geometry, reference)
     return comparison(look, values_of(labels), caption)
+
+
+def lies_elsewhere(image: Geometry, mask: Geometry) -> bool:
+    """Whether a mask lies half a voxel or more away from an image, where both tell how they lie in the body."""
+    if not (image.has_sides and mask.has_sides):
+        return False
+    return corner_distance_mm(image, mask) > DIFFERENT_GRID_VOXELS * smallest_voxel_edge(image)
 
 
 def look_at(

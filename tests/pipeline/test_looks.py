@@ -11,7 +11,7 @@ import pytest
 from autoseg.arrays.orientation import STORED, closest_canonical, orient
 from autoseg.dataset.geometry import affine_rows
 from autoseg.dataset.readers import read_image
-from autoseg.pipeline.looks import look_at, turn_of
+from autoseg.pipeline.looks import lies_elsewhere, look_at, turn_of
 from autoseg.records import Geometry, Placement
 from autoseg.report.slices import slice_of
 
@@ -59,6 +59,18 @@ def test_prepared_slices_are_drawn_like_those_of_the_volume(orientation: str) ->
             all(np.array_equal(one, other) for one, other in zip(found, planes, strict=True))
             for planes in (drawn, drawn[::-1])
         ), (order, signs, axis_order)
+
+
+def test_an_image_that_lies_elsewhere_is_not_drawn_beneath_a_mask() -> None:
+    grid = geometry((0, 1, 2), (1, 1, 1))
+    moved = grid.matrix.copy()
+    moved[0, 3] += 0.4
+    assert not lies_elsewhere(grid, grid.model_copy(update={"affine": affine_rows(moved)}))
+    moved[0, 3] += 0.2
+    assert lies_elsewhere(grid, grid.model_copy(update={"affine": affine_rows(moved)}))
+    turned = geometry((0, 1, 2), (-1, 1, 1))
+    assert lies_elsewhere(grid, turned)
+    assert not lies_elsewhere(grid, turned.model_copy(update={"placed": False}))  # PNG masks tell nothing
 
 
 def test_what_tells_no_sides_is_not_turned() -> None:
