@@ -100,7 +100,7 @@ def show_card(console: Console, card: Card) -> None:
         (
             *(label.name, _score(label.dice), _between(label.low, label.high), _score(label.hd95_mm, 2)),
             *(_score(label.nsd), str(label.cases), str(label.false_alarms), str(label.rightly_absent)),
-            *((_score(label.panoptic_quality), _score(label.average_precision)) if objects else ()),
+            *((_score(label.panoptic_quality), _score(label.average_precision_50)) if objects else ()),
         )
         for label in card.labels
     ]

@@ -93,7 +93,7 @@ def _label_card(name: str, summary: Summary, scores: Sequence[CaseScore]) -> Lab
         false_alarms=entry.empty_references,
         rightly_absent=entry.both_empty,
         panoptic_quality=None if counted is None else counted.panoptic_quality,
-        average_precision=None if counted is None else precision_at(counted, 0.5),
+        average_precision_50=None if counted is None else precision_at(counted, 0.5),
     )
 
 

@@ -14,6 +14,7 @@ from autoseg.planning.decision import Decision, millions, times
 from autoseg.planning.families import Family
 from autoseg.planning.presets import DeviceBudget, Limits, Variant, Work
 from autoseg.planning.topology import Topology
+from autoseg.words import counted
 
 #: A patch is not cut below this edge merely because it covers much of the image.
 SMALLEST_COVERING_EDGE = 16
@@ -214,7 +215,7 @@ def batch_size(fitter: Fitter, fitted: Fitted, dataset_voxels: float) -> Decisio
         bounds["the preset's largest useful batch"] = limits.largest_batch
     name, bound = min(bounds.items(), key=lambda entry: entry[1])
     batch = max(min(held, bound), variant.smallest_batch)
-    memory = f"the budget holds {held} {'sample' if held == 1 else 'samples'} of {millions(fitted.elements)} elements"
+    memory = f"the budget holds {counted(held, 'sample')} of {millions(fitted.elements)} elements"
     more = (
         f"{batch + 1} samples would hold {millions((batch + 1) * fitted.elements)} of {millions(fitter.batch_budget)}"
     )

@@ -12,6 +12,7 @@ from typing import Literal
 
 from autoseg.errors import PlanError
 from autoseg.records import TrainSettings
+from autoseg.words import counted
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class DeviceBudget:
     def description(self) -> str:
         """One phrase for the plan: "cpu, 2 cores, 23 GB"."""
         if self.kind == "cpu":
-            return f"cpu, {self.cores} {'core' if self.cores == 1 else 'cores'}, {self.memory_gb:g} GB"
+            return f"cpu, {counted(self.cores, 'core')}, {self.memory_gb:g} GB"
         return f"{self.kind}, {self.memory_gb:g} GB"
 
 

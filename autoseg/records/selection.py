@@ -75,7 +75,7 @@ class LabelCard(Record):
     false_alarms: int  # cases where it was found though the reference has none
     rightly_absent: int
     panoptic_quality: float | None = None  # mean over cases, where objects are counted
-    average_precision: float | None = None  # at an IoU of 0.5, mean over cases, where objects are counted
+    average_precision_50: float | None = None  # at an IoU of 0.5, mean over cases, where objects are counted
 
 
 class Compared(Record):

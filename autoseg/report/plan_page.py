@@ -49,7 +49,7 @@ def plan_page(plan: Plan, probe: Probe | None, costs: Sequence[ConfigurationCost
         kind="plan",
         title=title if plan.name == "default" else f"{title}: {names.words(plan.name, 'named')}",
         subtitle=f"Preset {plan.preset}, for {device}. {counted(len(plan.labels.classes), 'label')}, "
-        f"{len(plan.channels)} {'channel' if len(plan.channels) == 1 else 'channels'} ({', '.join(plan.channels)}).",
+        f"{counted(len(plan.channels), 'channel')} ({', '.join(plan.channels)}).",
         sections=sections(
             Section("At a glance", (_overview(plan), *_memory(plan, probe, steps))),
             *(Section(entry.name, _configuration(entry)) for entry in entries),
