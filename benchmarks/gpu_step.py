@@ -39,6 +39,9 @@ CASES = 4
 #: Steps before the clock starts: algorithms are chosen, networks compiled, memory is full.
 WARM_UP = 6
 
+#: What `--tuned` stands for.
+TUNED = {"no": (False,), "yes": (True,), "both": (False, True)}
+
 #: Edge of the matrices whose product is the card's rate, and how many of them.
 EDGE, PRODUCTS = 8192, 10
 
@@ -141,6 +144,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--ways", nargs="*", default=list(ACCELERATIONS), choices=list(ACCELERATIONS))
+    parser.add_argument("--tuned", choices=("no", "yes", "both"), default="both", help="cuDNN's own trials")
     options = parser.parse_args()
     device = devices.choose_device(options.device)
     plan, entry = planned(options.preset, tuple(options.patch), options.batch)
@@ -152,7 +156,7 @@ def main() -> None:
     print(f"arithmetic of a step: {task.operations / 1e12:.3g} TFLOP\n")
     print("| way | tuned | s a step | patches/s | data wait | TFLOP/s | of the rate | GB, estimated |")
     print("|---|---|---|---|---|---|---|---|")
-    for way, tuned in itertools.product(options.ways, (False, True) if device.type == "cuda" else (False,)):
+    for way, tuned in itertools.product(options.ways, TUNED[options.tuned if device.type == "cuda" else "no"]):
         torch.backends.cudnn.benchmark = tuned
         try:
             seconds, waiting, peak = measured_steps(replace(task, acceleration=way), options.steps)

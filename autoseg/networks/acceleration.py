@@ -16,6 +16,13 @@ class Acceleration:
 
     compiled: bool = False  # by torch.compile
     channels_last: bool = False  # in memory
+    graphed: bool = False  # forward and backward pass of a training step recorded as one CUDA graph
+
+    def suits(self, device: torch.device) -> bool:
+        """Whether it can be a gain on a device: CPUs lay out channels last by themselves, graphs are CUDA's."""
+        if device.type == "cpu":
+            return not self.graphed and (self.compiled or not self.channels_last)
+        return not self.graphed or device.type == "cuda"
 
 
 EAGER = Acceleration()
@@ -25,7 +32,14 @@ ACCELERATIONS: dict[str, Acceleration] = {
     "channels-last": Acceleration(channels_last=True),
     "compile": Acceleration(compiled=True),
     "compile-channels-last": Acceleration(compiled=True, channels_last=True),
+    "graph": Acceleration(graphed=True),
+    "compile-graph": Acceleration(compiled=True, graphed=True),
 }
+
+
+def usual(device: torch.device) -> str:
+    """The way that is taken unless another is asked for or was tried: a graph costs seconds and nearly always pays."""
+    return "graph" if device.type == "cuda" else "eager"
 
 
 def compiled_at_first_call(network: nn.Module) -> Callable[[Tensor], Tensor | list[Tensor]]:

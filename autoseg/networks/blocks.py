@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autoseg.networks.normalization import SLOPE, InstanceNorm, is_traced
+from autoseg.networks.normalization import (
+    SLOPE,
+    InstanceNorm,
+    in_channels_last,
+    is_traced,
+    lays_out_channels_last,
+)
 
 Dimensions = Literal[2, 3]
 
@@ -48,13 +54,8 @@ def transposed_convolution(
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The features laid out channels last on a CPU, where that is the fastest for convolutions; else as they are."""
-    if x.device.type != "cpu" or is_traced():
-        return x
-    if x.shape[1] == 1:
-        # with one channel both layouts are the same memory, but torch tells them apart by the strides
-        return x.reshape(x.shape[0], *x.shape[2:], 1).movedim(-1, 1)
-    return x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+    """The features laid out channels last where that is the fastest for convolutions and norms; else as they are."""
+    return x if is_traced() or not lays_out_channels_last(x.device) else in_channels_last(x)
 
 
 def convolve(layer: Convolution, x: Tensor) -> Tensor:

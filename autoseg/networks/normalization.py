@@ -4,10 +4,15 @@ A convolution runs near a CPU's peak; normalization and activation wait for memo
 convolutions are fastest, torch's own instance norm is slow: it copies to another layout and back. Here the forward
 pass is four sweeps over the features (mean and variance by matrix products, scale and shift, rectify in place), the
 backward pass five.
+
+On a GPU torch's instance norm leaves most of the processors idle, and copies in the same way; Triton's kernels
+(`networks.norm_kernels`) take its place where they work.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -35,6 +40,29 @@ def is_traced() -> bool:
     return tracing or torch.compiler.is_compiling()
 
 
+@cache
+def gpu_kernels(device: torch.device) -> ModuleType | None:
+    """The kernels for a GPU, tried once; None where they do not work: no Triton, no compiler, another device."""
+    if device.type != "cuda":
+        return None
+    try:
+        from autoseg.networks import norm_kernels
+
+        x = torch.linspace(0, 1, 64, device=device).view(1, 4, 4, 4).contiguous(memory_format=torch.channels_last)
+        ones = torch.ones(4, device=device)
+        result, mean, inverse = norm_kernels.normalized(x, ones, ones, EPSILON, SLOPE)
+        norm_kernels.gradients(result, x, ones, ones, mean, inverse, SLOPE)
+        torch.cuda.synchronize(device)
+    except Exception:  # whatever the reason is, there is another way to compute the same
+        return None
+    return norm_kernels
+
+
+def lays_out_channels_last(device: torch.device) -> bool:
+    """Whether features are to lie channels last on this device: where the normalization does so too."""
+    return device.type == "cpu" or gpu_kernels(device) is not None
+
+
 class InstanceNorm(nn.Module):
     """Instance normalization (Ulyanov et al. 2016) with learned scale and shift, then a leaky ReLU.
 
@@ -52,6 +80,10 @@ class InstanceNorm(nn.Module):
         if x.device.type == "cpu" and not is_traced():
             result: Tensor = _ChannelsLastInstanceNorm.apply(x, self.weight, self.bias, self.activation)
             return result
+        if x.device.type == "cuda" and x.dtype != torch.float64 and not is_traced() and gpu_kernels(x.device):
+            slope = SLOPE if self.activation else 1.0
+            fused: Tensor = _GpuInstanceNorm.apply(x, self.weight, self.bias, slope)
+            return fused
         x = functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
         return functional.leaky_relu_(x, SLOPE) if self.activation else x
 
@@ -85,6 +117,39 @@ class _ChannelsLastInstanceNorm(Function):
         shift = -scale * total / x[0, 0].numel() - slope * mean
         to_x = _scaled(x, slope, shift).addcmul_(gradient.movedim(1, -1), _per_voxel(scale, x.ndim))
         return to_x.movedim(-1, 1), products.sum(0), total.sum(0), None
+
+
+class _GpuInstanceNorm(Function):
+    """Instance norm and leaky ReLU (a slope of 1 is none) of x (B, C, *space) by the GPU's kernels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
+        kernels = gpu_kernels(x.device)
+        if kernels is None:
+            raise ValueError("there are no kernels for this device")
+        x = in_channels_last(x)
+        result, mean, inverse = kernels.normalized(x, weight, bias, EPSILON, slope)
+        ctx.save_for_backward(x, weight, bias, mean, inverse)
+        ctx.slope = slope
+        normalized: Tensor = result
+        return normalized
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, bias, mean, inverse = ctx.saved_tensors
+        kernels = gpu_kernels(x.device)
+        if kernels is None:
+            raise ValueError("there are no kernels for this device")
+        return *kernels.gradients(in_channels_last(gradient), x, weight, bias, mean, inverse, ctx.slope), None
+
+
+def in_channels_last(x: Tensor) -> Tensor:
+    """Features (B, C, *space) laid out channels last."""
+    if x.shape[1] == 1:
+        # with one channel both layouts are the same memory, but torch tells them apart by the strides
+        return x.reshape(x.shape[0], *x.shape[2:], 1).movedim(-1, 1)
+    return x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
 
 
 def _normalized(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ from autoseg import devices
 from autoseg.errors import RecordError, UsageError, WorkerDied
 from autoseg.files import read_record, write_record
 from autoseg.interrupts import StopSwitch
-from autoseg.networks.acceleration import ACCELERATIONS
+from autoseg.networks.acceleration import ACCELERATIONS, usual
 from autoseg.pipeline.job import Job
 from autoseg.pipeline.runs import has_begun
 from autoseg.planning.step import step_bytes
@@ -23,7 +23,7 @@ from autoseg.workers.apart import run_apart
 #: Seconds of a training from which trying ways to compute it is worth while: they take minutes, most of it compiling.
 WORTH_SECONDS = 3600.0
 
-#: A way other than the plain one is taken where its step takes at most this share of the plain one's.
+#: A way other than the usual one is taken where its step takes at most this share of the usual one's.
 GAIN = 0.95
 
 #: Seconds after which a way is given up.
@@ -116,7 +116,7 @@ def _fastest(job: Job, tried: StepProbe | None, stop: StopSwitch) -> str:
         if {name: getattr(before, name) for name in about} == about:
             return before.chosen
     if has_begun(job.run) or _seconds_left(job, tried) < WORTH_SECONDS:
-        return "eager"
+        return usual(target)
     trial = _trial(job, target, about, stop)
     write_record(job.run.acceleration, trial)
     for name, why in trial.failed.items():
@@ -136,7 +136,7 @@ def _seconds_left(job: Job, tried: StepProbe | None) -> float:
 
 def _trial(job: Job, device: torch.device, about: dict[str, str], stop: StopSwitch) -> AccelerationTrial:
     """Seconds of a step by each way, in a process of its own: what fails or hangs there harms nothing."""
-    names = [name for name, way in ACCELERATIONS.items() if device.type != "cpu" or way.compiled or name == "eager"]
+    names = [name for name, way in ACCELERATIONS.items() if way.suits(device)]
     seconds: dict[str, float] = {}
     failed: dict[str, str] = {}
     memory = float(devices.memory_limit(device)) + 2**30 if device.type == "cpu" else math.inf
@@ -154,15 +154,15 @@ def _trial(job: Job, device: torch.device, about: dict[str, str], stop: StopSwit
             elif isinstance(outcome.error, WorkerDied) or outcome.error is not None:
                 failed[name] = outcome.error.what.splitlines()[0]
             advance(1)
-    return AccelerationTrial(**about, chosen=best(seconds), seconds_per_step=seconds, failed=failed)
+    return AccelerationTrial(**about, chosen=best(seconds, usual(device)), seconds_per_step=seconds, failed=failed)
 
 
-def best(seconds: dict[str, float]) -> str:
-    """The fastest way that gains enough; the plain one else."""
-    if "eager" not in seconds:
-        return "eager"
+def best(seconds: dict[str, float], plain: str = "eager") -> str:
+    """The fastest way that gains enough over the `plain` one, which is taken else."""
+    if plain not in seconds:
+        return plain if plain == "eager" else best(seconds)
     fastest = min(seconds, key=lambda name: seconds[name])
-    return fastest if seconds[fastest] <= GAIN * seconds["eager"] else "eager"
+    return fastest if seconds[fastest] <= GAIN * seconds[plain] else plain
 
 
 def step_task(job: Job, acceleration: str) -> StepTask:

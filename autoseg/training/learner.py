@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +19,11 @@ from autoseg.networks.catalog import build_network, prepare_for_device
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.training.augmentation import find_augmentation, initial_patch_size
 from autoseg.training.checkpoint import RunState, load_state, packed_state, save_state, scaler_state, unpack_state
+from autoseg.training.graph import StepGraph
 from autoseg.training.intensity import drop_channels
 from autoseg.training.losses import find_loss, of_totals
 from autoseg.training.online import PatchDice
-from autoseg.training.patches import Batch
+from autoseg.training.patches import Batch, Sampling, TrainingCase, make_batch
 from autoseg.training.ranks import Order
 from autoseg.training.schedule import OPTIMIZERS
 from autoseg.training.setup import TrainingSetup, partly_drawn
@@ -64,6 +65,8 @@ class Learner:
         self._at_a_time = min(setup.samples_at_a_time or setup.largest_share, setup.largest_share)
         self._partly_drawn = partly_drawn(setup.labels, setup.annotated)
         self._backward = self._built(setup.acceleration.compiled)
+        self._graph: StepGraph | None = None
+        self._aside: torch.cuda.Stream | None = None  # where batches are augmented ahead of their steps
 
     def _built(self, compiled: bool) -> Backward:
         self._compiled = compiled  # whether it is to be seen yet if that works here
@@ -71,22 +74,81 @@ class Learner:
         bare = BatchTotals(self.network, compute, self.loss, self.setup.precision)
         return Backward(distributed(bare, self.setup.ranks), bare, self.loss, self.setup.ranks, self.scaler.scale)
 
+    # ------------------------------------------------------------------------------------------------ the batches
+
+    def batches(self, first_step: int) -> BatchStream:
+        """The batches of the steps from this one on.
+
+        A GPU augments them ahead, beside the steps: handing over the many small pieces of work takes longer than
+        themselves. On a CPU each step augments its own batch: nothing would be gained from cores that compute already.
+        """
+        cases, places = self.setup.train_cases, self.places
+        if self.setup.device.type != "cuda":
+            return BatchStream(cases, self.sampling, first_step, places)
+        self._aside = torch.cuda.Stream(self.setup.device)
+        self._aside.wait_stream(torch.cuda.current_stream(self.setup.device))  # the cases are there
+        return BatchStream(cases, self.sampling, first_step, places, make=self._augmented_batch)
+
+    def _augmented_batch(
+        self, cases: Sequence[TrainingCase], sampling: Sampling, step: int, places: Sequence[int] | None
+    ) -> Batch:
+        with torch.cuda.device(self.setup.device), torch.cuda.stream(self._aside):
+            batch = make_batch(cases, sampling, step, places)
+            images, labels = self._augmented(batch)
+            ready = torch.cuda.Event()
+            ready.record()
+        return replace(batch, images=images, labels=labels, augmented=ready)
+
+    def _taken(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Augmented images and labels of a batch, there for what is computed next."""
+        if batch.augmented is None:
+            return self._augmented(batch)
+        now = torch.cuda.current_stream(self.setup.device)
+        now.wait_event(batch.augmented)
+        images, labels = torch.as_tensor(batch.images), torch.as_tensor(batch.labels)
+        images.record_stream(now)
+        labels.record_stream(now)
+        return images, labels
+
     # ------------------------------------------------------------------------------------------------- the steps
+
+    def record(self) -> None:
+        """Record the step as a CUDA graph, where that is asked for and works. Nothing else may use the device."""
+        setup = self.setup
+        if not setup.acceleration.graphed or self._graph is not None or setup.device.type != "cuda":
+            return
+        if setup.ranks.several or self._at_a_time < setup.largest_share:
+            return
+        patch = setup.configuration.patch_size
+        noise = torch.Generator(setup.device).manual_seed(0)
+        images = torch.randn(setup.largest_share, setup.channels, *patch, generator=noise, device=setup.device)
+        labels = torch.zeros(setup.largest_share, *patch, dtype=torch.int16, device=setup.device)
+        self.network.train()
+        try:
+            self._graph = StepGraph(self._backward.bare, self.loss, self.scaler.scale, images, labels)
+        except Exception as error:  # there is another way to compute the same, which raises what it can't do either
+            self.say(f"A step can't be recorded as a CUDA graph here ({in_short(error)}): computing without it")
+            devices.release_memory(setup.device)
 
     def step(self, batch: Batch, number: int, rate: float) -> float | None:
         """One step of training, the `number`-th, with this process's share of the batch.
 
         Gives the loss of the whole batch, or None where loss or gradient was not finite; then nothing has changed.
         """
-        images, labels = self._augmented(batch)
+        images, labels = self._taken(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        value = self._gradients(images, labels, self._drawn(batch))
-        if value is None or not self._update():
-            return None
-        self._follow(number)
-        return value
+        drawn = self._drawn(batch)
+        value: float | torch.Tensor | None
+        if self._graph is not None and drawn is None and self._graph.fits(images, labels):
+            value = self._graph(images, labels)
+        else:
+            value = self._gradients(images, labels, drawn)
+        loss = None if value is None else self._update(value)
+        if loss is not None:
+            self._follow(number)
+        return loss
 
     def _gradients(self, images: torch.Tensor, labels: torch.Tensor, drawn: torch.Tensor | None) -> float | None:
         """The loss, its gradients computed; in smaller parts, or not compiled, where it does not work otherwise."""
@@ -146,16 +208,20 @@ class Learner:
         rows = [self._partly_drawn.get(case, whole) for case in batch.cases]
         return torch.tensor(rows, dtype=torch.bool, device=self.setup.device)
 
-    def _update(self) -> bool:
-        """One step of the optimizer; False, and no step, where the gradient is not finite."""
+    def _update(self, value: float | torch.Tensor) -> float | None:
+        """One step of the optimizer, and the loss; None, and no step, where loss or gradient is not finite."""
+        if self.scaler.is_enabled() and not math.isfinite(float(value)):
+            return None
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.setup.settings.gradient_clip)
+        # both numbers at once: the host waits for the device
+        loss, size = (value, float(norm)) if isinstance(value, float) else torch.stack([value, norm]).tolist()
         # in float16 gradients overflow now and then: the scaler passes over such a step and scales less
-        if not self.scaler.is_enabled() and not math.isfinite(float(norm)):
-            return False
+        if not math.isfinite(loss) or not (self.scaler.is_enabled() or math.isfinite(size)):
+            return None
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return True
+        return float(loss)
 
     def _follow(self, number: int) -> None:
         """Let the running average of the weights follow the last ones."""

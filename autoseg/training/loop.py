@@ -158,6 +158,7 @@ class Training:
         self._count(finished_by="")
         if self.kept_path is not None and self.done < self.schedule.final_decay:
             self.kept_path.unlink(missing_ok=True)  # of another ending than the one that will come
+        self.learner.record()  # before anything else uses the device
         with closing(self._stream()) as batches:
             while self.done < 1.0:
                 if self._cools_down(asked_to_end()):
@@ -184,7 +185,7 @@ class Training:
                     return
 
     def _stream(self) -> BatchStream:
-        return BatchStream(self.setup.train_cases, self.learner.sampling, self.state.step, self.learner.places)
+        return self.learner.batches(self.state.step)
 
     @property
     def _epoch_is_over(self) -> bool:

@@ -159,7 +159,8 @@ def region_sums(
     highest = max(max(values) for values in members) if ignore is None else ignore
     table = torch.zeros((len(members), highest + 1), dtype=torch.float32, device=labels.device)
     for region, values in enumerate(members):
-        table[region, list(values)] = 1.0
+        for value in values:  # one by one: a list would be copied to the device, for which the host would wait
+            table[region, value] = 1.0
     regions = table[:, flat].movedim(1, 0)  # (B, R, V)
     valid = None if ignore is None else (flat != ignore).float()
     scores = scores.flatten(2)
@@ -177,7 +178,23 @@ def region_sums(
 
 def _per_label(labels: Tensor, heads: int, weights: Tensor | None = None) -> Tensor:
     """Voxels per sample and label, or the sum of their weights: (B, V) to (B, K) float32."""
+    if labels.device.type == "cuda":
+        return _per_label_compared(labels, heads, weights)
     batch = labels.shape[0]
     offsets = torch.arange(batch, device=labels.device)[:, None] * heads
     flat = None if weights is None else weights.flatten()
     return torch.bincount((labels + offsets).flatten(), flat, minlength=batch * heads).view(batch, heads).float()
+
+
+#: Labels that are compared at a time: what is held meanwhile has as many values per voxel.
+LABELS_AT_A_TIME = 8
+
+
+def _per_label_compared(labels: Tensor, heads: int, weights: Tensor | None) -> Tensor:
+    """The same by comparing with each label: counting would wait for a GPU, and add in whichever order threads come."""
+    found = []
+    for start in range(0, heads, LABELS_AT_A_TIME):
+        some = torch.arange(start, min(start + LABELS_AT_A_TIME, heads), device=labels.device)
+        inside = labels[:, None] == some[:, None]  # (B, some, V)
+        found.append(inside.sum(2) if weights is None else torch.where(inside, weights[:, None], 0).sum(2))
+    return torch.cat(found, 1).float()

@@ -168,13 +168,17 @@ def crop_padded(
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Cropped samples of one step, before augmentation: tensors where any case is held on a device, else arrays."""
+    """Cropped samples of one step: tensors where any case is held on a device, else arrays.
+
+    They are augmented by the step that learns from them, or ahead of it.
+    """
 
     step: int
     images: NDArray[np.float32] | Tensor  # (B, C, *initial size), 2D without Z
     labels: NDArray[np.int16] | Tensor  # (B, *initial size)
     generators: tuple[np.random.Generator, ...]  # each sample's own, advanced past the draws above
     cases: tuple[str, ...]
+    augmented: torch.cuda.Event | None = None  # after which images and labels are augmented; None where they are not
 
 
 def make_batch(

@@ -18,7 +18,7 @@ import torch
 
 from autoseg import devices
 from autoseg.errors import TrainingError, is_out_of_memory
-from autoseg.networks.acceleration import ACCELERATIONS
+from autoseg.networks.acceleration import ACCELERATIONS, Acceleration, usual
 from autoseg.planning.step import network_channels, step_bytes, step_operations
 from autoseg.records import (
     Configuration,
@@ -69,8 +69,13 @@ class StepTask:
     device: str  # name for `devices.choose_device`
     partly_annotated: bool = False  # whether labels are missing from some cases: then the loss holds more
     samples_at_a_time: int | None = None  # of the batch; None is all
-    acceleration: str = "eager"  # name in ACCELERATIONS
+    acceleration: str = ""  # name in ACCELERATIONS; empty is the usual one of the device
     chosen_precision: devices.Precision | None = None  # None is what is best on the device
+
+    @property
+    def way(self) -> Acceleration:
+        """How the network is computed."""
+        return ACCELERATIONS[self.acceleration or usual(devices.choose_device(self.device))]
 
     @property
     def precision(self) -> devices.Precision:
@@ -161,7 +166,7 @@ def timed_steps(task: StepTask, repeats: int = REPEATS, most: int = MOST_REPEATS
     A first step that compiles is long whatever the others are. Raises TrainingError where compiling does not work.
     """
     device = devices.choose_device(task.device)
-    compiled = ACCELERATIONS[task.acceleration].compiled
+    way = task.way
     seconds: list[float] = []
     began = time.monotonic()
 
@@ -169,7 +174,7 @@ def timed_steps(task: StepTask, repeats: int = REPEATS, most: int = MOST_REPEATS
         devices.synchronize(device)
         seconds.append(time.monotonic() - began - sum(seconds))
         enough = most if sum(seconds) < ENOUGH_SECONDS else repeats
-        if len(seconds) >= enough or (seconds[0] > SHORT_SECONDS and not compiled):
+        if len(seconds) >= enough or (seconds[0] > SHORT_SECONDS and not way.compiled):
             raise _Enough
         return False
 
@@ -200,7 +205,7 @@ def _setup(task: StepTask, device: torch.device) -> TrainingSetup:
         device=device,
         precision=task.precision,
         samples_at_a_time=task.samples_at_a_time,
-        acceleration=ACCELERATIONS[task.acceleration],
+        acceleration=task.way,
         annotated={NOISE: tuple(task.labels.foreground)[:1]} if task.partly_annotated else {},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from autoseg.training.patches import Batch, Sampling, TrainingCase, make_batch
@@ -22,8 +22,13 @@ class BatchStream:
         places: Sequence[int] | None = None,
         ahead: int = 2,
         steps: int | None = None,
+        make: Callable[[Sequence[TrainingCase], Sampling, int, Sequence[int] | None], Batch] | None = None,
     ) -> None:
-        """`places` are those of the batch to make, None is all; `steps` the number of batches, None is no end."""
+        """`places` are those of the batch to make, None is all; `steps` the number of batches, None is no end.
+
+        `make` makes the batch of a step; None is `patches.make_batch`.
+        """
+        self._make = make or make_batch
         self._cases, self._sampling, self._places, self._ahead = cases, sampling, places, ahead
         self._steps = steps
         self._start(first_step)
@@ -41,7 +46,7 @@ class BatchStream:
         last = None if self._steps is None else step + self._steps
         while step != last and not closed.is_set():
             try:
-                item: Batch | BaseException = make_batch(self._cases, self._sampling, step, self._places)
+                item: Batch | BaseException = self._make(self._cases, self._sampling, step, self._places)
             except BaseException as error:  # it must reach the loop, which would wait for ever
                 item = error
             while not closed.is_set():
