@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from autoseg import machine
 from autoseg.errors import UsageError
@@ -75,6 +77,25 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def sent(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """The values on the device. A GPU fetches them when it comes to it: the host does not wait."""
+    tensor = torch.as_tensor(values)
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def fetched(values: Tensor) -> list[float]:
+    """Numbers (n,) of a device. Meanwhile other threads may hand over work, which a plain copy from a GPU holds up."""
+    if values.device.type != "cuda":
+        return [float(value) for value in values.tolist()]
+    here = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    here.copy_(values, non_blocking=True)
+    done = torch.cuda.current_stream(values.device).record_event()
+    done.synchronize()
+    return [float(value) for value in here.tolist()]
 
 
 def release_memory(device: torch.device) -> None:

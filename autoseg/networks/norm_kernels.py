@@ -27,7 +27,7 @@ BLOCKS = 1024
 CHANNELS, ELEMENTS = 64, 4096
 
 #: Partial sums that are added at a time.
-PARTS = 16
+PARTS = 32
 
 
 @triton.jit
@@ -140,29 +140,21 @@ def _slopes_kernel(
 
 
 @triton.jit
-def _sums_kernel(
-    partial, sums, to_weight, to_bias, samples, channels, parts, PARTS: tl.constexpr, CHANNELS: tl.constexpr
-):
+def _sums_kernel(partial, sums, channels, parts, PARTS: tl.constexpr, CHANNELS: tl.constexpr):
+    sample = tl.program_id(1)
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     known = channel < channels
-    whole = tl.zeros((CHANNELS,), tl.float32)
-    whole_product = tl.zeros((CHANNELS,), tl.float32)
-    for sample in range(0, samples):
-        total = tl.zeros((PARTS, CHANNELS), tl.float32)
-        product = tl.zeros((PARTS, CHANNELS), tl.float32)
-        for start in range(0, parts, PARTS):
-            part = start + tl.arange(0, PARTS)
-            inside = (part < parts)[:, None] & known[None, :]
-            place = partial + (sample * parts + part)[:, None] * 2 * channels + channel[None, :]
-            total += tl.load(place, mask=inside, other=0.0)
-            product += tl.load(place + channels, mask=inside, other=0.0)
-        one, other = tl.sum(total, 0), tl.sum(product, 0)
-        tl.store(sums + sample * 2 * channels + channel, one, mask=known)
-        tl.store(sums + sample * 2 * channels + channels + channel, other, mask=known)
-        whole += one
-        whole_product += other
-    tl.store(to_bias + channel, whole, mask=known)
-    tl.store(to_weight + channel, whole_product, mask=known)
+    total = tl.zeros((PARTS, CHANNELS), tl.float32)
+    product = tl.zeros((PARTS, CHANNELS), tl.float32)
+    for start in range(0, parts, PARTS):
+        part = start + tl.arange(0, PARTS)
+        inside = (part < parts)[:, None] & known[None, :]
+        place = partial + (sample * parts + part)[:, None] * 2 * channels + channel[None, :]
+        total += tl.load(place, mask=inside, other=0.0)
+        product += tl.load(place + channels, mask=inside, other=0.0)
+    target = sums + sample * 2 * channels + channel
+    tl.store(target, tl.sum(total, 0), mask=known)
+    tl.store(target + channels, tl.sum(product, 0), mask=known)
 
 
 @triton.jit
@@ -256,22 +248,21 @@ def gradients(
     work = _Work(x)
     partial = torch.empty(work.samples, work.parts, 2, work.channels, dtype=torch.float32, device=x.device)
     sums = torch.empty(work.samples, 2, work.channels, dtype=torch.float32, device=x.device)
-    to_x, to_weight, to_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
+    to_x = torch.empty_like(x)
     with _on(x):
         _slopes_kernel[work.summing](
             *(x, gradient, weight, bias, mean, inverse, partial, work.voxels, work.channels, work.share, slope),
             **work.sizes,
         )
         blocks = triton.cdiv(work.channels, work.piece_channels)
-        _sums_kernel[blocks,](
-            *(partial, sums, to_weight, to_bias, work.samples, work.channels, work.parts),
-            PARTS=PARTS,
-            CHANNELS=work.piece_channels,
+        _sums_kernel[blocks, work.samples](
+            partial, sums, work.channels, work.parts, PARTS=PARTS, CHANNELS=work.piece_channels
         )
         _gradient_kernel[work.mapping](
             *(x, gradient, weight, bias, mean, inverse, sums, to_x, work.voxels, work.channels, slope), **work.sizes
         )
-    return to_x, to_weight, to_bias
+    to_bias, to_weight = sums.sum(0)
+    return to_x, to_weight.to(weight.dtype), to_bias.to(bias.dtype)
 
 
 def _on(x: Tensor) -> AbstractContextManager[Any]:

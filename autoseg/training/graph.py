@@ -38,13 +38,13 @@ class StepGraph:
         self._bare, self._loss, self._scale = bare, loss, scale
         self._images, self._labels = images.clone(), labels.clone()
         self._parameters = [parameter for parameter in bare.parameters() if parameter.requires_grad]
-        with _kept(bare.buffers()):
-            aside = torch.cuda.Stream(images.device)
-            aside.wait_stream(torch.cuda.current_stream(images.device))
+        with torch.cuda.device(images.device), _kept(bare.buffers()):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 for _ in range(WARM_UP):
                     self._pass()
-            torch.cuda.current_stream(images.device).wait_stream(aside)
+            torch.cuda.current_stream().wait_stream(aside)
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
                 self._value = self._pass()
@@ -56,9 +56,10 @@ class StepGraph:
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """The loss of a batch, a number on the device; the parameters have its gradients until the next call."""
-        self._images.copy_(images)
-        self._labels.copy_(labels)
-        self._graph.replay()
+        with torch.cuda.device(self._images.device):
+            self._images.copy_(images)
+            self._labels.copy_(labels)
+            self._graph.replay()
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._value

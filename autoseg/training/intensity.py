@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autoseg.devices import sent
 from autoseg.training.operators import apply_along_axes, blur_operator, low_resolution_operator
 
 Value = TypeVar("Value")
@@ -160,7 +161,7 @@ def mix_channels(images: Tensor, matrices: Sequence[Sequence[Sequence[float]]], 
     """
     for number, (matrix, negative) in enumerate(zip(matrices, inverted, strict=True)):
         if matrix:
-            mixed = torch.tensor(matrix, dtype=images.dtype, device=images.device) @ images[number].flatten(1)
+            mixed = sent(torch.tensor(matrix, dtype=images.dtype), images.device) @ images[number].flatten(1)
             images[number] = mixed.view_as(images[number])
         if negative:
             images[number].neg_()
@@ -199,8 +200,8 @@ def _apply_operators(
     volumes: Tensor, rows: Sequence[int], operators: Sequence[Sequence[NDArray[np.float32]] | None]
 ) -> None:
     if rows:
-        index = torch.tensor(rows, device=volumes.device)
-        stacks = [None if each is None else torch.from_numpy(np.stack(each)).to(volumes.device) for each in operators]
+        index = sent(torch.tensor(rows), volumes.device)
+        stacks = [None if each is None else sent(np.stack(each), volumes.device) for each in operators]
         volumes[index] = apply_along_axes(volumes[index], stacks)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autoseg.devices import sent
 from autoseg.records import OUTSIDE
 
 #: Scores closer than this are a tie: sums of the same weights in another order.
@@ -16,7 +17,7 @@ TIE = 1e-5
 
 def sample_images(images: Tensor, positions: Tensor) -> Tensor:
     """Linear interpolation (n, C, *patch) of images (n, C, *larger) at positions (n, D, *patch); 0 outside."""
-    sizes = torch.tensor(images.shape[2:], device=images.device, dtype=torch.float32)
+    sizes = sent(torch.tensor(images.shape[2:], dtype=torch.float32), images.device)
     scale = sizes.view(-1, *(1,) * (positions.ndim - 2))
     # torch counts -1..1 from edge to edge of the volume, axes last to first
     grid = ((2 * positions + 1) / scale - 1).flip(1).movedim(1, -1)

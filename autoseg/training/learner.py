@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from autoseg import devices
-from autoseg.devices import autocast
+from autoseg.devices import autocast, fetched, sent
 from autoseg.errors import is_out_of_memory
 from autoseg.networks.acceleration import compiled_at_first_call, in_short
 from autoseg.networks.catalog import build_network, prepare_for_device
@@ -85,7 +85,8 @@ class Learner:
         cases, places = self.setup.train_cases, self.places
         if self.setup.device.type != "cuda":
             return BatchStream(cases, self.sampling, first_step, places)
-        self._aside = torch.cuda.Stream(self.setup.device)
+        # before the steps: their pieces of work are long, those of augmentation short and waited for one by one
+        self._aside = torch.cuda.Stream(self.setup.device, priority=-1)
         self._aside.wait_stream(torch.cuda.current_stream(self.setup.device))  # the cases are there
         return BatchStream(cases, self.sampling, first_step, places, make=self._augmented_batch)
 
@@ -95,8 +96,7 @@ class Learner:
         with torch.cuda.device(self.setup.device), torch.cuda.stream(self._aside):
             batch = make_batch(cases, sampling, step, places)
             images, labels = self._augmented(batch)
-            ready = torch.cuda.Event()
-            ready.record()
+            ready = torch.cuda.current_stream().record_event()
         return replace(batch, images=images, labels=labels, augmented=ready)
 
     def _taken(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,8 +181,7 @@ class Learner:
             raise error
 
     def _augmented(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        images = torch.as_tensor(batch.images).to(self.setup.device, non_blocking=True)
-        labels = torch.as_tensor(batch.labels).to(self.setup.device, non_blocking=True)
+        images, labels = sent(batch.images, self.setup.device), sent(batch.labels, self.setup.device)
         images, labels = self.augmentation.apply(
             images,
             labels,
@@ -215,13 +214,13 @@ class Learner:
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.setup.settings.gradient_clip)
         # both numbers at once: the host waits for the device
-        loss, size = (value, float(norm)) if isinstance(value, float) else torch.stack([value, norm]).tolist()
+        loss, size = (value, float(norm)) if isinstance(value, float) else fetched(torch.stack([value, norm]))
         # in float16 gradients overflow now and then: the scaler passes over such a step and scales less
         if not math.isfinite(loss) or not (self.scaler.is_enabled() or math.isfinite(size)):
             return None
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return float(loss)
+        return loss
 
     def _follow(self, number: int) -> None:
         """Let the running average of the weights follow the last ones."""

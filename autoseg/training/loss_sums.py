@@ -159,8 +159,8 @@ def region_sums(
     highest = max(max(values) for values in members) if ignore is None else ignore
     table = torch.zeros((len(members), highest + 1), dtype=torch.float32, device=labels.device)
     for region, values in enumerate(members):
-        for value in values:  # one by one: a list would be copied to the device, for which the host would wait
-            table[region, value] = 1.0
+        for value in values:  # filled one by one: indices and values would be copied, for which the host would wait
+            table[region, value].fill_(1.0)
     regions = table[:, flat].movedim(1, 0)  # (B, R, V)
     valid = None if ignore is None else (flat != ignore).float()
     scores = scores.flatten(2)

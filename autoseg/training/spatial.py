@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autoseg.devices import sent
 from autoseg.training.interpolation import sample_images, sample_labels
 from autoseg.training.operators import apply_along_axes
 
@@ -148,12 +149,12 @@ def transform(
         return cut_images, cut_labels
     dimensions = 2 if is_flat(patch_size) else len(patch_size)
     # slices of a flat patch are channels: they share their coordinates
-    picked_images = images[chosen].flatten(1, images.ndim - 1 - dimensions)
+    index = sent(torch.tensor(chosen), images.device)
+    picked_images = images[index].flatten(1, images.ndim - 1 - dimensions)
     maps = labels.ndim - 1 - dimensions  # axes of what shares coordinates: several maps, slices, or neither
-    picked_labels = labels[chosen].flatten(1, maps) if maps else labels[chosen].unsqueeze(1)
+    picked_labels = labels[index].flatten(1, maps) if maps else labels[index].unsqueeze(1)
     source, wanted = larger[-dimensions:], tuple(patch_size[-dimensions:])
     positions = torch.stack([_positions(draws[number], source, wanted, images.device) for number in chosen])
-    index = torch.tensor(chosen, device=images.device)
     cut_images[index] = sample_images(picked_images, positions).view(len(chosen), *cut_images.shape[1:])
     cut_labels[index] = sample_labels(picked_labels, positions).view(len(chosen), *cut_labels.shape[1:])
     return cut_images, cut_labels
@@ -172,8 +173,8 @@ def _positions(draw: SpatialDraw | None, source: Sequence[int], wanted: Sequence
         rows.append(row)
     positions = torch.stack(rows)
     if draw is not None and draw.displacement is not None:
-        bends = torch.from_numpy(draw.displacement.astype(np.float32)).to(device)
-        splines = [torch.from_numpy(spline_operator(bends.shape[1], small)).to(device) for small in wanted]
+        bends = sent(draw.displacement.astype(np.float32), device)
+        splines = [sent(spline_operator(bends.shape[1], small), device) for small in wanted]
         positions = positions + apply_along_axes(bends, [spline.expand(len(wanted), -1, -1) for spline in splines])
     return positions
 
