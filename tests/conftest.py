@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from autoseg.threads import suit_the_machine
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side: a thread each, for what they start as well
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 suit_the_machine()  # before any test module loads torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -154,8 +154,8 @@ def train(
         typer.Option(
             "--acceleration",
             metavar="NAME",
-            help="auto (for long trainings what a trial finds fastest), eager, channels-last, compile or "
-            "compile-channels-last.",
+            help="auto (for long trainings what a trial finds fastest), eager, channels-last, compile, "
+            "compile-channels-last, graph or compile-graph.",
         ),
     ] = "auto",
 ) -> int:

@@ -37,9 +37,13 @@ ACCELERATIONS: dict[str, Acceleration] = {
 }
 
 
-def usual(device: torch.device) -> str:
-    """The way that is taken unless another is asked for or was tried: a graph costs seconds and nearly always pays."""
-    return "graph" if device.type == "cuda" else "eager"
+def usual(device: torch.device, *, recordable: bool) -> str:
+    """The way that is taken unless another is asked for or was tried: a graph costs seconds and nearly always pays.
+
+    `recordable` says that no network or loss of a user's own may take part. A graph would go on with whatever their
+    Python decided while it was recorded (a weight that changes with the steps, say): it has to be asked for there.
+    """
+    return "graph" if device.type == "cuda" and recordable else "eager"
 
 
 def compiled_at_first_call(network: nn.Module) -> Callable[[Tensor], Tensor | list[Tensor]]:

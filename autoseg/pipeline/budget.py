@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from autoseg.errors import UsageError
 from autoseg.inference.members import Weights
@@ -26,44 +27,77 @@ SCORING_MARGIN = 1.2
 #: Seconds of a budget kept for the last state, the curves, the model file and the end of the program.
 ENDING_SECONDS = 4.0
 
+#: Share of a budget from which the time for scoring is measured twice: more is seldom so.
+DOUBTFUL_SHARE = 0.1
+
 #: Share of a time budget that mirroring may take when the held-out cases are scored.
 MIRRORING_SHARE = 0.1
 
 
-def limit_to_budget(
-    training: Training,
-    header: ModelHeader,
-    first_stage: Weights,
-    run: Run,
-    held_out: Sequence[Case],
-    budget: float,
-    began: float,
-    progress: Progress,
-) -> None:
-    """Let the schedule end when just the time for scoring is left of the budget.
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """A training that a budget of wall time is given, and what its held-out cases are scored with."""
 
-    What scoring takes is measured on some held-out cases with the network as it is; mirroring is kept where it takes at
-    most MIRRORING_SHARE of the budget. `first_stage` are the tensors of a cascade's first stage; `budget` and `began`
-    (on the monotonic clock) are seconds. Raises UsageError where the budget is too short to train at all.
+    training: Training
+    header: ModelHeader
+    first_stage: Weights  # the tensors of a cascade's first stage
+    run: Run
+    held_out: Sequence[Case]
+    seconds: float  # the budget
+    progress: Progress
+
+    def scoring(self) -> tuple[float, bool]:
+        """Seconds that scoring is expected to take, and whether with mirroring.
+
+        It is measured on some held-out cases with the network as it is; mirroring is kept where it takes at most
+        MIRRORING_SHARE of the budget.
+        """
+        if not self.held_out:
+            return 0.0, True
+        plain, mirrored = scoring_seconds(self.training, self.header, self.first_stage, self.run, self.held_out)
+        if self.training.setup.configuration.next_stage is not None:  # they are predicted once more, for the next stage
+            plain, mirrored = 2 * plain, 2 * mirrored
+        mirror = mirrored - plain <= MIRRORING_SHARE * self.seconds
+        return mirrored if mirror else plain, mirror
+
+    def told(self, loop: float, scoring: float, mirror: bool) -> str:
+        """How the time is shared out, in words."""
+        how = "with" if mirror else "without"
+        return f"{loop:.0f} s to train, about {scoring:.0f} s to score {len(self.held_out)} cases {how} mirroring"
+
+
+def limit_to_budget(budget: Budget, began: float) -> Callable[[], None]:
+    """Let the schedule end when just the time for scoring is left of the budget that began at this monotonic time.
+
+    Gives what is to be called after each step: where scoring seemed to take a large share, it is measured once more in
+    the middle of the training, since another program may have been busy for a moment. Raises UsageError where the
+    budget is too short to train at all.
     """
-    plain, mirrored = scoring_seconds(training, header, first_stage, run, held_out) if held_out else (0.0, 0.0)
-    if training.setup.configuration.next_stage is not None:  # they are predicted once more, for the second stage
-        plain, mirrored = 2 * plain, 2 * mirrored
-    mirror = mirrored - plain <= MIRRORING_SHARE * budget
-    scoring = mirrored if mirror else plain
+    scoring, mirror = budget.scoring()
+    training = budget.training
     overhead = training.state.overhead_seconds + time.monotonic() - began
-    loop = budget - overhead - scoring - ENDING_SECONDS
+    loop = budget.seconds - overhead - scoring - ENDING_SECONDS
     if loop <= 0:
         raise UsageError(
-            f"a budget of {budget:.0f} s leaves no time to train: preparing took {overhead:.0f} s and scoring takes "
-            f"about {scoring:.0f} s",
+            f"a budget of {budget.seconds:.0f} s leaves no time to train: preparing took {overhead:.0f} s and scoring "
+            f"takes about {scoring:.0f} s",
             remedy="Give a larger --budget.",
         )
     training.limit(loop, overhead, mirror)
-    told = "with" if mirror else "without"
-    progress.say(
-        f"Budget: {loop:.0f} s to train, about {scoring:.0f} s to score {len(held_out)} cases {told} mirroring"
-    )
+    budget.progress.say(f"Budget: {budget.told(loop, scoring, mirror)}")
+    looked = scoring <= DOUBTFUL_SHARE * budget.seconds or training.done >= 0.5  # a resumed run has looked just now
+
+    def look_again() -> None:
+        nonlocal looked
+        if looked or training.done < 0.5 or training.cool_down is not None:
+            return
+        looked = True
+        now, mirror_now = budget.scoring()
+        training.change_limit(loop + scoring - now, mirror_now)
+        left = budget.told(training.loop_seconds or 0.0, now, mirror_now)
+        budget.progress.say(f"Budget, as scoring was measured once more: {left}")
+
+    return look_again
 
 
 def scoring_seconds(

@@ -32,7 +32,18 @@ SHOW_EVERY = 0.25
 LINE_EVERY = 10.0
 
 
-def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progress, tell: Tell) -> None:
+def nothing() -> None:
+    """Nothing is to be done after a step."""
+
+
+def run_epochs(
+    training: Training,
+    run: Run,
+    stop: StopSwitch,
+    progress: Progress,
+    tell: Tell,
+    after_step: Callable[[], None] = nothing,
+) -> None:
     """Train to the end, or to one that somebody asks for; each epoch goes to log, display and curves, and to `tell`.
 
     Raises KeyboardInterrupt or Terminated where a signal asked to stop; then the state is saved.
@@ -50,8 +61,13 @@ def run_epochs(training: Training, run: Run, stop: StopSwitch, progress: Progres
     total = max(1, round(training.loop_seconds or 0.0)) if by_time else training.setup.settings.epochs
     with stop.ends(), progress.live("Training (seconds)" if by_time else "Training", total) as view:
         show = shown_now_and_then(training, records, lambda figures: view.show(round(total * training.done), figures))
+
+        def after_each_step() -> None:
+            show()
+            after_step()
+
         log, lines = partial(add_epoch, run.metrics, records), Lines(view.line)
-        for record in training.epochs(lambda: to_stop(training, stop), stop.ending, show, log):
+        for record in training.epochs(lambda: to_stop(training, stop), stop.ending, after_each_step, log):
             tell(record)
             lines.add(record)
             curves.draw_if_cheap()

@@ -15,6 +15,7 @@ from autoseg.networks.acceleration import ACCELERATIONS, usual
 from autoseg.pipeline.job import Job
 from autoseg.pipeline.runs import has_begun
 from autoseg.planning.step import step_bytes
+from autoseg.plugins import imported_plugins
 from autoseg.records import AccelerationTrial, Configuration, Probe, StepProbe
 from autoseg.training.probe import StepTask, timed_steps
 from autoseg.training.step import samples_at_a_time
@@ -110,14 +111,16 @@ def _precision(job: Job) -> devices.Precision:
 def _fastest(job: Job, tried: StepProbe | None, stop: StopSwitch) -> str:
     """The fastest way: as it was tried for this run before, or tried now where the training is long enough."""
     target = devices.choose_device(job.device)
+    # several processes launch piece by piece: their sums over processes are between
+    plain = usual(target, recordable=not imported_plugins() and not job.ranks.several)
     about = {"device": devices.describe(target), "torch": str(torch.__version__), "precision": _precision(job)}
     if job.run.acceleration.exists():
         before = read_record(job.run.acceleration, AccelerationTrial)
         if {name: getattr(before, name) for name in about} == about:
             return before.chosen
     if has_begun(job.run) or _seconds_left(job, tried) < WORTH_SECONDS:
-        return usual(target)
-    trial = _trial(job, target, about, stop)
+        return plain
+    trial = _trial(job, target, about, plain, stop)
     write_record(job.run.acceleration, trial)
     for name, why in trial.failed.items():
         job.progress.say(f"{name} does not work here: {why}")
@@ -134,9 +137,9 @@ def _seconds_left(job: Job, tried: StepProbe | None) -> float:
     return job.settings.epochs * job.configuration.steps_per_epoch * tried.seconds_per_step / job.ranks.place.world
 
 
-def _trial(job: Job, device: torch.device, about: dict[str, str], stop: StopSwitch) -> AccelerationTrial:
+def _trial(job: Job, device: torch.device, about: dict[str, str], plain: str, stop: StopSwitch) -> AccelerationTrial:
     """Seconds of a step by each way, in a process of its own: what fails or hangs there harms nothing."""
-    names = [name for name, way in ACCELERATIONS.items() if way.suits(device)]
+    names = [name for name, way in ACCELERATIONS.items() if way.suits(device) and (plain == "graph" or not way.graphed)]
     seconds: dict[str, float] = {}
     failed: dict[str, str] = {}
     memory = float(devices.memory_limit(device)) + 2**30 if device.type == "cpu" else math.inf
@@ -154,7 +157,7 @@ def _trial(job: Job, device: torch.device, about: dict[str, str], stop: StopSwit
             elif isinstance(outcome.error, WorkerDied) or outcome.error is not None:
                 failed[name] = outcome.error.what.splitlines()[0]
             advance(1)
-    return AccelerationTrial(**about, chosen=best(seconds, usual(device)), seconds_per_step=seconds, failed=failed)
+    return AccelerationTrial(**about, chosen=best(seconds, plain), seconds_per_step=seconds, failed=failed)
 
 
 def best(seconds: dict[str, float], plain: str = "eager") -> str:

@@ -16,7 +16,7 @@ from autoseg.fingerprint.training_data import training_data
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.model_file import write_model
 from autoseg.pipeline.beside import shared
-from autoseg.pipeline.budget import limit_to_budget
+from autoseg.pipeline.budget import Budget, limit_to_budget
 from autoseg.pipeline.cascade import (
     first_stage_maps,
     first_stage_members,
@@ -26,7 +26,7 @@ from autoseg.pipeline.cascade import (
     with_first_stage,
 )
 from autoseg.pipeline.dataset_now import require_as_planned
-from autoseg.pipeline.epochs import run_epochs
+from autoseg.pipeline.epochs import nothing, run_epochs
 from autoseg.pipeline.fine_tuning import find_source, plan_for, require_source
 from autoseg.pipeline.fold_scores import scored
 from autoseg.pipeline.job import Job, stages_of, training_setup
@@ -261,12 +261,14 @@ def train_to_an_end(job: Job, training: Training, held_out: Sequence[Case], rece
     if job.configuration.previous_stage is not None:
         previous, members, first = first_stage_members(job.work, job.plan, job.configuration, run.fold)
         header = with_first_stage(header, previous, members)
+    look_again = nothing
     if job.settings.budget_seconds is not None:
-        limit_to_budget(training, header, first, run, held_out, job.settings.budget_seconds, job.began, job.progress)
+        budget = Budget(training, header, first, run, held_out, job.settings.budget_seconds, job.progress)
+        look_again = limit_to_budget(budget, job.began)
     name = f"{run.plan}, {run.configuration}, fold {run.fold}"
     watched = Watched(run.folder, name, job.plan.dataset, job.settings)
     with watching(job.log, watched, job.progress) as tell:
-        run_epochs(training, run, stop, job.progress, tell)
+        run_epochs(training, run, stop, job.progress, tell, look_again)
     run.summary.unlink(missing_ok=True)  # it is of the model that is now replaced
     header = header.model_copy(update={"ended_early": training.ended_early, "receipt": receipt})
     write_model(run.model, header, {header.members[0].name: training.weights(), **first})

@@ -11,6 +11,9 @@ from torch.nn import functional
 from autoseg.devices import sent
 from autoseg.records import OUTSIDE
 
+#: Voxels among unlike labels that are looked at together: each holds 2^D x 2^D numbers meanwhile.
+MIXED_AT_A_TIME = 2**19
+
 #: Scores closer than this are a tie: sums of the same weights in another order.
 TIE = 1e-5
 
@@ -47,10 +50,12 @@ def sample_labels(labels: Tensor, positions: Tensor) -> Tensor:
     mixed_cells = _mixed(padded)
     cell = _flat_index(corners, mixed_cells.shape[2:])
     mixed = mixed_cells.flatten(2).gather(2, cell[:, None].expand(-1, maps, -1))
-    sample, which, voxel = mixed.nonzero(as_tuple=True)
-    if len(voxel):
-        ways = torch.cartesian_prod(*(torch.arange(2, device=labels.device),) * len(size))  # (2^D, D)
-        steps = _flat_index(list(ways.T[:, None]), padded.shape[2:])  # (1, 2^D)
+    places = mixed.nonzero(as_tuple=True)
+    if not len(places[0]):
+        return result.view(count, maps, *patch)
+    ways = torch.cartesian_prod(*(torch.arange(2, device=labels.device),) * len(size))  # (2^D, D)
+    steps = _flat_index(list(ways.T[:, None]), padded.shape[2:])  # (1, 2^D)
+    for sample, which, voxel in zip(*(axis.split(MIXED_AT_A_TIME) for axis in places), strict=True):
         around = flat[sample[:, None], which[:, None], index[sample, voxel][:, None] + steps]
         within = torch.stack([share[sample, voxel] for share in shares], dim=1)
         result[sample, which, voxel] = _heaviest(around, within, ways)

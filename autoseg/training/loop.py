@@ -26,6 +26,9 @@ from autoseg.training.stream import BatchStream
 #: Seconds between two saved states at most: what a kill may cost.
 SAVE_EVERY_SECONDS = 300.0
 
+#: A schedule that is cut short ends at this many times the seconds made at the earliest: its rate has to fall.
+LEAST_TO_COME = 1.25
+
 #: Steps over which the seconds per step are measured.
 TIMED_STEPS = 50
 
@@ -113,6 +116,12 @@ class Training:
         """Let the clock decide: the schedule ends after so many seconds of training, over all starts."""
         self.loop_seconds = loop_seconds
         self._count(overhead_seconds=overhead_seconds, score_with_mirroring=score_with_mirroring)
+
+    def change_limit(self, loop_seconds: float, score_with_mirroring: bool) -> None:
+        """Let the schedule end at another moment, but leave it time to come to an end."""
+        self.loop_seconds = max(loop_seconds, LEAST_TO_COME * self.seconds)
+        self._step_ends.clear()  # the pause in which that was found out is no step
+        self._count(score_with_mirroring=score_with_mirroring)
 
     def save(self, path: Path | None = None) -> None:
         """Write the state; what was there before stays until the new one is complete.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -140,30 +140,47 @@ def _centre(
     return chosen
 
 
-def crop_padded(
-    case: TrainingCase, start: Shape, size: Shape
-) -> tuple[NDArray[np.float32], NDArray[np.int16]] | tuple[Tensor, Tensor]:
-    """Image and labels of a box that may reach outside the volume: there the image is 0, the label OUTSIDE."""
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """What of a box lies within the volume, and where in the box that is."""
+
+    place: tuple[slice, slice, slice]
+    image: NDArray[np.float32] | Tensor  # (C, z, y, x)
+    labels: NDArray[np.int16] | Tensor  # (z, y, x)
+
+
+def crop(case: TrainingCase, start: Shape, size: Shape) -> Crop:
+    """The part of a box that lies within the volume; the box may reach outside, or lie there as a whole."""
     inner_low = [max(0, s) for s in start]
     inner_high = [min(n, s + p) for s, p, n in zip(start, size, case.shape, strict=True)]
     if any(high <= low for low, high in zip(inner_low, inner_high, strict=True)):
-        inner_low, inner_high = [0, 0, 0], [0, 0, 0]
+        inner_low, inner_high, start = [0, 0, 0], [0, 0, 0], (0, 0, 0)
     box = tuple(slice(low, high) for low, high in zip(inner_low, inner_high, strict=True))
-    patch = case.read_patch((box[0], box[1], box[2]))
-    image, labels = patch
-    if image.shape[1:] == size:
-        return patch
+    image, labels = case.read_patch((box[0], box[1], box[2]))
     place = tuple(slice(low - s, high - s) for low, high, s in zip(inner_low, inner_high, start, strict=True))
-    if isinstance(image, Tensor) and isinstance(labels, Tensor):
-        image_tensor, labels_tensor = image.new_zeros((image.shape[0], *size)), labels.new_full(size, OUTSIDE)
-        image_tensor[(slice(None), *place)] = image
-        labels_tensor[place] = labels
-        return image_tensor, labels_tensor
-    padded_image = np.zeros((image.shape[0], *size), dtype=np.float32)
-    padded_labels = np.full(size, OUTSIDE, dtype=np.int16)
-    padded_image[(slice(None), *place)] = image
-    padded_labels[place] = labels
-    return padded_image, padded_labels
+    return Crop((place[0], place[1], place[2]), image, labels)
+
+
+def padded(crops: Sequence[Crop], size: Shape) -> tuple[NDArray[np.float32], NDArray[np.int16]] | tuple[Tensor, Tensor]:
+    """Images (B, C, *size) and labels (B, *size) of a batch; outside of the volumes images are 0, labels OUTSIDE.
+
+    Tensors on the device that holds any of the crops, else arrays.
+    """
+    channels = crops[0].image.shape[0]
+    shapes = (len(crops), channels, *size), (len(crops), *size)
+    device = next((one.image.device for one in crops if isinstance(one.image, Tensor)), None)
+    if device is None:
+        images, labels = np.zeros(shapes[0], np.float32), np.full(shapes[1], OUTSIDE, np.int16)
+        for number, one in enumerate(crops):
+            images[(number, slice(None), *one.place)] = one.image
+            labels[(number, *one.place)] = one.labels
+        return images, labels
+    held_images = torch.zeros(shapes[0], device=device)
+    held_labels = torch.full(shapes[1], OUTSIDE, dtype=torch.int16, device=device)
+    for number, one in enumerate(crops):
+        held_images[(number, slice(None), *one.place)] = torch.as_tensor(one.image)
+        held_labels[(number, *one.place)] = torch.as_tensor(one.labels)
+    return held_images, held_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,19 +205,17 @@ def make_batch(
 
     `places` are those of the batch that are made; None is all.
     """
-    images, labels, generators, names = [], [], [], []
+    crops, generators, names = [], [], []
     for position in range(sampling.batch_size) if places is None else places:
         generator = sample_generator(sampling.seed, step, position)
         draw = draw_patch(generator, cases, sampling, position)
-        image, label = crop_padded(cases[draw.case], draw.start, sampling.initial_size)
-        images.append(image)
-        labels.append(label)
+        crops.append(crop(cases[draw.case], draw.start, sampling.initial_size))
         generators.append(generator)
         names.append(cases[draw.case].case)
-    image_batch, label_batch = _stacked(images), _stacked(labels)  # (B, C, Z, Y, X), (B, Z, Y, X)
+    images, labels = padded(crops, sampling.initial_size)  # (B, C, Z, Y, X), (B, Z, Y, X)
     if sampling.patch_size[0] == 1 and sampling.initial_size[0] == 1:
-        image_batch, label_batch = image_batch[:, :, 0], label_batch[:, 0]  # (B, C, Y, X), (B, Y, X)
-    return Batch(step, image_batch, label_batch, tuple(generators), tuple(names))
+        images, labels = images[:, :, 0], labels[:, 0]  # (B, C, Y, X), (B, Y, X)
+    return Batch(step, images, labels, tuple(generators), tuple(names))
 
 
 def batch_cases(cases: Sequence[TrainingCase], sampling: Sampling, step: int) -> tuple[str, ...]:
@@ -209,11 +224,3 @@ def batch_cases(cases: Sequence[TrainingCase], sampling: Sampling, step: int) ->
         cases[draw_patch(sample_generator(sampling.seed, step, position), cases, sampling, position).case].case
         for position in range(sampling.batch_size)
     )
-
-
-def _stacked(crops: Sequence[NDArray[Any] | Tensor]) -> NDArray[Any] | Tensor:
-    """The crops of a batch as one array; as one tensor on the device that holds any of them."""
-    device = next((crop.device for crop in crops if isinstance(crop, Tensor)), None)
-    if device is None:
-        return np.stack([np.asarray(crop) for crop in crops])
-    return torch.stack([torch.as_tensor(crop).to(device) for crop in crops])

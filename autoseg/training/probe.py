@@ -20,6 +20,7 @@ from autoseg import devices
 from autoseg.errors import TrainingError, is_out_of_memory
 from autoseg.networks.acceleration import ACCELERATIONS, Acceleration, usual
 from autoseg.planning.step import network_channels, step_bytes, step_operations
+from autoseg.plugins import imported_plugins
 from autoseg.records import (
     Configuration,
     Geometry,
@@ -75,7 +76,8 @@ class StepTask:
     @property
     def way(self) -> Acceleration:
         """How the network is computed."""
-        return ACCELERATIONS[self.acceleration or usual(devices.choose_device(self.device))]
+        device = devices.choose_device(self.device)
+        return ACCELERATIONS[self.acceleration or usual(device, recordable=not imported_plugins())]
 
     @property
     def precision(self) -> devices.Precision:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from autoseg.training import interpolation
 from autoseg.training.interpolation import sample_images, sample_labels
 
 
@@ -39,6 +40,15 @@ def test_labels_equal_the_arg_max_of_interpolated_indicators(size: list[int], cl
     scale = torch.tensor(size).view(1, -1, *(1,) * len(size))
     positions = torch.rand(2, len(size), *(5,) * len(size), generator=generator) * (scale + 6) - 3.5
     assert torch.equal(sample_labels(labels, positions), _by_indicators(labels, positions))
+
+
+def test_however_many_voxels_are_looked_at_together_labels_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(0, 4, (2, 2, 6, 5, 4), generator=generator).short()
+    positions = torch.rand(2, 3, 4, 4, 4, generator=generator) * 8 - 2
+    wanted = sample_labels(labels, positions)
+    monkeypatch.setattr(interpolation, "MIXED_AT_A_TIME", 7)
+    assert torch.equal(sample_labels(labels, positions), wanted)
 
 
 def test_ties_go_to_the_nearest_voxel_and_else_to_the_smallest_label() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autoseg.preprocessing.locations import ANNOTATED
 from autoseg.records import OUTSIDE, Shape
-from autoseg.training.patches import Sampling, crop_padded, draw_patch, make_batch, sample_generator
+from autoseg.training.patches import Sampling, crop, draw_patch, make_batch, padded, sample_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def test_a_crop_has_its_size_and_the_right_voxels(shape: Shape, patch: Shape, ex
     case = made(shape)
     initial = tuple(p + e for p, e in zip(patch, extra, strict=True))
     draw = draw_patch(sample_generator(0, step, 0), [case], sampling(patch, initial, batch=1), 0)
-    image, labels = crop_padded(case, draw.start, initial)
+    (image,), (labels,) = padded([crop(case, draw.start, initial)], initial)
     assert image.shape == (1, *initial)
     assert labels.shape == initial
     inside = image[0] > 0
@@ -77,7 +77,8 @@ def test_a_forced_patch_holds_foreground(shape: Shape, step: int) -> None:
     case = made(shape)
     entry = sampling((8, 8, 8), share=1.0)
     draw = draw_patch(sample_generator(1, step, 1), [case], entry, 1)
-    assert (crop_padded(case, draw.start, entry.initial_size)[1] == 1).any()
+    _, labels = padded([crop(case, draw.start, entry.initial_size)], entry.initial_size)
+    assert (labels == 1).any()
 
 
 def starts_of(case: Made, entry: Sampling, position: int = 0) -> set[Shape]:
