@@ -5,8 +5,9 @@
 Both plan, prepare, train, predict the held-out cases and are scored by `autoseg evaluate`; all of it counts. nnU-Net
 runs as a knowing user makes it run on a CPU: its own plan with the batch cut to two (`--batch` for another), one
 process for augmentation, and as many epochs of 25 iterations as fit, by a trial epoch and validation that do not count.
-Its learning rate falls over exactly these epochs. `--only` runs one of the two; results of both are kept in `--folder`
-and printed together, so that a long comparison can be made in two goes.
+Its learning rate falls over exactly these epochs. Where an iteration takes long, `--iterations` makes epochs shorter; a
+trial that was made is used again by whatever fold has its `trial.json` in the folder. `--only` runs one of the two;
+results of both are kept in `--folder` and printed together, so that a long comparison can be made in two goes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pathlib import Path
 
 from nnunet import NnUNet, step_seconds
 
-#: Iterations of one of nnU-Net's epochs, and steps of its online validation, in a shortened training.
-ITERATIONS, ONLINE = 25, 2
+#: Steps of the online validation of each of nnU-Net's epochs, in a shortened training.
+ONLINE = 2
 
 
 def autoseg(*words: str) -> float:
@@ -69,19 +70,23 @@ def theirs(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     peer.change_plan(number, chosen, batch_size=options.batch)
     train = (number, chosen, options.fold, "-device", "cpu")
 
-    peer.write_trainer("Trial", 2, ITERATIONS, validation=ONLINE)
-    all_of_trial = peer.run("nnUNetv2_train", *train, "-tr", "Trial", log=folder / "trial.txt")
-    times = json.loads((peer.results(number, "Trial", chosen, options.fold) / "times.json").read_text())
-    validation = times["validation_ended"] - times["validation_began"]
-    epoch = times["validation_began"] - times["steps"][1][0]  # the second: the first warms up
-    start = all_of_trial - validation - (times["validation_began"] - times["steps"][0][0])
+    kept = folder / "trial.json"
+    if not kept.exists():
+        peer.write_trainer("Trial", 2, options.iterations, validation=ONLINE)
+        all_of_trial = peer.run("nnUNetv2_train", *train, "-tr", "Trial", log=folder / "trial.txt")
+        times = json.loads((peer.results(number, "Trial", chosen, options.fold) / "times.json").read_text())
+        validation = times["validation_ended"] - times["validation_began"]
+        epoch = times["validation_began"] - times["steps"][1][0]  # the second: the first warms up
+        start = all_of_trial - validation - (times["validation_began"] - times["steps"][0][0])
+        kept.write_text(json.dumps({"start": start, "epoch": epoch, "validation": validation}))
+    start, epoch, validation = (json.loads(kept.read_text())[name] for name in ("start", "epoch", "validation"))
     epochs = max(1, int((options.budget - planning - start - validation) / epoch))
     print(
-        f"nnU-Net: plan {planning:.0f} s, start {start:.0f} s, epoch of {ITERATIONS} {epoch:.1f} s, validation "
+        f"nnU-Net: plan {planning:.0f} s, start {start:.0f} s, epoch of {options.iterations} {epoch:.1f} s, validation "
         f"{validation:.0f} s: {epochs} epochs",
         flush=True,
     )
-    peer.write_trainer("Budget", epochs, ITERATIONS, validation=ONLINE)
+    peer.write_trainer("Budget", epochs, options.iterations, validation=ONLINE)
     training = peer.run("nnUNetv2_train", *train, "-tr", "Budget", log=folder / "train.txt")
     results = peer.results(number, "Budget", chosen, options.fold)
     times = json.loads((results / "times.json").read_text())
@@ -90,8 +95,8 @@ def theirs(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     autoseg("evaluate", str(held_out), str(references), "--labels-from", str(options.dataset), "--output", str(summary))
     return {
         "seconds": planning + training,
-        "steps": epochs * ITERATIONS,
-        "step_seconds": statistics.median(step_seconds(times, skip_epochs=1)),
+        "steps": epochs * options.iterations,
+        "step_seconds": statistics.median(step_seconds(times, skip_epochs=min(1, epochs - 1))),
         **dice_of(summary),
     }
 
@@ -123,6 +128,7 @@ def main() -> None:
     parser.add_argument("--fold", default="0")
     parser.add_argument("--configuration", default="3d_fullres")
     parser.add_argument("--batch", type=int, default=2, help="samples of nnU-Net's batch")
+    parser.add_argument("--iterations", type=int, default=25, help="of one of nnU-Net's epochs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plan", nargs="*", default=[], help="further words for `autoseg plan`, as --plan=--no-groups")
     parser.add_argument("--only", choices=("autoseg", "nnunet"))

@@ -196,7 +196,9 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert listed == {page.relative_to(REPOSITORY / "docs").as_posix() for page in PAGES if page != README}
 
 
-@pytest.mark.parametrize(("name", "ending"), [("demo", "bin/autoseg demo"), ("test", "bin/pytest -q")])
+@pytest.mark.parametrize(
+    ("name", "ending"), [("demo", "bin/autoseg demo"), ("test", "bin/pytest -q -n 2 --dist loadfile")]
+)
 def test_the_two_commands_are_where_the_ci_script_finds_them(name: str, ending: str) -> None:
     found = re.findall(
         rf"^<!-- ci: {name} -->\n```bash\n([^\n]+)\n```$", README.read_text(encoding="utf-8"), re.MULTILINE

@@ -128,6 +128,7 @@ class Learner:
             self._graph = StepGraph(self._backward.bare, self.loss, self.scaler.scale, images, labels)
         except Exception as error:  # there is another way to compute the same, which raises what it can't do either
             self.say(f"A step can't be recorded as a CUDA graph here ({in_short(error)}): computing without it")
+        if self._graph is None:  # what the error held is free now
             devices.release_memory(setup.device)
 
     def step(self, batch: Batch, number: int, rate: float) -> float | None:

@@ -229,10 +229,10 @@ def test_undrawn_labels_leave_their_outputs_alone(tmp_path: Path, monkeypatch: p
     table = {"background": 0, "a": 3, "b": 4, "c": 6, "ab": "a + b"}
     kind = Kind((0, 3), table, annotated={"x": ["a", "b"], "y": ["a", "b"]})
     seen: list[torch.Tensor] = []
-    update: Callable[[Learner], bool] = Learner._update
+    update: Callable[[Learner, float | torch.Tensor], float | None] = Learner._update
 
-    def kept(self: Learner) -> bool:
-        made = update(self)
+    def kept(self: Learner, value: float | torch.Tensor) -> float | None:
+        made = update(self, value)
         layers = [m for m in self.network.modules() if isinstance(m, torch.nn.Conv3d) and m.out_channels == 4]
         seen.extend(
             layer.weight.grad for layer in layers if layer.kernel_size == (1, 1, 1) and layer.weight.grad is not None
