@@ -21,6 +21,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from autoseg.networks.acceleration import in_short
+
 #: Added to the variance (nnU-Net's value).
 EPSILON = 1e-5
 
@@ -40,11 +42,20 @@ def is_traced() -> bool:
     return tracing or torch.compiler.is_compiling()
 
 
-@cache
 def gpu_kernels(device: torch.device) -> ModuleType | None:
-    """The kernels for a GPU, tried once; None where they do not work: no Triton, no compiler, another device."""
+    """The kernels for a GPU; None where they do not work: no Triton, no compiler, another kind of device."""
+    return _tried_kernels(device)[0]
+
+
+def why_no_gpu_kernels(device: torch.device) -> str:
+    """Why a GPU has to normalize without the kernels, in short; empty where it need not, or the device is no GPU."""
+    return _tried_kernels(device)[1]
+
+
+@cache
+def _tried_kernels(device: torch.device) -> tuple[ModuleType | None, str]:
     if device.type != "cuda":
-        return None
+        return None, ""
     try:
         from autoseg.networks import norm_kernels
 
@@ -53,9 +64,9 @@ def gpu_kernels(device: torch.device) -> ModuleType | None:
         result, mean, inverse = norm_kernels.normalized(x, ones, ones, EPSILON, SLOPE)
         norm_kernels.gradients(result, x, ones, ones, mean, inverse, SLOPE)
         torch.cuda.synchronize(device)
-    except Exception:  # whatever the reason is, there is another way to compute the same
-        return None
-    return norm_kernels
+    except Exception as error:  # whatever the reason is, there is another way to compute the same
+        return None, in_short(error)
+    return norm_kernels, ""
 
 
 def lays_out_channels_last(device: torch.device) -> bool:

@@ -16,6 +16,7 @@ from autoseg.devices import autocast, fetched, sent
 from autoseg.errors import is_out_of_memory
 from autoseg.networks.acceleration import compiled_at_first_call, in_short
 from autoseg.networks.catalog import build_network, prepare_for_device
+from autoseg.networks.normalization import why_no_gpu_kernels
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.training.augmentation import find_augmentation, initial_patch_size
 from autoseg.training.checkpoint import RunState, load_state, packed_state, save_state, scaler_state, unpack_state
@@ -115,6 +116,8 @@ class Learner:
     def record(self) -> None:
         """Record the step as a CUDA graph, where that is asked for and works. Nothing else may use the device."""
         setup = self.setup
+        if why := why_no_gpu_kernels(setup.device):
+            self.say(f"The GPU kernels of the normalization do not work here ({why}): torch's are slower")
         if not setup.acceleration.graphed or self._graph is not None or setup.device.type != "cuda":
             return
         if setup.ranks.several or self._at_a_time < setup.largest_share:

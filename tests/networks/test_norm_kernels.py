@@ -12,7 +12,14 @@ import torch
 from torch.nn import functional
 
 from autoseg.networks import normalization
-from autoseg.networks.normalization import EPSILON, SLOPE, InstanceNorm, gpu_kernels, lays_out_channels_last
+from autoseg.networks.normalization import (
+    EPSILON,
+    SLOPE,
+    InstanceNorm,
+    gpu_kernels,
+    lays_out_channels_last,
+    why_no_gpu_kernels,
+)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -90,12 +97,14 @@ def test_without_a_gpu_there_are_no_kernels_and_a_cpu_lays_out_channels_last() -
     assert lays_out_channels_last(torch.device("cpu"))
     assert gpu_kernels(torch.device("mps")) is None
     assert not lays_out_channels_last(torch.device("mps"))
+    assert why_no_gpu_kernels(torch.device("cpu")) == ""
 
 
 def test_kernels_that_do_not_work_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    normalization.gpu_kernels.cache_clear()
+    normalization._tried_kernels.cache_clear()
     monkeypatch.setitem(sys.modules, "triton", None)  # importing it raises ImportError
     monkeypatch.delitem(sys.modules, "autoseg.networks.norm_kernels", raising=False)
     assert gpu_kernels(torch.device("cuda:7")) is None
     assert not lays_out_channels_last(torch.device("cuda:7"))
-    normalization.gpu_kernels.cache_clear()
+    assert "triton" in why_no_gpu_kernels(torch.device("cuda:7"))
+    normalization._tried_kernels.cache_clear()

@@ -171,6 +171,7 @@ def test_what_cannot_be_recorded_is_told_in_a_line(monkeypatch: pytest.MonkeyPat
     learner.record()
     assert learner._graph is None  # a CPU has none
     monkeypatch.setattr(learner_module, "StepGraph", record)
+    monkeypatch.setattr(learner_module, "why_no_gpu_kernels", lambda _: "")
     monkeypatch.setattr(torch, "Generator", lambda _: torch._C.Generator())
     for name in ("randn", "zeros"):
         monkeypatch.setattr(torch, name, on_the_cpu(getattr(torch, name)))
