@@ -54,7 +54,12 @@ class Learner:
         if setup.initial is not None:
             setup.initial.copy_to(self.network)
         self.optimizer = OPTIMIZERS[setup.settings.optimizer](self.network, setup.settings)
-        self.average = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        weights = self.network.state_dict()
+        self.average = {name: tensor.detach().clone() for name, tensor in weights.items()}
+        # what is whole numbers, like positions within a window, is no weight and stays
+        followed = [name for name, tensor in weights.items() if tensor.is_floating_point()]
+        self._averages = [self.average[name] for name in followed]
+        self._followed = [weights[name] for name in followed]  # the network's own memory, which loading fills in place
         self.loss = of_totals(find_loss(setup.settings.loss)(setup.labels, setup.configuration.batch_dice))
         self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "float16")
         self.augmentation = find_augmentation(setup.settings.augmentation)
@@ -232,11 +237,8 @@ class Learner:
         if decay > 0 and self.setup.ranks.is_first:
             # a short memory at the beginning, or the average would hold the random weights for long
             keep = min(decay, (1 + number) / (10 + number))
-            state = self.network.state_dict()
-            # what is whole numbers, like positions within a window, is no weight and stays
-            names = [name for name, tensor in self.average.items() if tensor.is_floating_point()]
             with torch.no_grad():
-                torch._foreach_lerp_([self.average[name] for name in names], [state[name] for name in names], 1 - keep)
+                torch._foreach_lerp_(self._averages, self._followed, 1 - keep)
 
     @torch.no_grad()
     def online_dice(self) -> tuple[PatchDice, float]:
