@@ -47,14 +47,14 @@ def gpu_kernels(device: torch.device) -> ModuleType | None:
     return _tried_kernels(device)[0]
 
 
-def why_no_gpu_kernels(device: torch.device) -> str:
-    """Why a GPU has to normalize without the kernels, in short; empty where it need not, or the device is no GPU."""
-    return _tried_kernels(device)[1]
+def _suited(device: torch.device) -> bool:
+    """Whether the kernels were made for such a card: where convolutions are slow channels last, nothing is gained."""
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @cache
 def _tried_kernels(device: torch.device) -> tuple[ModuleType | None, str]:
-    if device.type != "cuda":
+    if device.type != "cuda" or not _suited(device):
         return None, ""
     try:
         from autoseg.networks import norm_kernels
@@ -97,6 +97,12 @@ class InstanceNorm(nn.Module):
             return fused
         x = functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=EPSILON)
         return functional.leaky_relu_(x, SLOPE) if self.activation else x
+
+
+def why_norms_are_slow(network: nn.Module, device: torch.device) -> str:
+    """Why a network's norms have to do without the kernels that they were to have on a GPU, in short; else empty."""
+    ours = any(isinstance(module, InstanceNorm) for module in network.modules())
+    return _tried_kernels(device)[1] if ours else ""
 
 
 class _ChannelsLastInstanceNorm(Function):
@@ -159,7 +165,7 @@ def in_channels_last(x: Tensor) -> Tensor:
     """Features (B, C, *space) laid out channels last."""
     if x.shape[1] == 1:
         # with one channel both layouts are the same memory, but torch tells them apart by the strides
-        return x.reshape(x.shape[0], *x.shape[2:], 1).movedim(-1, 1)
+        return x.reshape(x.shape[0], *x.shape[2:], 1).contiguous().movedim(-1, 1)
     return x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
 
 

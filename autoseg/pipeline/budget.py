@@ -12,6 +12,7 @@ from autoseg.inference.members import Weights
 from autoseg.inference.predict_files import predict_cases
 from autoseg.inference.predictor import build_model
 from autoseg.inference.tile_grid import tile_grid
+from autoseg.networks.acceleration import in_short
 from autoseg.pipeline.evaluate import TOLERANCE_MM, ScoreTask, score_files
 from autoseg.progress import Progress
 from autoseg.records import Case, ModelHeader, PredictSettings
@@ -89,10 +90,14 @@ def limit_to_budget(budget: Budget, began: float) -> Callable[[], None]:
 
     def look_again() -> None:
         nonlocal looked
-        if looked or training.done < 0.5 or training.cool_down is not None:
+        if looked or not 0.5 <= training.done < 1.0 or training.cool_down is not None:
             return
         looked = True
-        now, mirror_now = budget.scoring()
+        try:
+            now, mirror_now = budget.scoring()
+        except Exception as error:  # it makes a figure better, and is no reason to end
+            budget.progress.say(f"Scoring could not be measured once more ({in_short(error)}): the first figure stays")
+            return
         training.change_limit(loop + scoring - now, mirror_now)
         left = budget.told(training.loop_seconds or 0.0, now, mirror_now)
         budget.progress.say(f"Budget, as scoring was measured once more: {left}")
@@ -124,14 +129,16 @@ def scoring_seconds(
                 score_files(ScoreTask(outcome.unwrap(), outcome.case, model.labels, TOLERANCE_MM))
         return time.monotonic() - started
 
-    one = middle(by_size, 1)
-    took(one, mirror=False)  # pays for what happens once
-    plain = took(one, mirror=False)
-    several = middle(by_size, max(1, int(TRIAL_SECONDS / plain)))
-    if len(several) > 1:
-        plain = took(several, mirror=False)
-    mirrored = took(several, mirror=True)
-    shutil.rmtree(trial)
+    try:
+        one = middle(by_size, 1)
+        took(one, mirror=False)  # pays for what happens once
+        plain = took(one, mirror=False)
+        several = middle(by_size, max(1, int(TRIAL_SECONDS / plain)))
+        if len(several) > 1:
+            plain = took(several, mirror=False)
+        mirrored = took(several, mirror=True)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
     share = sum(tiles.values()) / sum(tiles[case.id] for case in several) * SCORING_MARGIN
     return plain * share, mirrored * share
 

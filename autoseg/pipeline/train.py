@@ -15,6 +15,7 @@ from autoseg.files import read_record, write_record
 from autoseg.fingerprint.training_data import training_data
 from autoseg.interrupts import StopSwitch, stop_switch
 from autoseg.model_file import write_model
+from autoseg.networks.normalization import why_norms_are_slow
 from autoseg.pipeline.beside import shared
 from autoseg.pipeline.budget import Budget, limit_to_budget
 from autoseg.pipeline.cascade import (
@@ -265,6 +266,8 @@ def train_to_an_end(job: Job, training: Training, held_out: Sequence[Case], rece
     if job.settings.budget_seconds is not None:
         budget = Budget(training, header, first, run, held_out, job.settings.budget_seconds, job.progress)
         look_again = limit_to_budget(budget, job.began)
+    if why := why_norms_are_slow(training.learner.network, training.setup.device):
+        job.progress.say(f"The GPU kernels of the normalization do not work here ({why}): torch's take longer")
     name = f"{run.plan}, {run.configuration}, fold {run.fold}"
     watched = Watched(run.folder, name, job.plan.dataset, job.settings)
     with watching(job.log, watched, job.progress) as tell:

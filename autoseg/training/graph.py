@@ -38,7 +38,7 @@ class StepGraph:
         self._bare, self._loss, self._scale = bare, loss, scale
         self._images, self._labels = images.clone(), labels.clone()
         self._parameters = [parameter for parameter in bare.parameters() if parameter.requires_grad]
-        with torch.cuda.device(images.device), _kept(bare.buffers()):
+        with torch.cuda.device(images.device), _stream_kept(), _kept(bare.buffers()):
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
@@ -46,7 +46,7 @@ class StepGraph:
                     self._pass()
             torch.cuda.current_stream().wait_stream(aside)
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            with torch.cuda.graph(self._graph, stream=aside):
                 self._value = self._pass()
         self._gradients = [parameter.grad for parameter in self._parameters]
 
@@ -73,6 +73,16 @@ class StepGraph:
         (slopes,) = torch.autograd.grad(value, whole)
         totals.backward(self._scale(slopes))
         return value.detach()
+
+
+@contextmanager
+def _stream_kept() -> Iterator[None]:
+    """The current stream is afterwards what it was: a recording that fails leaves its own one current."""
+    before = torch.cuda.current_stream()
+    try:
+        yield
+    finally:
+        torch.cuda.set_stream(before)
 
 
 @contextmanager

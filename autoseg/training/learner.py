@@ -16,7 +16,6 @@ from autoseg.devices import autocast, fetched, sent
 from autoseg.errors import is_out_of_memory
 from autoseg.networks.acceleration import compiled_at_first_call, in_short
 from autoseg.networks.catalog import build_network, prepare_for_device
-from autoseg.networks.normalization import why_no_gpu_kernels
 from autoseg.networks.second_stage import with_one_hot
 from autoseg.training.augmentation import find_augmentation, initial_patch_size
 from autoseg.training.checkpoint import RunState, load_state, packed_state, save_state, scaler_state, unpack_state
@@ -33,6 +32,9 @@ from autoseg.training.stream import BatchStream
 
 #: Patches of held-out cases for the online Dice, as a share of the training steps of an epoch.
 ONLINE_SHARE = 0.1
+
+#: What is said where a recorded step has to make room.
+GRAPH_GIVEN_UP = "Memory ran out: the recorded step is given up, and computed piece by piece"
 
 #: Parts that networks from outside may have: in training they would learn from the held-out patches, or draw.
 LEARNING_OR_RANDOM = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -57,9 +59,10 @@ class Learner:
         weights = self.network.state_dict()
         self.average = {name: tensor.detach().clone() for name, tensor in weights.items()}
         # what is whole numbers, like positions within a window, is no weight and stays
-        followed = [name for name, tensor in weights.items() if tensor.is_floating_point()]
-        self._averages = [self.average[name] for name in followed]
-        self._followed = [weights[name] for name in followed]  # the network's own memory, which loading fills in place
+        self._averaged = [name for name, tensor in weights.items() if tensor.is_floating_point()]
+        # parameters are their memory for good, which loading fills in place; a buffer may be put in another's place
+        changing = any(buffer.is_floating_point() for buffer in self.network.buffers())
+        self._followed = None if changing else [weights[name] for name in self._averaged]
         self.loss = of_totals(find_loss(setup.settings.loss)(setup.labels, setup.configuration.batch_dice))
         self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "float16")
         self.augmentation = find_augmentation(setup.settings.augmentation)
@@ -68,6 +71,7 @@ class Learner:
             setup.configuration.batch_size
         )  # of the batch, that this process computes
         self.say: Callable[[str], None] = lambda _words: None  # for what happens rarely
+        self.makes_do = True  # whether less is computed at a time where memory runs out
         self._at_a_time = min(setup.samples_at_a_time or setup.largest_share, setup.largest_share)
         self._partly_drawn = partly_drawn(setup.labels, setup.annotated)
         self._backward = self._built(setup.acceleration.compiled)
@@ -101,32 +105,37 @@ class Learner:
     ) -> Batch:
         with torch.cuda.device(self.setup.device), torch.cuda.stream(self._aside):
             batch = make_batch(cases, sampling, step, places)
-            images, labels = self._augmented(batch)
-            ready = torch.cuda.current_stream().record_event()
-        return replace(batch, images=images, labels=labels, augmented=ready)
+            try:
+                images, labels = self._augmented(batch)
+                batch = replace(batch, images=images, labels=labels, augmented=True)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            if not batch.augmented:  # beside a step there was no room for it: the step does it, from a fresh start
+                devices.release_memory(self.setup.device)
+                batch = make_batch(cases, sampling, step, places)
+            return replace(batch, ready=torch.cuda.current_stream().record_event())
 
     def _taken(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augmented images and labels of a batch, there for what is computed next."""
-        if batch.augmented is None:
-            return self._augmented(batch)
-        now = torch.cuda.current_stream(self.setup.device)
-        now.wait_event(batch.augmented)
-        images, labels = torch.as_tensor(batch.images), torch.as_tensor(batch.labels)
-        images.record_stream(now)
-        labels.record_stream(now)
-        return images, labels
+        """Augmented images and labels of a batch, there for what is computed next.
+
+        They may be of another stream's memory: whoever computes with them waits for the device before they go.
+        """
+        if batch.ready is not None:
+            torch.cuda.current_stream(self.setup.device).wait_event(batch.ready)
+        if batch.augmented:
+            return torch.as_tensor(batch.images), torch.as_tensor(batch.labels)
+        return self._augmented(batch)
 
     # ------------------------------------------------------------------------------------------------- the steps
 
     def record(self) -> None:
         """Record the step as a CUDA graph, where that is asked for and works. Nothing else may use the device."""
         setup = self.setup
-        if why := why_no_gpu_kernels(setup.device):
-            self.say(f"The GPU kernels of the normalization do not work here ({why}): torch's are slower")
         if not setup.acceleration.graphed or self._graph is not None or setup.device.type != "cuda":
             return
-        if setup.ranks.several or self._at_a_time < setup.largest_share:
-            return
+        if setup.ranks.several or self._at_a_time < setup.largest_share or self._partly_drawn:
+            return  # such steps are none that a graph could make
         patch = setup.configuration.patch_size
         noise = torch.Generator(setup.device).manual_seed(0)
         images = torch.randn(setup.largest_share, setup.channels, *patch, generator=noise, device=setup.device)
@@ -135,9 +144,20 @@ class Learner:
         try:
             self._graph = StepGraph(self._backward.bare, self.loss, self.scaler.scale, images, labels)
         except Exception as error:  # there is another way to compute the same, which raises what it can't do either
+            if is_out_of_memory(error) and not self.makes_do:
+                raise
             self.say(f"A step can't be recorded as a CUDA graph here ({in_short(error)}): computing without it")
         if self._graph is None:  # what the error held is free now
             devices.release_memory(setup.device)
+
+    def forget_graph(self) -> bool:
+        """Give the memory of a recorded step back; whether there was one."""
+        if self._graph is None:
+            return False
+        self._graph = None
+        self.optimizer.zero_grad(set_to_none=True)  # gradients lie in it
+        devices.release_memory(self.setup.device)
+        return True
 
     def step(self, batch: Batch, number: int, rate: float) -> float | None:
         """One step of training, the `number`-th, with this process's share of the batch.
@@ -180,7 +200,9 @@ class Learner:
 
         Raises the error where it is of another kind, or there is nothing to do without.
         """
-        if is_out_of_memory(error) and self._at_a_time > 1:
+        if is_out_of_memory(error) and self.makes_do and self.forget_graph():
+            self.say(GRAPH_GIVEN_UP)
+        elif is_out_of_memory(error) and self.makes_do and self._at_a_time > 1:
             self._at_a_time = -(-self._at_a_time // 2)
             self.say(f"Memory ran out: {self._at_a_time} samples are computed at a time, to the same gradient")
         elif self._compiled and not is_out_of_memory(error):
@@ -237,8 +259,12 @@ class Learner:
         if decay > 0 and self.setup.ranks.is_first:
             # a short memory at the beginning, or the average would hold the random weights for long
             keep = min(decay, (1 + number) / (10 + number))
+            followed = self._followed
+            if followed is None:
+                state = self.network.state_dict()
+                followed = [state[name] for name in self._averaged]
             with torch.no_grad():
-                torch._foreach_lerp_(self._averages, self._followed, 1 - keep)
+                torch._foreach_lerp_([self.average[name] for name in self._averaged], followed, 1 - keep)
 
     @torch.no_grad()
     def online_dice(self) -> tuple[PatchDice, float]:
@@ -246,6 +272,15 @@ class Learner:
 
         They are the same patches each time, and none where nothing is held out.
         """
+        try:
+            return self._overlap()
+        except Exception as error:
+            if not (is_out_of_memory(error) and self.makes_do and self.forget_graph()):
+                raise
+            self.say(GRAPH_GIVEN_UP)
+        return self._overlap()
+
+    def _overlap(self) -> tuple[PatchDice, float]:
         setup = self.setup
         dice = PatchDice(setup.labels)
         if not setup.validation_cases:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,9 @@ class Training:
         if self.kept_path is not None and self.done < self.schedule.final_decay:
             self.kept_path.unlink(missing_ok=True)  # of another ending than the one that will come
         self.learner.record()  # before anything else uses the device
-        with closing(self._stream()) as batches:
+        with ExitStack() as at_the_end:
+            at_the_end.callback(self.learner.forget_graph)  # scoring needs the memory
+            batches = at_the_end.enter_context(closing(self._stream()))
             while self.done < 1.0:
                 if self._cools_down(asked_to_end()):
                     for record in self._cooled_down(batches, should_stop, after_step):

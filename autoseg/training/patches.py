@@ -195,7 +195,8 @@ class Batch:
     labels: NDArray[np.int16] | Tensor  # (B, *initial size)
     generators: tuple[np.random.Generator, ...]  # each sample's own, advanced past the draws above
     cases: tuple[str, ...]
-    augmented: torch.cuda.Event | None = None  # after which images and labels are augmented; None where they are not
+    augmented: bool = False
+    ready: torch.cuda.Event | None = None  # of another stream, after which images and labels are there
 
 
 def make_batch(

@@ -18,7 +18,7 @@ from autoseg.networks.normalization import (
     InstanceNorm,
     gpu_kernels,
     lays_out_channels_last,
-    why_no_gpu_kernels,
+    why_norms_are_slow,
 )
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -65,6 +65,20 @@ def test_the_interpreted_kernels_equal_torch() -> None:
 
 
 @needs_cuda
+@pytest.mark.parametrize("features", [1, 5])
+def test_on_a_gpu_gradients_may_be_parts_or_one_number(features: int) -> None:
+    torch.manual_seed(0)
+    norm = InstanceNorm(features).cuda()
+    x = torch.randn(2, features, 4, 5, 6, device="cuda", requires_grad=True)
+    exact = functional.leaky_relu(functional.instance_norm(x.double(), eps=EPSILON), SLOPE)
+    wide = torch.randn(2, features + 3, 4, 5, 6, device="cuda").contiguous(memory_format=torch.channels_last_3d)
+    for towards in (wide[:, 1 : features + 1], torch.ones((), device="cuda").expand(exact.shape)):
+        (found,) = torch.autograd.grad(norm(x), x, towards)
+        (wanted,) = torch.autograd.grad(exact, x, towards.double(), retain_graph=True)
+        torch.testing.assert_close(found, wanted.float(), rtol=1e-4, atol=1e-5)
+
+
+@needs_cuda
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 4e-3)])
@@ -97,14 +111,17 @@ def test_without_a_gpu_there_are_no_kernels_and_a_cpu_lays_out_channels_last() -
     assert lays_out_channels_last(torch.device("cpu"))
     assert gpu_kernels(torch.device("mps")) is None
     assert not lays_out_channels_last(torch.device("mps"))
-    assert why_no_gpu_kernels(torch.device("cpu")) == ""
+    assert why_norms_are_slow(InstanceNorm(2), torch.device("cpu")) == ""
 
 
 def test_kernels_that_do_not_work_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     normalization._tried_kernels.cache_clear()
     monkeypatch.setitem(sys.modules, "triton", None)  # importing it raises ImportError
     monkeypatch.delitem(sys.modules, "autoseg.networks.norm_kernels", raising=False)
+    monkeypatch.delattr("autoseg.networks.norm_kernels", raising=False)
+    monkeypatch.setattr(normalization, "_suited", lambda _: True)
     assert gpu_kernels(torch.device("cuda:7")) is None
     assert not lays_out_channels_last(torch.device("cuda:7"))
-    assert "triton" in why_no_gpu_kernels(torch.device("cuda:7"))
+    assert "triton" in why_norms_are_slow(InstanceNorm(2), torch.device("cuda:7"))
+    assert why_norms_are_slow(torch.nn.InstanceNorm3d(2), torch.device("cuda:7")) == ""
     normalization._tried_kernels.cache_clear()

@@ -107,3 +107,18 @@ def test_a_budget_that_scoring_takes_up_is_refused(monkeypatch: pytest.MonkeyPat
     budget, _, _ = budgeted(monkeypatch, (97.0, 99.0))
     with pytest.raises(UsageError, match="a budget of 100 s leaves no time to train"):
         limit_to_budget(budget, began=time.monotonic())
+
+
+def test_a_second_look_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, training, lines = budgeted(monkeypatch, (50.0, 50.0))
+    look_again = limit_to_budget(budget, began=time.monotonic())
+    before = training.loop_seconds
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(budget_module, "scoring_seconds", fail)
+    training.seconds = 30.0
+    look_again()
+    assert training.loop_seconds == before
+    assert lines.said[1].startswith("Scoring could not be measured once more (RuntimeError: CUDA out of memory)")

@@ -17,7 +17,7 @@ from autoseg.training.cases import hold_on_device
 from autoseg.training.graph import StepGraph
 from autoseg.training.learner import Learner
 from autoseg.training.loss_sums import _per_label, _per_label_compared
-from autoseg.training.patches import make_batch
+from autoseg.training.patches import Batch, make_batch
 from autoseg.training.setup import TrainingSetup
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -40,7 +40,7 @@ def test_on_a_gpu_a_graph_trains_as_pieces_do(name: str) -> None:
     setup = replace(setup, device=device, train_cases=hold_on_device(setup.train_cases, device, 1 << 30))
     wanted, _ = losses_of(replace(setup, acceleration=ACCELERATIONS["eager"]))
     found, learner = losses_of(replace(setup, acceleration=ACCELERATIONS["graph"]))
-    assert (learner._graph is not None) == (setup.samples_at_a_time is None)
+    assert (learner._graph is not None) == (setup.samples_at_a_time is None and not setup.annotated)
     assert found == pytest.approx(wanted, rel=1e-3)
 
 
@@ -65,17 +65,26 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA's names without a GPU, so that the CPU records."""
 
     class Stream:
+        def __init__(self, *_: object, priority: int = 0) -> None:
+            """All work is done at once."""
+
         def wait_stream(self, _: object) -> None:
-            """Everything is done at once."""
+            """There is nothing to wait for."""
+
+        wait_event = wait_stream
+
+        def record_event(self) -> str:
+            return "event"
 
     @contextmanager
-    def recording(_: object) -> Iterator[None]:
+    def recording(_: object, stream: object) -> Iterator[None]:
         yield
 
     for name, value in {
         "CUDAGraph": FakeGraph,
         "Stream": Stream,
-        "current_stream": Stream,
+        "current_stream": lambda *_: Stream(),
+        "set_stream": lambda _: None,
         "device": lambda _: nullcontext(),
         "stream": lambda _: nullcontext(),
         "graph": recording,
@@ -133,6 +142,56 @@ def test_recording_leaves_running_statistics_alone() -> None:
     assert int(norm.num_batches_tracked or 0) == 0
 
 
+@pytest.mark.usefixtures("fake_cuda")
+@pytest.mark.parametrize("room", [True, False])
+def test_batches_are_augmented_ahead_where_there_is_room(monkeypatch: pytest.MonkeyPatch, room: bool) -> None:
+    setup = scenario_setup(Scenario())
+    learner, plain = Learner(setup), Learner(setup)
+    make = learner._augmented_batch
+    if not room:
+        augmented, refused = learner._augmented, iter([True])
+
+        def refuse_once(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            if next(refused, False):
+                augmented(batch)  # the generators have drawn
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return augmented(batch)
+
+        monkeypatch.setattr(learner, "_augmented", refuse_once)
+    ahead = make(setup.train_cases, learner.sampling, 3, None)
+    assert ahead.augmented == room
+    assert ahead.ready == "event"
+    found = learner._taken(ahead)
+    wanted = plain._augmented(make_batch(setup.train_cases, plain.sampling, 3))
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.usefixtures("fake_cuda")
+def test_a_recorded_step_makes_room_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = scenario_setup(Scenario())
+    setup = replace(setup, validation_cases=setup.train_cases)
+    learner = Learner(setup)
+    said: list[str] = []
+    learner.say = said.append
+    overlap, refused = learner._overlap, iter([True])
+
+    def refuse_once() -> Any:
+        if next(refused, False):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return overlap()
+
+    monkeypatch.setattr(learner, "_overlap", refuse_once)
+    learner._graph = recorded(learner)
+    dice, _ = learner.online_dice()
+    assert dice.per_label()
+    assert said == [learner_module.GRAPH_GIVEN_UP]
+    assert learner._graph is None
+    assert all(parameter.grad is None for parameter in learner.network.parameters())
+    refused = iter([True])
+    with pytest.raises(torch.OutOfMemoryError):  # nothing is left to give up
+        learner.online_dice()
+
+
 def test_other_shapes_are_computed_in_pieces() -> None:
     graph = StepGraph.__new__(StepGraph)
     graph._images, graph._labels = torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4)
@@ -171,7 +230,6 @@ def test_what_cannot_be_recorded_is_told_in_a_line(monkeypatch: pytest.MonkeyPat
     learner.record()
     assert learner._graph is None  # a CPU has none
     monkeypatch.setattr(learner_module, "StepGraph", record)
-    monkeypatch.setattr(learner_module, "why_no_gpu_kernels", lambda _: "")
     monkeypatch.setattr(torch, "Generator", lambda _: torch._C.Generator())
     for name in ("randn", "zeros"):
         monkeypatch.setattr(torch, name, on_the_cpu(getattr(torch, name)))

@@ -14,11 +14,13 @@ import pytest
 import torch
 from step_builders import LABELS, make_configuration
 
+from autoseg.errors import TrainingError
 from autoseg.records import Labels, TrainSettings
 from autoseg.training import probe
 from autoseg.training.memory import LOOK_EVERY, memory_growth, remembered_peak
 from autoseg.training.patches import make_batch
 from autoseg.training.probe import StepTask, random_case, timed_steps, try_step
+from autoseg.training.step import BatchTotals
 
 ROOM = 2**34
 
@@ -36,6 +38,25 @@ def test_a_step_is_made_and_measured(name: str) -> None:
     assert 0 < found.seconds_per_step < 30
     assert found.peak_bytes is not None
     assert 0 <= found.peak_bytes < ROOM
+
+
+def test_a_step_for_which_memory_runs_out_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GB\nmore")
+
+    monkeypatch.setattr(BatchTotals, "forward", full)
+    found = try_step(make_task(batch_size=4), ROOM)
+    assert not found.fits
+    assert found.why == "memory ran out: CUDA out of memory. Tried to allocate 9 GB"
+
+
+def test_a_way_that_was_named_is_measured_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(_: object) -> None:
+        raise RuntimeError("no compiler is here")
+
+    monkeypatch.setattr(torch, "compile", without)
+    with pytest.raises(TrainingError, match="no compiler is here"):
+        timed_steps(replace(make_task(), acceleration="compile"))
 
 
 @pytest.mark.parametrize(
