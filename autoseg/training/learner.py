@@ -132,7 +132,10 @@ class Learner:
     def record(self) -> None:
         """Record the step as a CUDA graph, where that is asked for and works. Nothing else may use the device."""
         setup = self.setup
-        if not setup.acceleration.graphed or self._graph is not None or setup.device.type != "cuda":
+        if not setup.acceleration.graphed or self._graph is not None:
+            return
+        if setup.device.type != "cuda":
+            self.say(f"A step can't be recorded as a CUDA graph on {setup.device.type}: computing without it")
             return
         if setup.ranks.several or self._at_a_time < setup.largest_share or self._partly_drawn:
             return  # such steps are none that a graph could make
