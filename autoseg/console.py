@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -122,18 +123,18 @@ class RichProgress:
         self.say(f"{title}{amount}{duration(self._clock() - began)}")
 
     @contextmanager
-    def live(self, title: str, total: int, unit: str = "") -> Iterator[LiveView]:
+    def live(self, title: str, total: int, unit: str = "", before: int = 0) -> Iterator[LiveView]:
         """A bar with figures below it, redrawn in place; elsewhere lines."""
         if not self._console.is_terminal:
-            with self._lines(title, total, unit) as show:
+            with self._lines(title, total, unit, before) as show:
                 yield _Lines(show, self.say)
             return
         bars = _bars(self._console, total, foresight=False, unit=unit)  # what is left stands among the figures
         task = bars.add_task(text(self._console, title).plain, total=total)
         drawn = Live(bars, console=self._console, transient=True, refresh_per_second=4)
 
-        def redraw(done: int, figures: Mapping[str, str]) -> None:
-            bars.update(task, completed=done)
+        def redraw(done: int, figures: Mapping[str, str], total: int | None) -> None:
+            bars.update(task, completed=done, total=total)  # None changes nothing
             drawn.update(Group(bars, self._figures(figures)))
 
         with drawn:
@@ -170,18 +171,19 @@ class RichProgress:
                 self._bars = None
 
     @contextmanager
-    def _lines(self, title: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
+    def _lines(self, title: str, total: int | None, unit: str = "", before: int = 0) -> Iterator[_ShowLine]:
         began = last = self._clock()
 
-        def show(done: int) -> None:
-            nonlocal last
+        def show(done: int, new_total: int | None = None) -> None:
+            nonlocal last, total
+            total = total if new_total is None else new_total
             now = self._clock()
             if now - last < PLAIN_INTERVAL or done == total:
                 return
             last = now
-            left = (
-                "" if total is None or done == 0 else f", about {duration((now - began) / done * (total - done))} left"
-            )
+            left = ""
+            if total is not None and done > before:
+                left = f", about {duration((now - began) / (done - before) * (total - done))} left"
             of = "" if total is None else f" of {total}"
             self.say(f"{title}: {done}{of}{f' {unit}' if unit else ''}{left}")
 
@@ -201,14 +203,20 @@ def _bars(console: Console, total: int | None, foresight: bool = True, unit: str
     )
 
 
+class _ShowLine(Protocol):
+    """Tells where a stage stands, now and then."""
+
+    def __call__(self, done: int, new_total: int | None = None, /) -> None: ...
+
+
 @dataclass(frozen=True)
 class _Redrawn:
     """A live view on a terminal: the latest figures alone."""
 
-    redraw: Callable[[int, Mapping[str, str]], None]
+    redraw: Callable[[int, Mapping[str, str], int | None], None]
 
-    def show(self, done: int, figures: Mapping[str, str]) -> None:
-        self.redraw(done, figures)
+    def show(self, done: int, figures: Mapping[str, str], total: int | None = None) -> None:
+        self.redraw(done, figures, total)
 
     def line(self, words: str) -> None:
         pass
@@ -218,11 +226,11 @@ class _Redrawn:
 class _Lines:
     """A live view where nothing can be redrawn: lines."""
 
-    advance: Callable[[int], None]
+    advance: _ShowLine
     say: Callable[[str], None]
 
-    def show(self, done: int, figures: Mapping[str, str]) -> None:  # noqa: ARG002
-        self.advance(done)
+    def show(self, done: int, figures: Mapping[str, str], total: int | None = None) -> None:  # noqa: ARG002
+        self.advance(done, total)
 
     def line(self, words: str) -> None:
         self.say(words)

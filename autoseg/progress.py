@@ -12,8 +12,8 @@ Advance = Callable[[int], None]
 class LiveView(Protocol):
     """What goes on in a long stage, told while it goes on."""
 
-    def show(self, done: int, figures: Mapping[str, str]) -> None:
-        """Where it stands, and what is worth watching: replaces what was shown before."""
+    def show(self, done: int, figures: Mapping[str, str], total: int | None = None) -> None:
+        """Where it stands, and what is worth watching: replaces what was shown before. `total` is a new one."""
         ...
 
     def line(self, words: str) -> None:
@@ -28,8 +28,11 @@ class Progress(Protocol):
         """A bar with an ETA for the time of a `with` block; call what it gives with the number of steps done."""
         ...
 
-    def live(self, title: str, total: int, unit: str = "") -> AbstractContextManager[LiveView]:
-        """A bar with figures below it for the time of a `with` block; `unit` is what its steps are."""
+    def live(self, title: str, total: int, unit: str = "", before: int = 0) -> AbstractContextManager[LiveView]:
+        """A bar with figures below it for the time of a `with` block; `unit` is what its steps are.
+
+        `before` of them were done by an earlier start: how long the others take is told by what is done now.
+        """
         ...
 
     def say(self, text: str) -> None:
@@ -63,7 +66,7 @@ class SilentProgress:
         yield lambda _steps: None
 
     @contextmanager
-    def live(self, title: str, total: int, unit: str = "") -> Iterator[LiveView]:  # noqa: ARG002
+    def live(self, title: str, total: int, unit: str = "", before: int = 0) -> Iterator[LiveView]:  # noqa: ARG002
         """A view that nobody sees."""
         yield _Unseen()
 
@@ -75,7 +78,7 @@ class SilentProgress:
 
 
 class _Unseen:
-    def show(self, done: int, figures: Mapping[str, str]) -> None:
+    def show(self, done: int, figures: Mapping[str, str], total: int | None = None) -> None:
         pass
 
     def line(self, words: str) -> None:

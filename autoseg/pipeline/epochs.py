@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -57,10 +57,15 @@ def run_epochs(
     records = kept_epochs(run.metrics, training.state.epoch)
     curves = Curves(run.curves, f"{run.configuration}, fold {run.fold}", records)
     # under a budget the clock, not the epochs, tells how much is left
-    by_time = training.loop_seconds is not None
-    total = max(1, round(training.loop_seconds or 0.0)) if by_time else training.setup.settings.epochs
-    with stop.ends(), progress.live("Training (seconds)" if by_time else "Training", total) as view:
-        show = shown_now_and_then(training, records, lambda figures: view.show(round(total * training.done), figures))
+    title = "Training" if training.loop_seconds is None else "Training (seconds)"
+    total = whole_length(training)
+    with stop.ends(), progress.live(title, total, before=round(total * training.done)) as view:
+
+        def shown(figures: Mapping[str, str]) -> None:
+            now = whole_length(training)  # a budget may be shared out anew half way
+            view.show(round(now * training.done), figures, now)
+
+        show = shown_now_and_then(training, records, shown)
 
         def after_each_step() -> None:
             show()
@@ -74,6 +79,13 @@ def run_epochs(
         lines.end()
     stop.raise_if_set()
     curves.draw()
+
+
+def whole_length(training: Training) -> int:
+    """Seconds of the training where a budget was given, else its epochs."""
+    if training.loop_seconds is None:
+        return training.setup.settings.epochs
+    return max(1, round(training.loop_seconds))
 
 
 def opening(training: Training, run: Run) -> str:
