@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import torch
@@ -144,38 +144,41 @@ def transform(
     cut_images = images[(slice(None), slice(None), *centre)].clone(memory_format=torch.contiguous_format)
     inner = (*(slice(None),) * (labels.ndim - len(centre)), *centre)
     cut_labels = labels[inner].clone(memory_format=torch.contiguous_format)
-    chosen = [number for number, draw in enumerate(draws) if draw is not None]
+    chosen = {number: draw for number, draw in enumerate(draws) if draw is not None}
     if not chosen:
         return cut_images, cut_labels
     dimensions = 2 if is_flat(patch_size) else len(patch_size)
     # slices of a flat patch are channels: they share their coordinates
-    index = sent(torch.tensor(chosen), images.device)
+    index = sent(torch.tensor(list(chosen)), images.device)
     picked_images = images[index].flatten(1, images.ndim - 1 - dimensions)
     maps = labels.ndim - 1 - dimensions  # axes of what shares coordinates: several maps, slices, or neither
     picked_labels = labels[index].flatten(1, maps) if maps else labels[index].unsqueeze(1)
     source, wanted = larger[-dimensions:], tuple(patch_size[-dimensions:])
-    positions = torch.stack([_positions(draws[number], source, wanted, images.device) for number in chosen])
+    positions = _positions(list(chosen.values()), source, wanted, images.device)
     cut_images[index] = sample_images(picked_images, positions).view(len(chosen), *cut_images.shape[1:])
     cut_labels[index] = sample_labels(picked_labels, positions).view(len(chosen), *cut_labels.shape[1:])
     return cut_images, cut_labels
 
 
-def _positions(draw: SpatialDraw | None, source: Sequence[int], wanted: Sequence[int], device: torch.device) -> Tensor:
-    """Where each voxel of the patch reads, (D, *patch), in voxels of the larger patch."""
-    matrix = np.eye(len(wanted)) if draw is None else draw.matrix
-    rows = []
-    for axis, big in enumerate(source):
-        row = torch.full((1,) * len(wanted), (big - 1) / 2, device=device)
-        for other, small in enumerate(wanted):
-            line = torch.arange(small, device=device, dtype=torch.float32) - (small - 1) / 2
-            line *= float(matrix[axis, other])
-            row = row + line.view([-1 if place == other else 1 for place in range(len(wanted))])
-        rows.append(row)
-    positions = torch.stack(rows)
-    if draw is not None and draw.displacement is not None:
-        bends = sent(draw.displacement.astype(np.float32), device)
-        splines = [sent(spline_operator(bends.shape[1], small), device) for small in wanted]
-        positions = positions + apply_along_axes(bends, [spline.expand(len(wanted), -1, -1) for spline in splines])
+def _positions(
+    draws: Sequence[SpatialDraw], source: Sequence[int], wanted: Sequence[int], device: torch.device
+) -> Tensor:
+    """Where each voxel of the patches reads, (n, D, *patch), in voxels of the larger patches."""
+    matrices = np.stack([draw.matrix for draw in draws]).astype(np.float32)  # (n, D, D)
+    # a sum of one line per axis of the patch: lines are short, so that a device is given little and few things to do
+    terms = []
+    for other, small in enumerate(wanted):
+        lines = matrices[:, :, other, None] * (np.arange(small, dtype=np.float32) - np.float32((small - 1) / 2))
+        if other == 0:
+            lines += (np.asarray(source, dtype=np.float32)[:, None] - 1) / 2
+        along = [-1 if place == other else 1 for place in range(len(wanted))]
+        terms.append(sent(lines, device).view(*lines.shape[:2], *along))
+    positions = reduce(torch.add, terms)
+    for number, draw in enumerate(draws):
+        if draw.displacement is not None:
+            bends = sent(draw.displacement.astype(np.float32), device)
+            splines = [sent(spline_operator(bends.shape[1], small), device) for small in wanted]
+            positions[number] += apply_along_axes(bends, [spline.expand(len(wanted), -1, -1) for spline in splines])
     return positions
 
 
@@ -200,8 +203,8 @@ def draw_mirrors(generator: np.random.Generator, mirror_axes: Sequence[int]) -> 
 
 def mirror(images: Tensor, labels: Tensor, draws: Sequence[Sequence[int]]) -> None:
     """Flip each sample of images (B, C, *patch) and labels (B, *patch) or (B, M, *patch) along its axes, in place."""
-    for number, axes in enumerate(draws):
+    for axes, image, label in zip(draws, images.unbind(), labels.unbind(), strict=True):
         if axes:
             flipped = [axis - (images.ndim - 2) for axis in axes]  # counted from the last
-            images[number] = images[number].flip(flipped)
-            labels[number] = labels[number].flip(flipped)
+            image.copy_(image.flip(flipped))
+            label.copy_(label.flip(flipped))
