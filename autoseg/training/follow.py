@@ -25,7 +25,7 @@ def follow(setup: TrainingSetup) -> int:
                 learner.take_over(told.content)
             elif told.order is Order.STEP:
                 if batches is None:
-                    batches = learner.batches(told.step)
+                    batches = learner.batches.stream(told.step)
                     open_streams.enter_context(closing(batches))
                 batch = batches.next()
                 if batch.step != told.step:  # the first process went back to an earlier state

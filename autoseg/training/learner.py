@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +12,19 @@ import torch
 from torch import nn
 
 from autoseg import devices
-from autoseg.devices import autocast, fetched, sent
+from autoseg.devices import autocast, fetched
 from autoseg.errors import is_out_of_memory
 from autoseg.networks.acceleration import compiled_at_first_call, in_short
 from autoseg.networks.catalog import build_network, prepare_for_device
-from autoseg.networks.second_stage import with_one_hot
-from autoseg.training.augmentation import find_augmentation, initial_patch_size
+from autoseg.training.batches import Batches
 from autoseg.training.checkpoint import RunState, load_state, packed_state, save_state, scaler_state, unpack_state
 from autoseg.training.graph import StepGraph
-from autoseg.training.intensity import drop_channels
 from autoseg.training.losses import find_loss, of_totals
 from autoseg.training.online import PatchDice
-from autoseg.training.patches import Batch, Sampling, TrainingCase, make_batch
+from autoseg.training.patches import Batch
 from autoseg.training.ranks import Order
 from autoseg.training.schedule import OPTIMIZERS
-from autoseg.training.setup import TrainingSetup, partly_drawn
+from autoseg.training.setup import TrainingSetup
 from autoseg.training.step import Backward, BatchTotals, distributed, parts_of
 from autoseg.training.stream import BatchStream
 
@@ -65,67 +63,18 @@ class Learner:
         self._followed = None if changing else [weights[name] for name in self._averaged]
         self.loss = of_totals(find_loss(setup.settings.loss)(setup.labels, setup.configuration.batch_dice))
         self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "float16")
-        self.augmentation = find_augmentation(setup.settings.augmentation)
-        self.sampling = setup.sampling(initial_patch_size(setup.configuration.patch_size, self.augmentation))
-        self.places = setup.ranks.place.share(
-            setup.configuration.batch_size
-        )  # of the batch, that this process computes
+        self.batches = Batches(setup)
         self.say: Callable[[str], None] = lambda _words: None  # for what happens rarely
         self.makes_do = True  # whether less is computed at a time where memory runs out
         self._at_a_time = min(setup.samples_at_a_time or setup.largest_share, setup.largest_share)
-        self._partly_drawn = partly_drawn(setup.labels, setup.annotated)
         self._backward = self._built(setup.acceleration.compiled)
         self._graph: StepGraph | None = None
-        self._aside: torch.cuda.Stream | None = None  # where batches are augmented ahead of their steps
 
     def _built(self, compiled: bool) -> Backward:
         self._compiled = compiled  # whether it is to be seen yet if that works here
         compute = compiled_at_first_call(self.network) if compiled else self.network
         bare = BatchTotals(self.network, compute, self.loss, self.setup.precision)
         return Backward(distributed(bare, self.setup.ranks), bare, self.loss, self.setup.ranks, self.scaler.scale)
-
-    # ------------------------------------------------------------------------------------------------ the batches
-
-    def batches(self, first_step: int) -> BatchStream:
-        """The batches of the steps from this one on.
-
-        A GPU augments them ahead, beside the steps: handing over the many small pieces of work takes longer than
-        themselves. On a CPU each step augments its own batch: nothing would be gained from cores that compute already.
-        """
-        cases, places = self.setup.train_cases, self.places
-        if self.setup.device.type != "cuda":
-            return BatchStream(cases, self.sampling, first_step, places)
-        # before the steps: their pieces of work are long, those of augmentation short and waited for one by one
-        self._aside = torch.cuda.Stream(self.setup.device, priority=-1)
-        self._aside.wait_stream(torch.cuda.current_stream(self.setup.device))  # the cases are there
-        return BatchStream(cases, self.sampling, first_step, places, make=self._augmented_batch)
-
-    def _augmented_batch(
-        self, cases: Sequence[TrainingCase], sampling: Sampling, step: int, places: Sequence[int] | None
-    ) -> Batch:
-        with torch.cuda.device(self.setup.device), torch.cuda.stream(self._aside):
-            batch = make_batch(cases, sampling, step, places)
-            try:
-                images, labels = self._augmented(batch)
-                batch = replace(batch, images=images, labels=labels, augmented=True)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-            if not batch.augmented:  # beside a step there was no room for it: the step does it, from a fresh start
-                devices.release_memory(self.setup.device)
-                batch = make_batch(cases, sampling, step, places)
-            return replace(batch, ready=torch.cuda.current_stream().record_event())
-
-    def _taken(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augmented images and labels of a batch, there for what is computed next.
-
-        They may be of another stream's memory: whoever computes with them waits for the device before they go.
-        """
-        if batch.ready is not None:
-            torch.cuda.current_stream(self.setup.device).wait_event(batch.ready)
-        if batch.augmented:
-            return torch.as_tensor(batch.images), torch.as_tensor(batch.labels)
-        return self._augmented(batch)
 
     # ------------------------------------------------------------------------------------------------- the steps
 
@@ -137,7 +86,7 @@ class Learner:
         if setup.device.type != "cuda":
             self.say(f"A step can't be recorded as a CUDA graph on {setup.device.type}: computing without it")
             return
-        if setup.ranks.several or self._at_a_time < setup.largest_share or self._partly_drawn:
+        if setup.ranks.several or self._at_a_time < setup.largest_share or self.batches.partly_drawn:
             return  # such steps are none that a graph could make
         patch = setup.configuration.patch_size
         noise = torch.Generator(setup.device).manual_seed(0)
@@ -167,11 +116,11 @@ class Learner:
 
         Gives the loss of the whole batch, or None where loss or gradient was not finite; then nothing has changed.
         """
-        images, labels = self._taken(batch)
+        images, labels = self.batches.taken(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        drawn = self._drawn(batch)
+        drawn = self.batches.drawn(batch)
         value: float | torch.Tensor | None
         if self._graph is not None and drawn is None and self._graph.fits(images, labels):
             value = self._graph(images, labels)
@@ -213,33 +162,6 @@ class Learner:
             self._backward = self._built(compiled=False)
         else:
             raise error
-
-    def _augmented(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        images, labels = sent(batch.images, self.setup.device), sent(batch.labels, self.setup.device)
-        images, labels = self.augmentation.apply(
-            images,
-            labels,
-            batch.generators,
-            self.setup.configuration.patch_size,
-            self.setup.patch_mirror_axes,
-            self.setup.masked_channels,
-            self.setup.first_stage_labels,
-        )
-        drop_channels(images, batch.generators, self.setup.settings.channel_dropout, self.setup.image_channels)
-        return self._seen(images), labels
-
-    def _seen(self, images: torch.Tensor) -> torch.Tensor:
-        """What the network sees of images: as they are, and a first stage's label map as one map per label."""
-        first = self.setup.first_stage_labels
-        return with_one_hot(images, first) if first else images
-
-    def _drawn(self, batch: Batch) -> torch.Tensor | None:
-        """Which outputs are known in each sample, (B, K); None where all are in all."""
-        if not any(case in self._partly_drawn for case in batch.cases):
-            return None
-        whole = (True,) * self.setup.labels.heads
-        rows = [self._partly_drawn.get(case, whole) for case in batch.cases]
-        return torch.tensor(rows, dtype=torch.bool, device=self.setup.device)
 
     def _update(self, value: float | torch.Tensor) -> float | None:
         """One step of the optimizer, and the loss; None, and no step, where loss or gradient is not finite."""
@@ -288,7 +210,8 @@ class Learner:
         dice = PatchDice(setup.labels)
         if not setup.validation_cases:
             return dice, 0.0
-        sampling = replace(self.sampling, initial_size=self.sampling.patch_size, focus=None)
+        sampling = self.batches.sampling
+        sampling = replace(sampling, initial_size=sampling.patch_size, focus=None)
         batches = max(1, round(setup.configuration.steps_per_epoch * ONLINE_SHARE))
         self.network.train()  # instance norm has no other mode; deep supervision stays as it is
         for module in self.network.modules():
@@ -299,11 +222,11 @@ class Learner:
             for _ in range(batches):
                 batch, seconds = stream.next_timed()
                 waited += seconds
-                images = self._seen(torch.as_tensor(batch.images).to(setup.device))
+                images = self.batches.seen(torch.as_tensor(batch.images).to(setup.device))
                 with autocast(setup.device, setup.precision):
                     outputs = self.network(images)
                 finest = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
-                dice.add(finest, torch.as_tensor(batch.labels).to(setup.device), self._drawn(batch))
+                dice.add(finest, torch.as_tensor(batch.labels).to(setup.device), self.batches.drawn(batch))
         return dice, waited
 
     # ----------------------------------------------------------------------------------------- weights and states

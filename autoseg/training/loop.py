@@ -196,7 +196,7 @@ class Training:
                     return
 
     def _stream(self) -> BatchStream:
-        return self.learner.batches(self.state.step)
+        return self.learner.batches.stream(self.state.step)
 
     @property
     def _epoch_is_over(self) -> bool:
@@ -263,7 +263,7 @@ class Training:
         loss = self.learner.step(batch, self.state.step, rate)
         self._step_ends.append(time.monotonic())
         if loss is None:
-            self._spell.add(batch_cases(self.setup.train_cases, self.learner.sampling, self.state.step))
+            self._spell.add(batch_cases(self.setup.train_cases, self.learner.batches.sampling, self.state.step))
             if self._spell.too_long:
                 self._roll_back()
                 batches.restart(self.state.step)

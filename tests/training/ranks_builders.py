@@ -129,13 +129,13 @@ def trained(setup: TrainingSetup, spoiled: bool = False) -> dict[str, torch.Tens
     found: dict[str, torch.Tensor] = {}
     losses = []
     for step in range(STEPS):
-        batch = make_batch(setup.train_cases, learner.sampling, step, learner.places)
-        for place, image in zip(learner.places, torch.as_tensor(batch.images), strict=True):
+        batch = make_batch(setup.train_cases, learner.batches.sampling, step, learner.batches.places)
+        for place, image in zip(learner.batches.places, torch.as_tensor(batch.images), strict=True):
             found[f"sample/{step}/{place}"] = image.clone()
-        images, _ = learner._augmented(batch)
-        for place, image in zip(learner.places, images, strict=True):
+        images, _ = learner.batches.augmented(batch)
+        for place, image in zip(learner.batches.places, images, strict=True):
             found[f"augmented/{step}/{place}"] = image.clone()
-        batch = make_batch(setup.train_cases, learner.sampling, step, learner.places)
+        batch = make_batch(setup.train_cases, learner.batches.sampling, step, learner.batches.places)
         bad = replace(backward.loss, value=lambda totals: backward.loss.value(totals) * float("inf"))
         learner._backward = replace(backward, loss=bad) if spoiled and step == 0 else backward
         loss = learner.step(batch, step, 1e-2)

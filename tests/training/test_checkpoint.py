@@ -85,7 +85,7 @@ def test_the_scale_of_float16_goes_on_and_so_does_the_training(tmp_path: Path) -
     follower.learner.take_over(packed_state(resumed.learner.network, resumed.learner.optimizer, scalers[0]))
     for training, scaler in zip((resumed, follower), scalers, strict=True):
         assert scaler.state_dict() == kept.state_dict()
-        batch = make_batch(training.setup.train_cases, training.learner.sampling, 10)
+        batch = make_batch(training.setup.train_cases, training.learner.batches.sampling, 10)
         assert training.learner.step(batch, 10, 1e-3) is not None
         assert scaler.state_dict()["_growth_tracker"] == 4
 

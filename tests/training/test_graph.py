@@ -28,7 +28,7 @@ STEPS = 4
 def losses_of(setup: TrainingSetup) -> tuple[list[float | None], Learner]:
     learner = Learner(setup)
     learner.record()
-    with closing(learner.batches(0)) as batches:
+    with closing(learner.batches.stream(0)) as batches:
         return [learner.step(batches.next(), step, 1e-2) for step in range(STEPS)], learner
 
 
@@ -109,7 +109,7 @@ def test_a_step_that_was_recorded_learns_alike(name: str) -> None:
     plain, graphed = Learner(setup), Learner(setup)
     graphed._graph = recorded(graphed)
     for step in range(STEPS):
-        batches = [make_batch(setup.train_cases, plain.sampling, step) for _ in range(2)]
+        batches = [make_batch(setup.train_cases, plain.batches.sampling, step) for _ in range(2)]
         wanted = plain.step(batches[0], step, 1e-2)
         assert graphed.step(batches[1], step, 1e-2) == pytest.approx(wanted, rel=1e-6)
     for one, other in zip(plain.network.parameters(), graphed.network.parameters(), strict=True):
@@ -122,11 +122,11 @@ def test_a_recorded_step_that_is_not_finite_changes_nothing() -> None:
     learner = Learner(setup)
     learner._graph = recorded(learner)
     before = [parameter.clone() for parameter in learner.network.parameters()]
-    batch = make_batch(setup.train_cases, learner.sampling, 0)
+    batch = make_batch(setup.train_cases, learner.batches.sampling, 0)
     spoiled = replace(batch, images=batch.images * float("nan"))
     assert learner.step(spoiled, 0, 1e-2) is None
     assert all(torch.equal(one, other) for one, other in zip(before, learner.network.parameters(), strict=True))
-    assert learner.step(make_batch(setup.train_cases, learner.sampling, 1), 1, 1e-2) is not None
+    assert learner.step(make_batch(setup.train_cases, learner.batches.sampling, 1), 1, 1e-2) is not None
 
 
 @pytest.mark.usefixtures("fake_cuda")
@@ -147,9 +147,9 @@ def test_recording_leaves_running_statistics_alone() -> None:
 def test_batches_are_augmented_ahead_where_there_is_room(monkeypatch: pytest.MonkeyPatch, room: bool) -> None:
     setup = scenario_setup(Scenario())
     learner, plain = Learner(setup), Learner(setup)
-    make = learner._augmented_batch
+    make = learner.batches._augmented_ahead
     if not room:
-        augmented, refused = learner._augmented, iter([True])
+        augmented, refused = learner.batches.augmented, iter([True])
 
         def refuse_once(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
             if next(refused, False):
@@ -157,12 +157,12 @@ def test_batches_are_augmented_ahead_where_there_is_room(monkeypatch: pytest.Mon
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return augmented(batch)
 
-        monkeypatch.setattr(learner, "_augmented", refuse_once)
-    ahead = make(setup.train_cases, learner.sampling, 3, None)
+        monkeypatch.setattr(learner.batches, "augmented", refuse_once)
+    ahead = make(setup.train_cases, learner.batches.sampling, 3, None)
     assert ahead.augmented == room
     assert ahead.ready == "event"
-    found = learner._taken(ahead)
-    wanted = plain._augmented(make_batch(setup.train_cases, plain.sampling, 3))
+    found = learner.batches.taken(ahead)
+    wanted = plain.batches.augmented(make_batch(setup.train_cases, plain.batches.sampling, 3))
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 

@@ -50,12 +50,12 @@ def test_the_online_dice_leaves_the_network_as_it_is(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(NETWORKS, "normed", Normed)
     setup = tiny_setup()
     learner = Learner(replace(setup, configuration=setup.configuration.model_copy(update={"network": "normed"})))
-    learner.step(make_batch(setup.train_cases, learner.sampling, 0), 0, 1e-2)
+    learner.step(make_batch(setup.train_cases, learner.batches.sampling, 0), 0, 1e-2)
     before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
     assert before["norm.num_batches_tracked"] == 1
     found = [learner.online_dice()[0].per_label() for _ in range(2)]
     assert found[0] == found[1]
     after = learner.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    learner.step(make_batch(setup.train_cases, learner.sampling, 1), 1, 1e-2)
+    learner.step(make_batch(setup.train_cases, learner.batches.sampling, 1), 1, 1e-2)
     assert learner.network.state_dict()["norm.num_batches_tracked"] == 2  # training goes on learning them

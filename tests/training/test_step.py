@@ -29,7 +29,7 @@ def stepped(setup: Any, spoil: Callable[[Learner], None] = lambda _: None) -> tu
     spoil(learner)
     losses = []
     for step in range(2):
-        loss = learner.step(make_batch(setup.train_cases, learner.sampling, step), step, 1e-2)
+        loss = learner.step(make_batch(setup.train_cases, learner.batches.sampling, step), step, 1e-2)
         assert loss is not None
         losses.append(loss)
     return losses, learner, said

@@ -76,7 +76,7 @@ def test_a_later_stage_of_a_cascade_sees_a_map_per_label(labels: Labels) -> None
 def test_the_case_is_as_large_as_what_training_crops(tmp_path: Path) -> None:
     task = make_task()
     training = probe.Training(probe._setup(task, torch.device("cpu")), state_path=tmp_path / "state.safetensors")
-    batch = make_batch(training.setup.train_cases, training.learner.sampling, 0)
+    batch = make_batch(training.setup.train_cases, training.learner.batches.sampling, 0)
     assert batch.images.shape[2:] == random_case(task).shape
     assert np.isfinite(batch.images).all()
 
