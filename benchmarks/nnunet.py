@@ -95,9 +95,16 @@ class NnUNet:
         plans["configurations"][configuration].update(values)
         path.write_text(json.dumps(plans, indent=1))
 
-    def write_trainer(self, name: str, epochs: int, iterations: int, *, validation: int, validate: bool = True) -> None:
-        """A trainer class of so many epochs; `validation` are its online validation steps an epoch."""
+    def write_trainer(
+        self, name: str, epochs: int, iterations: int, *, validation: int, validate: bool = True, mirror: bool = True
+    ) -> None:
+        """A trainer class of so many epochs; `validation` are its online validation steps an epoch.
+
+        Without `mirror` the final validation predicts no mirrored copies; training mirrors all the same.
+        """
         call = "super().perform_actual_validation(save_probabilities)" if validate else "pass"
+        if not mirror:
+            call = f"self.inference_allowed_mirroring_axes = None; {call}"
         text = TRAINER.format(
             name=name, epochs=epochs, iterations=iterations, validation_iterations=validation, validate=call
         )

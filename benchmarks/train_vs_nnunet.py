@@ -5,9 +5,10 @@
 Both plan, prepare, train, predict the held-out cases and are scored by `autoseg evaluate`; all of it counts. nnU-Net
 runs as a knowing user makes it run on a CPU: its own plan with the batch cut to two (`--batch` for another), one
 process for augmentation, and as many epochs of 25 iterations as fit, by a trial epoch and validation that do not count.
-Its learning rate falls over exactly these epochs. Where an iteration takes long, `--iterations` makes epochs shorter; a
-trial that was made is used again by whatever fold has its `trial.json` in the folder. `--only` runs one of the two;
-results of both are kept in `--folder` and printed together, so that a long comparison can be made in two goes.
+Its learning rate falls over exactly these epochs. Where an iteration takes long, `--iterations` makes epochs shorter,
+and `--plain` the validation, which then predicts no mirrored copies; a trial that was made is used again by whatever
+fold has its `trial.json` in the folder. `--only` runs one of the two; results of both are kept in `--folder` and
+printed together, so that a long comparison can be made in two goes.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def theirs(options: argparse.Namespace, folder: Path) -> dict[str, object]:
 
     kept = folder / "trial.json"
     if not kept.exists():
-        peer.write_trainer("Trial", 2, options.iterations, validation=ONLINE)
+        peer.write_trainer("Trial", 2, options.iterations, validation=ONLINE, mirror=not options.plain)
         all_of_trial = peer.run("nnUNetv2_train", *train, "-tr", "Trial", log=folder / "trial.txt")
         times = json.loads((peer.results(number, "Trial", chosen, options.fold) / "times.json").read_text())
         validation = times["validation_ended"] - times["validation_began"]
@@ -86,7 +87,7 @@ def theirs(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         f"{validation:.0f} s: {epochs} epochs",
         flush=True,
     )
-    peer.write_trainer("Budget", epochs, options.iterations, validation=ONLINE)
+    peer.write_trainer("Budget", epochs, options.iterations, validation=ONLINE, mirror=not options.plain)
     training = peer.run("nnUNetv2_train", *train, "-tr", "Budget", log=folder / "train.txt")
     results = peer.results(number, "Budget", chosen, options.fold)
     times = json.loads((results / "times.json").read_text())
@@ -129,6 +130,7 @@ def main() -> None:
     parser.add_argument("--configuration", default="3d_fullres")
     parser.add_argument("--batch", type=int, default=2, help="samples of nnU-Net's batch")
     parser.add_argument("--iterations", type=int, default=25, help="of one of nnU-Net's epochs")
+    parser.add_argument("--plain", action="store_true", help="nnU-Net validates without mirrored copies")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plan", nargs="*", default=[], help="further words for `autoseg plan`, as --plan=--no-groups")
     parser.add_argument("--only", choices=("autoseg", "nnunet"))
