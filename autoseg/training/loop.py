@@ -26,6 +26,11 @@ from autoseg.training.stream import BatchStream
 #: Seconds between two saved states at most: what a kill may cost.
 SAVE_EVERY_SECONDS = 300.0
 
+#: Share of the time that saving the state after epochs may take, where one save takes more than CHEAP_SAVE seconds: a
+#: small network's epoch takes a second on a fast GPU, and its state may go to a slow disk.
+SAVING_SHARE = 0.02
+CHEAP_SAVE = 0.03
+
 #: A schedule that is cut short ends at this many times the seconds made at the earliest: its rate has to fall.
 LEAST_TO_COME = 1.25
 
@@ -69,6 +74,7 @@ class Training:
         self._step_ends: deque[float] = deque(maxlen=TIMED_STEPS)
         self._clock_zero = time.monotonic() - self.state.seconds  # when an uninterrupted run would have begun
         self._saved = time.monotonic()
+        self._save_seconds = 0.0  # what the last save took
 
     # ----------------------------------------------------------------------------------------- where the run stands
 
@@ -129,9 +135,12 @@ class Training:
         While losses are not finite nothing is written: the last good state is needed then.
         """
         if self._spell.steps == 0:
+            began = time.monotonic()
             self.learner.save(path or self.state_path, self.state)
+            now = time.monotonic()
+            self._save_seconds = now - began
             if path is None:
-                self._saved = time.monotonic()
+                self._saved = now
 
     def finish(self) -> None:
         """Note that the model of the whole run is written: the same command has nothing left to train.
@@ -154,10 +163,11 @@ class Training:
         after_step: Callable[[], None] = lambda: None,
         log: Callable[[EpochRecord], None] = lambda _: None,
     ) -> Iterator[EpochRecord]:
-        """Train; one record after each epoch, the state saved before it is given.
+        """Train; one record after each epoch, the state saved before it is given where that is due.
 
-        `log` is given the record before that: whoever is killed in between computes the epoch again and writes its line
-        anew, while the line of an epoch that is saved already would be missing for ever.
+        It is due after each epoch where that takes little time, and every five minutes. `log` is given the record
+        before that: whoever is killed in between computes the epoch again and writes its line anew, while the line of
+        an epoch that is saved already would be missing for ever.
 
         After each step `should_stop` is asked: when true, the state is saved and the iteration ends. `asked_to_end`
         names who wants the run to end before its time: it cools down (`training.ending`) and the iteration ends.
@@ -187,13 +197,21 @@ class Training:
                     record = self._finish_epoch()
                     try:
                         log(record)
-                    finally:  # an epoch without its line is better than none
+                    except BaseException:
+                        self.save()  # an epoch without its line is better than none
+                        raise
+                    if stopping or self.done >= 1.0 or self._save_is_due(epoch_is_over=True):
                         self.save()
                     yield record
-                elif stopping or time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+                elif stopping or self._save_is_due():
                     self.save()
                 if stopping:
                     return
+
+    def _save_is_due(self, *, epoch_is_over: bool = False) -> bool:
+        since = time.monotonic() - self._saved
+        cheap = self._save_seconds <= max(CHEAP_SAVE, SAVING_SHARE * since)
+        return since > SAVE_EVERY_SECONDS or (epoch_is_over and cheap)
 
     def _stream(self) -> BatchStream:
         return self.learner.batches.stream(self.state.step)

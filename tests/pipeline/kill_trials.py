@@ -75,7 +75,7 @@ def faults(run: Run, step_before: int) -> tuple[list[str], int]:
             state = read_state(run.state_tensors)
             step = state.step
             epochs = len(run.metrics.read_text().splitlines()) if run.metrics.exists() else 0
-            if epochs > state.epoch:
+            if epochs < state.epoch:  # the other way round, an epoch is computed again and its line written anew
                 found.append(f"{epochs} epochs are logged, the state has {state.epoch}")
         if step < step_before:
             found.append(f"the state went back from step {step_before} to {step}")
