@@ -21,6 +21,10 @@ from autoseg.errors import DatasetError, ReadError
 from autoseg.files import disk_full, is_disk_full, why_not_written, written_aside
 from autoseg.records import Geometry, LabelMap, Volume
 
+#: Endings of MetaImage, the field in which a header tells its dimensions, how far in it is looked for, and their limit.
+META = (".mha", ".mhd")
+META_DIMENSIONS, META_HEADER, META_MOST = re.compile(rb"NDims\s*[=:]\s*([-+]?\d+)"), 1 << 16, 10
+
 #: Endings of a format without directions, and of one that has them only with a space, which ITK tells by this name.
 WITHOUT_DIRECTIONS = (".gipl", ".gipl.gz")
 NRRD, NRRD_SPACE = (".nrrd", ".nhdr"), "NRRD_space"
@@ -146,6 +150,7 @@ def _header(path: Path) -> Any:
         raise ReadError("does not exist", where=path)
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", where=path, remedy="Copy or download the file again.")
+    _refuse_dimensions(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -153,6 +158,18 @@ def _header(path: Path) -> Any:
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     return reader
+
+
+def _refuse_dimensions(path: Path) -> None:
+    """Refuse a MetaImage of fewer dimensions than none, or more than ITK has room for: reading it ends the process."""
+    if not path.name.lower().endswith(META):
+        return
+    with open(path, "rb") as file:
+        told = META_DIMENSIONS.findall(file.read(META_HEADER))
+    for digits in told:
+        if len(digits) > 9 or not 0 <= int(digits) <= META_MOST:
+            said = digits[:20].decode("ascii")
+            raise ReadError(f"its header tells of {said} dimensions", where=path, remedy="Correct the field NDims.")
 
 
 def _load(path: Path) -> tuple[NDArray[np.generic], Geometry]:

@@ -10,6 +10,9 @@ from autoseg.records import Reason
 
 ValueT = TypeVar("ValueT")
 
+#: What is no smaller is not written with its digits: whole numbers in an edited file may have thousands of them.
+LARGEST_WRITTEN = 1e300
+
 
 @dataclass(frozen=True)
 class Decision(Generic[ValueT]):
@@ -26,7 +29,7 @@ class Decision(Generic[ValueT]):
 
 def times(numbers: Iterable[float]) -> str:
     """Sizes as people write them: "40 × 56 × 40"."""
-    return " × ".join(f"{number:g}" for number in numbers)
+    return " × ".join(f"{number:g}" if number < LARGEST_WRITTEN else "far too many" for number in numbers)
 
 
 def millimetres(spacing: Iterable[float]) -> str:
