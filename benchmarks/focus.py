@@ -19,11 +19,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from trained import Rule, command, kept, rule_of, rule_parser
+from trained import Rule, command, held_out_references, kept, rule_of, rule_parser
 
 from autoseg.evaluation.lesions import bin_names, pooled
-from autoseg.files import read_record
-from autoseg.records import LesionScore, Summary
+from autoseg.evaluation.summary import read_summary
+from autoseg.records import LesionScore
 
 RULES = ("foreground", "small", "balanced")
 CASES = 60
@@ -99,10 +99,11 @@ def found_lesions(rule: Rule, name: str, fold: str, scores: Path) -> LesionScore
     """The lesions of all labels that a finished fold found in its held-out cases."""
     masks = rule.work / "runs" / name / rule.configuration / f"fold_{fold}" / "validation"
     words = ("--lesions", "--labels-from", str(rule.dataset), "--output", str(scores))
-    *_, said = command("evaluate", str(masks), str(rule.dataset / "labelsTr"), "--work", str(rule.work), *words)
+    references = held_out_references(masks, rule.dataset / "labelsTr", scores.with_suffix(".references"))
+    *_, said = command("evaluate", str(masks), str(references), "--work", str(rule.work), *words)
     if said:
         raise SystemExit(said)
-    labels = read_record(scores, Summary).labels.values()
+    labels = read_summary(scores).labels.values()
     return pooled([label.lesions for label in labels if label.lesions is not None])
 
 

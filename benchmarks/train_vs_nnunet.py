@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 from nnunet import NnUNet, step_seconds
+from trained import held_out_references
 
 #: Steps of the online validation of each of nnU-Net's epochs, in a shortened training.
 ONLINE = 2
@@ -100,15 +101,6 @@ def theirs(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         "step_seconds": statistics.median(step_seconds(times, skip_epochs=min(1, epochs - 1))),
         **dice_of(summary),
     }
-
-
-def held_out_references(masks: Path, references: Path, folder: Path) -> Path:
-    """A folder with the references of these masks alone: `evaluate` counts a reference without a mask as a failure."""
-    folder.mkdir(exist_ok=True)
-    for path in references.iterdir():
-        if (masks / path.name).exists() and not (folder / path.name).exists():
-            (folder / path.name).symlink_to(path)
-    return folder
 
 
 def shown(name: str, result: dict[str, object], budget: float) -> None:

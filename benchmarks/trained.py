@@ -62,6 +62,15 @@ def command(*words: str) -> tuple[float, float, str]:
     return time.monotonic() - began, used.ru_maxrss * 1024 / 1e9, said
 
 
+def held_out_references(masks: Path, references: Path, folder: Path) -> Path:
+    """A folder with the references of these masks alone: `evaluate` counts a reference without a mask as a failure."""
+    folder.mkdir(exist_ok=True)
+    for path in references.iterdir():
+        if (masks / path.name).exists() and not (folder / path.name).exists():
+            (folder / path.name).symlink_to(path.resolve())
+    return folder
+
+
 def trained(rule: Rule, name: str, plan_words: Sequence[str], fold: str) -> dict[str, object]:
     """One fold of the plan of this name, planned with these words; `failed` tells what could not be done."""
     where = ("--work", str(rule.work))
