@@ -297,3 +297,11 @@ def test_from_the_dataset_to_a_selected_model(tmp_path: Path) -> None:
     assert main(["predict", str(tmp_path / "data" / "imagesTr"), str(masks), *words, "--object-masks"]) == 0
     assert main(["evaluate", str(masks), str(tmp_path / "data" / "instancesTr"), "--labels-from", data]) == 0
     assert read_summary(masks / "summary.json").panoptic is not None
+
+    assert main(["train", "--work", work, "--fold", "1", "--epochs", "30"]) == 0
+    assert main(["select", "--work", work]) == 0
+    selected = tmp_path / "selected"
+    assert main(["predict", str(tmp_path / "data" / "imagesTr"), str(selected), "--work", work, "--object-masks"]) == 0
+    assert len(list((selected / "instances").glob("*.png"))) == 6
+    assert main(["evaluate", str(selected), str(tmp_path / "data" / "instancesTr"), "--labels-from", data]) == 0
+    assert read_summary(selected / "summary.json").panoptic is not None
